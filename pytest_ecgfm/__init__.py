@@ -1,0 +1,31 @@
+"""pytest-ecgfm: conformance suite and release gate for ECG foundation models.
+
+Names are loaded when first used: every pytest run of an environment imports this package.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pytest_ecgfm import evaluations as evaluations
+    from pytest_ecgfm.cohorts import load_cohort as load_cohort
+    from pytest_ecgfm.cube import open_run as open_run
+    from pytest_ecgfm.encoders.registry import load_encoder as load_encoder
+    from pytest_ecgfm.models import ecg_model as ecg_model
+
+_PUBLIC = {
+    "ecg_model": "pytest_ecgfm.models",
+    "load_cohort": "pytest_ecgfm.cohorts",
+    "load_encoder": "pytest_ecgfm.encoders.registry",
+    "open_run": "pytest_ecgfm.cube",
+}
+
+__all__ = ["ecg_model", "evaluations", "load_cohort", "load_encoder", "open_run"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "evaluations":
+        return import_module("pytest_ecgfm.evaluations")
+    if name in _PUBLIC:
+        return getattr(import_module(_PUBLIC[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,181 @@
+"""What every cohort offers, however it is stored."""
+
+from abc import ABC, abstractmethod
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+
+from pytest_ecgfm.errors import EcgfmError
+from pytest_ecgfm.records import RecordBatch, Recording
+
+LABELS = {
+    "CD": "conduction disturbance",
+    "AF": "atrial fibrillation",
+    "SB": "sinus bradycardia",
+    "STach": "sinus tachycardia",
+    "NORM": "normal ECG",
+    "LBBB": "left bundle branch block",
+    "RBBB": "right bundle branch block",
+    "1AVB": "first-degree atrioventricular block",
+}
+"""Harmonised labels and what they mean."""
+
+CONTINENTS = ("Africa", "Asia", "Europe", "North America", "Oceania", "South America")
+
+
+_Shape = tuple[tuple[int, ...], tuple[str, ...], float]
+
+
+@dataclass(frozen=True)
+class PublishedSplit:
+    """The fold numbers that a cohort's authors recommend."""
+
+    train: tuple[int, ...]
+    validation: tuple[int, ...]
+    test: tuple[int, ...]
+
+
+class Cohort(ABC):
+    """One published data set: identities, labels and signals.
+
+    Parameters
+    ----------
+    name : str
+        Such as ``"ptb-xl"``.
+    continent : str
+        One of `CONTINENTS`.
+    table : DataFrame
+        Indexed by record (str, unique), with columns ``patient`` (str), ``age`` (years, NaN where unknown),
+        ``sex`` (``"F"``, ``"M"`` or ``""``) and ``fold`` (nullable integer, missing where none is published).
+    labels : DataFrame
+        The same index; one column of pandas' ``boolean`` type for each of `LABELS`: true, false or missing (unknown).
+    sampling_rate : float
+        In Hz, as stored.
+    has_patients : bool
+        Whether `table` holds real patient identifiers; where they are not published, each record is a patient of its
+        own and reports say so.
+    split : PublishedSplit, optional
+        The authors' folds.
+
+    Raises
+    ------
+    EcgfmError
+        If a record is named twice, or a column is missing.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        continent: str,
+        table: pd.DataFrame,
+        labels: pd.DataFrame,
+        sampling_rate: float,
+        has_patients: bool,
+        split: PublishedSplit | None = None,
+    ) -> None:
+        repeated = table.index[table.index.duplicated()]
+        if len(repeated):
+            raise EcgfmError(f"cohort {name}: record {repeated[0]!r} occurs twice; identifiers must be unique.")
+        for column in ("patient", "age", "sex", "fold"):
+            if column not in table.columns:
+                raise EcgfmError(f"cohort {name}: the table lacks the column {column!r}.")
+        self.name = name
+        self.continent = continent
+        self.table = table
+        self.labels = labels.reindex(table.index)[list(LABELS)].astype("boolean")
+        self.sampling_rate = float(sampling_rate)
+        self.has_patients = has_patients
+        self.split = split
+
+    @abstractmethod
+    def _read(self, record: str) -> Recording:
+        """Return one record's signals as stored."""
+
+    @abstractmethod
+    def _content_digest(self, records: Sequence[str]) -> str:
+        """Return a SHA-256 over the stored content of `records`."""
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    @property
+    def records(self) -> pd.Index:
+        """Identifiers, in a fixed order."""
+        return self.table.index
+
+    @property
+    def patients(self) -> pd.Series:
+        """Patient of each record."""
+        return self.table["patient"]
+
+    @property
+    def folds(self) -> pd.Series:
+        """Published fold of each record (missing where there is none)."""
+        return self.table["fold"]
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 over the content (not the time stamps) of every record; labels do not count."""
+        return self._content_digest(list(self.records))
+
+    def read(self, record: str) -> Recording:
+        """Return one record: signals ``(leads, samples)`` in mV, lead names, rate in Hz.
+
+        Raises
+        ------
+        EcgfmError
+            If the record is unknown or its file is unusable; the message names file and record.
+        """
+        if record not in self.table.index:
+            raise EcgfmError(f"cohort {self.name}: no record {record!r} among {len(self)}.")
+        return self._read(record)
+
+    def batches(self, batch_size: int, records: Sequence[str] | None = None) -> Iterator[RecordBatch]:
+        """Stream the cohort as batches, each of records that share length, rate and leads.
+
+        Parameters
+        ----------
+        batch_size : int
+            Records a batch, at most.
+        records : sequence of str, optional
+            Which ones; all by default.
+
+        Yields
+        ------
+        RecordBatch
+            In the cohort's order, except that a record waits until its batch (of its own length) is full.
+        """
+        waiting: dict[_Shape, list[tuple[str, Recording]]] = defaultdict(list)
+        held = 0
+        for record in self.records if records is None else records:
+            recording = self.read(record)
+            key = (recording.signals.shape, recording.leads, recording.sampling_rate)
+            waiting[key].append((record, recording))
+            held += 1
+            # Records of rare lengths must not pile up: memory stays bounded by a few batches.
+            full = key if len(waiting[key]) >= batch_size else None
+            if full is None and held >= 4 * batch_size:
+                full = max(waiting, key=lambda k: len(waiting[k]))
+            if full is not None:
+                rows = waiting.pop(full)
+                held -= len(rows)
+                yield self._batch(rows)
+        for rows in waiting.values():
+            yield self._batch(rows)
+
+    def _batch(self, rows: list[tuple[str, Recording]]) -> RecordBatch:
+        names = [name for name, _ in rows]
+        first = rows[0][1]
+        return RecordBatch(
+            signals=np.stack([recording.signals for _, recording in rows]),
+            leads=first.leads,
+            sampling_rate=first.sampling_rate,
+            records=tuple(names),
+            ages=self.table.loc[names, "age"].to_numpy(np.float32),
+            sexes=tuple(self.table.loc[names, "sex"]),
+        )

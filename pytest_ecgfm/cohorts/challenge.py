@@ -1,0 +1,239 @@
+"""The PhysioNet/CinC Challenge 2021 layout: ``training/<source>/g1/E00001.{hea,mat}``, SNOMED CT codes in the header.
+
+No patient identifiers are published: each record counts as a patient of its own. Source: Reyna et al. 2021, Computing
+in Cardiology 48; PhysioNet challenge-2021 1.0.3.
+"""
+
+import math
+import os
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pytest_ecgfm.cohorts.folders import Folder
+from pytest_ecgfm.cohorts.harmonise import harmonise
+from pytest_ecgfm.cohorts.tables import OLD_AGE, cohort_table
+from pytest_ecgfm.cohorts.wfdb_files import WfdbCohort
+from pytest_ecgfm.cohorts.wfdb_header import Header, read_header
+from pytest_ecgfm.errors import EcgfmError
+
+
+@dataclass(frozen=True)
+class Source:
+    """A folder below ``training/``: its cohort, where that is from, and its name in ``labels/vocabulary.csv``."""
+
+    cohort: str
+    continent: str
+    vocabulary: str
+
+
+SOURCES: Mapping[str, Source] = {
+    "georgia": Source("georgia", "North America", "georgia"),
+    "chapman_shaoxing": Source("chapman-ningbo", "Asia", "chapman_shaoxing"),
+    "ningbo": Source("chapman-ningbo", "Asia", "ningbo"),
+    "cpsc_2018": Source("cpsc-2018", "Asia", "cpsc_2018"),
+    "cpsc_2018_extra": Source("cpsc-extra", "Asia", "cpsc_2018_extra"),
+    "ptb": Source("ptb", "Europe", "ptb"),
+    "ptb-xl": Source("ptb-xl", "Europe", "ptb-xl-challenge"),
+    "st_petersburg_incart": Source("incart", "Europe", "st_petersburg_incart"),
+}
+"""The challenge's own sources; any other folder in the layout is a cohort by the folder's name."""
+
+# Early headers of Georgia state 4880 ADC units a mV; the final release states 1000 for the same samples.
+_WITHDRAWN_GAINS = {"georgia": 4880.0}
+
+_SEXES = {"male": "M", "m": "M", "female": "F", "f": "F", "unknown": "", "nan": "", "u": "", "": ""}
+_CODE = re.compile(r"\d{6,18}", re.ASCII)
+_AGE = re.compile(r"\d{1,3}(?:\.\d*)?", re.ASCII)
+
+
+def source_of(folder: str) -> Source:
+    """Return what is known of a folder below ``training/``."""
+    return SOURCES.get(folder) or Source(folder.lower().replace("_", "-"), "", folder)
+
+
+@dataclass
+class Statements:
+    """What the headers of a cohort state.
+
+    Attributes
+    ----------
+    codes : dict of str to tuple of str
+        SNOMED CT codes of each record.
+    ages : list of float
+        In years, NaN where unknown.
+    sexes : list of str
+        ``"F"``, ``"M"`` or ``""``.
+    rates : list of float
+        In Hz.
+    excluded : dict of str to str
+        Records left out for a fault that is known of the release.
+    """
+
+    codes: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    ages: list[float] = field(default_factory=list)
+    sexes: list[str] = field(default_factory=list)
+    rates: list[float] = field(default_factory=list)
+    excluded: dict[str, str] = field(default_factory=dict)
+
+
+def list_headers(path: Path) -> Iterator[tuple[Path, frozenset[str]]]:
+    """Yield every header file below a folder, with the names beside it; links to folders are not followed."""
+
+    def fail(error: OSError) -> None:
+        raise EcgfmError(f"{error.filename}: cannot list the folder ({error.strerror}).")
+
+    for parent, folders, names in os.walk(path, onerror=fail):
+        folders.sort()
+        beside = frozenset(names)
+        for name in sorted(names):
+            if name.endswith(".hea"):
+                yield Path(parent) / name, beside
+
+
+def _age(text: str, where: str) -> float:
+    if text.lower() in ("", "nan", "unknown", "-1"):
+        return math.nan
+    if not _AGE.fullmatch(text) or not (float(text) <= 120 or float(text) == 300):
+        raise EcgfmError(f"{where}: Age {text!r} should be a number of years up to 120, or NaN.")
+    return OLD_AGE if float(text) == 300 else float(text)
+
+
+def parse_comments(header: Header) -> tuple[float, str, tuple[str, ...]]:
+    """Return age in years, sex and SNOMED CT codes from a header's comments.
+
+    Raises
+    ------
+    EcgfmError
+        If the diagnosis is missing, or a value is malformed; names file, record and field.
+    """
+    stated: dict[str, str] = {}
+    for comment in header.comments:
+        name, colon, value = comment.partition(":")
+        if colon:
+            stated.setdefault(name.strip().lower(), value.strip())
+    if "dx" not in stated:
+        raise EcgfmError(f"{header.where}: the header states no Dx (diagnosis).")
+    sex = stated.get("sex", "").lower()
+    if sex not in _SEXES:
+        raise EcgfmError(f"{header.where}: Sex {stated['sex']!r} should be Male, Female or Unknown.")
+    codes: list[str] = []
+    if stated["dx"].lower() not in ("", "unknown", "nan"):
+        codes = [code.strip() for code in stated["dx"].split(",") if code.strip()]
+    for code in codes:
+        if not _CODE.fullmatch(code):
+            raise EcgfmError(
+                f"{header.where}: Dx {code!r} is not a SNOMED CT code; headers of the challenge's unofficial phase "
+                "hold abbreviations here, the final release holds codes."
+            )
+    return _age(stated.get("age", ""), header.where), _SEXES[sex], tuple(dict.fromkeys(codes))
+
+
+def read_statements(
+    folder: Folder,
+    headers: Mapping[str, tuple[Path, frozenset[str]]],
+    *,
+    withdrawn_gains: Mapping[str, float] | None = None,
+    known_faults: Mapping[str, str] | None = None,
+) -> Statements:
+    """Read the headers of a cohort.
+
+    Parameters
+    ----------
+    folder : Folder
+        The cohort's folder.
+    headers : mapping of str to (Path, frozenset of str)
+        For each record its header file, and the names of the files beside it.
+    withdrawn_gains : mapping of str to float, optional
+        For some records a gain that the publishers corrected later.
+    known_faults : mapping of str to str, optional
+        Records whose header is known to be malformed in the release: left out if it is, with this reason.
+
+    Raises
+    ------
+    EcgfmError
+        If a header is malformed or a signal file is missing: the first such, and how many more there are.
+    """
+    out = Statements()
+    errors: list[EcgfmError] = []
+    for record, (path, beside) in headers.items():
+        try:
+            header = read_header(folder, path)
+            for signal in header.signals:
+                if signal.file not in beside:
+                    raise EcgfmError(f"{header.where}: the signal file {signal.file!r} is missing.")
+                if signal.gain == (withdrawn_gains or {}).get(record):
+                    raise EcgfmError(
+                        f"{header.where}: gain {signal.gain:g} is that of an early release, which the publishers "
+                        "corrected; take the header of the final one."
+                    )
+            age, sex, codes = parse_comments(header)
+        except EcgfmError as error:
+            if record in (known_faults or {}):
+                out.excluded[record] = (known_faults or {})[record]
+            else:
+                errors.append(error)
+            continue
+        out.codes[record] = codes
+        out.ages.append(age)
+        out.sexes.append(sex)
+        out.rates.append(header.sampling_rate)
+    if errors:
+        more = f" {len(errors) - 1} more of {len(headers)} records are unusable." if len(errors) > 1 else ""
+        raise EcgfmError(f"{errors[0]}{more}")
+    if not out.codes:
+        raise EcgfmError(f"{folder.root}: no record (a .hea file with its signals) is there.")
+    return out
+
+
+class Challenge(WfdbCohort):
+    """A cohort in the layout of the 2021 challenge.
+
+    Parameters
+    ----------
+    paths : sequence of Path
+        Folders below ``training/``; several for a cohort of several sources (Chapman-Shaoxing and Ningbo).
+
+    Raises
+    ------
+    EcgfmError
+        If a header is malformed, a record occurs twice, or a signal file is missing.
+
+    Notes
+    -----
+    `sampling_rate` is the commonest one; a record's own rate is that of its `Recording`. Lengths vary.
+    """
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        folder = Folder(paths[0], *paths[1:])
+        found: dict[str, tuple[Path, frozenset[str]]] = {}
+        sources: dict[str, str] = {}
+        gains: dict[str, float] = {}
+        for path in paths:
+            for header, beside in list_headers(path):
+                record = header.stem
+                if record in found:
+                    raise EcgfmError(f"{header}: record {record!r} is also in {found[record][0]}.")
+                found[record] = header, beside
+                sources[record] = source_of(path.resolve().name).vocabulary
+                if path.resolve().name in _WITHDRAWN_GAINS:
+                    gains[record] = _WITHDRAWN_GAINS[path.resolve().name]
+        stated = read_statements(folder, found, withdrawn_gains=gains)
+        records = list(stated.codes)
+        harmonised = harmonise(stated.codes, "snomed_ct", source=sources)
+        source = source_of(paths[0].resolve().name)
+        super().__init__(
+            source.cohort,
+            folder,
+            {record: path for record, (path, _) in found.items()},
+            continent=source.continent,
+            table=cohort_table(records, patients=None, ages=stated.ages, sexes=stated.sexes),
+            labels=harmonised.labels,
+            sampling_rate=Counter(stated.rates).most_common(1)[0][0],
+            has_patients=False,
+            label_notes=harmonised.notes,
+            unmapped=harmonised.unmapped,
+            excluded=stated.excluded,
+        )

@@ -1,0 +1,132 @@
+"""Which cohorts lie below a folder, recognised by the files that they publish."""
+
+import os
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from pytest_ecgfm.cohorts.base import Cohort
+from pytest_ecgfm.cohorts.folders import first_few
+from pytest_ecgfm.cohorts.layouts import LAYOUTS, Layout, Listing, Sighting
+from pytest_ecgfm.errors import EcgfmError, unknown_name
+
+__all__ = ["LAYOUTS", "Found", "discover", "load_cohort"]
+
+
+@dataclass(frozen=True)
+class Found:
+    """A cohort below a folder.
+
+    Attributes
+    ----------
+    cohort : str
+        Its name.
+    layout : str
+        Name of the layout.
+    paths : tuple of Path
+        What the layout reads.
+    alternatives : tuple of Found
+        The same cohort in other places or layouts; not read.
+    """
+
+    cohort: str
+    layout: str
+    paths: tuple[Path, ...]
+    alternatives: tuple["Found", ...] = ()
+
+
+def _walk(root: Path, links: list[Path]) -> Iterator[tuple[Layout, Sighting]]:
+    """Yield what is recognised below `root`, in a fixed order; `links` collects links to folders, not followed."""
+    waiting = [root]
+    while waiting:
+        path = waiting.pop()
+        folders: set[str] = set()
+        files: set[str] = set()
+        try:
+            with os.scandir(path) as entries:
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False):
+                        folders.add(entry.name)
+                    elif entry.is_symlink() and entry.is_dir():
+                        links.append(Path(entry.path))
+                    else:
+                        files.add(entry.name)
+        except OSError as error:
+            raise EcgfmError(f"data folder {root}: cannot list {path} ({error.strerror}).") from None
+        listing = Listing(path, frozenset(folders), frozenset(files))
+        owned: set[str] = set()
+        for layout in LAYOUTS:
+            for sighting in layout.recognise(listing):
+                owned |= sighting.owned
+                yield layout, sighting
+        # Hidden folders and lost+found are the system's or a tool's, never part of a release.
+        below = (name for name in folders - owned if not name.startswith(".") and name != "lost+found")
+        waiting.extend(path / name for name in sorted(below, reverse=True))
+
+
+def _search(root: Path) -> tuple[dict[str, Found], list[Path]]:
+    """Return the cohorts below `root`, and the links to folders that were not followed."""
+    if not root.is_dir():
+        raise EcgfmError(f"data folder {root}: no such folder.")
+    links: list[Path] = []
+    sightings: dict[str, list[tuple[Layout, Found]]] = defaultdict(list)
+    for layout, sighting in _walk(root, links):
+        sightings[sighting.cohort].append((layout, Found(sighting.cohort, layout.name, sighting.paths)))
+    found: dict[str, Found] = {}
+    for cohort, seen in sightings.items():
+        if len(seen) > 1:
+            # Splits are by patient, so a release with patient identifiers beats a larger copy without.
+            seen.sort(key=lambda each: (not each[0].has_patients, -each[0].count(each[1].paths), each[1].paths))
+        found[cohort] = replace(seen[0][1], alternatives=tuple(other for _, other in seen[1:]))
+    return found, links
+
+
+def discover(root: Path) -> dict[str, Found]:
+    """Return the cohorts below a folder, by name.
+
+    Parameters
+    ----------
+    root : Path
+        Searched at any depth. Links to folders are not followed.
+
+    Returns
+    -------
+    dict of str to Found
+        In the order of the search. Where a cohort is there more than once, the place that has patient identifiers,
+        then the one with more records, is taken; the others are its `Found.alternatives`.
+
+    Raises
+    ------
+    EcgfmError
+        If `root` is no folder, or a folder below it cannot be listed.
+    """
+    return _search(Path(root))[0]
+
+
+def load_cohort(name: str, root: Path, *, sampling_rate: float | None = None) -> Cohort:
+    """Load a cohort that lies below a folder.
+
+    Parameters
+    ----------
+    name : str
+        Such as ``"ptb-xl"``.
+    root : Path
+        Searched as by `discover`.
+    sampling_rate : float, optional
+        In Hz, for cohorts that are published at several rates.
+
+    Raises
+    ------
+    EcgfmError
+        If the cohort is not there (the message lists those that are), not published at that rate, or malformed.
+    """
+    root = Path(root)
+    found, links = _search(root)
+    if name not in found:
+        error = unknown_name("cohort", name, found, where=f"data folder {root}")
+        if links:
+            error = EcgfmError(f"{error} Links to folders are not followed: {first_few(links)}.")
+        raise error
+    layouts = {layout.name: layout for layout in LAYOUTS}
+    return layouts[found[name].layout].load(found[name].paths, sampling_rate)

@@ -1,0 +1,248 @@
+"""Published diagnosis codes to harmonised labels: true, false or unknown.
+
+The tables in ``labels/`` hold one row for each code and label it bears on, with its source. Rules:
+
+``true``
+    The code makes the label true.
+``unknown``
+    The code leaves the label open, unless another code decides it.
+``sole``
+    The code makes the label true where no code of a finding accompanies it. In such a vocabulary every code without a
+    row for the label is a finding, and makes the label false.
+``neutral``
+    In such a vocabulary: the code is no finding.
+``none``
+    The code is known and bears on no label.
+``doubtful``
+    A modifier: it turns the ``true`` of the statement it stands with into ``unknown``.
+
+A row with a ``scope`` holds for that source only. ``labels/vocabulary.csv`` says which labels a source can express at
+all; the others are unknown for each of its records. A code that no table holds may mean anything: it leaves open every
+label that no other code makes true, and is counted in `Harmonised.unmapped`.
+"""
+
+import csv
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from importlib.resources import files
+from types import MappingProxyType
+
+import pandas as pd
+
+from pytest_ecgfm.cohorts.base import LABELS
+from pytest_ecgfm.errors import EcgfmError, unknown_name
+
+VOCABULARIES = ("scp_ecg", "snomed_ct", "aha", "code", "ludb", "mimic_iv_ecg")
+"""Vocabularies with a table in ``labels/``."""
+
+_RULES = ("true", "unknown", "sole", "neutral", "none", "doubtful")
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One row of a table: what one code says about one label."""
+
+    code: str
+    name: str
+    label: str
+    rule: str
+    scope: str
+    source: str
+    note: str
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """The rows of one table.
+
+    Attributes
+    ----------
+    name : str
+        One of `VOCABULARIES`.
+    rules : mapping of str to tuple of Rule
+        By code.
+    sole : frozenset of str
+        Labels that have a ``sole`` rule.
+    doubtful : frozenset of str
+        Modifiers that make a statement doubtful.
+    """
+
+    name: str
+    rules: Mapping[str, tuple[Rule, ...]]
+    sole: frozenset[str]
+    doubtful: frozenset[str]
+
+
+@dataclass(frozen=True)
+class Harmonised:
+    """Labels of a cohort.
+
+    Attributes
+    ----------
+    labels : DataFrame
+        Indexed by record; one column of pandas' ``boolean`` type for each harmonised label.
+    unmapped : mapping of str to int
+        Codes that the vocabulary's table lacks, and in how many records they occur.
+    notes : mapping of str to str
+        For each label that the source cannot express, or expresses indirectly: how.
+    """
+
+    labels: pd.DataFrame
+    unmapped: Mapping[str, int] = field(default_factory=dict)
+    notes: Mapping[str, str] = field(default_factory=dict)
+
+
+def _rows(file: str, columns: Iterable[str]) -> list[dict[str, str]]:
+    text = files("pytest_ecgfm.cohorts.labels").joinpath(file).read_text(encoding="utf-8")
+    rows = list(csv.DictReader(text.splitlines()))
+    for number, row in enumerate(rows, start=2):
+        if set(row) != set(columns) or None in row.values():
+            raise EcgfmError(f"labels/{file}: line {number}: should have the columns {', '.join(columns)}.")
+    return rows
+
+
+@lru_cache
+def vocabulary(name: str) -> Vocabulary:
+    """Return the table of a vocabulary.
+
+    Parameters
+    ----------
+    name : str
+        One of `VOCABULARIES`.
+
+    Raises
+    ------
+    EcgfmError
+        If there is no such table, or a row of it is malformed.
+    """
+    if name not in VOCABULARIES:
+        raise unknown_name("vocabulary", name, VOCABULARIES)
+    rules: dict[str, tuple[Rule, ...]] = {}
+    for number, row in enumerate(_rows(f"{name}.csv", Rule.__dataclass_fields__), start=2):
+        rule = Rule(**row)
+        where = f"labels/{name}.csv: line {number}"
+        if rule.rule not in _RULES:
+            raise unknown_name("rule", rule.rule, _RULES, where=where)
+        if rule.rule not in ("none", "doubtful") and rule.label not in LABELS:
+            raise unknown_name("label", rule.label, LABELS, where=where)
+        if any((r.label, r.scope) == (rule.label, rule.scope) for r in rules.get(rule.code, ())):
+            raise EcgfmError(f"{where}: code {rule.code!r} has two rows for label {rule.label!r}.")
+        rules[rule.code] = (*rules.get(rule.code, ()), rule)
+    every = [rule for group in rules.values() for rule in group]
+    return Vocabulary(
+        name,
+        MappingProxyType(rules),
+        sole=frozenset(rule.label for rule in every if rule.rule == "sole"),
+        doubtful=frozenset(rule.code for rule in every if rule.rule == "doubtful"),
+    )
+
+
+@lru_cache
+def expressible(source: str) -> Mapping[str, tuple[str, str]]:
+    """Return what a source says about each label: ``yes``, ``derived`` or ``no``, and a note.
+
+    A source without rows (a user's own) is taken to express every label that its vocabulary has.
+    """
+    found = dict.fromkeys(LABELS, ("yes", ""))
+    for row in _rows("vocabulary.csv", ("source", "label", "known", "note")):
+        if row["source"] == source:
+            found[row["label"]] = (row["known"], row["note"])
+    return MappingProxyType(found)
+
+
+@lru_cache(maxsize=65536)
+def _decide(codes: frozenset[str], doubtful: frozenset[str], name: str, source: str) -> tuple[bool | None, ...]:
+    """Return the labels, in the order of `LABELS`, of a record with these codes."""
+    table = vocabulary(name)
+    if not codes and not doubtful:
+        return (None,) * len(LABELS)
+    says: dict[str, dict[str, str]] = {}
+    for code in codes | doubtful:
+        says[code] = {
+            rule.label: "unknown" if code in doubtful else rule.rule
+            for rule in table.rules.get(code, ())
+            if rule.scope in ("", source)
+        }
+    unmapped = any(code not in table.rules for code in says)
+    known = expressible(source)
+    decided: list[bool | None] = []
+    for label in LABELS:
+        rules = {code: said.get(label, "") for code, said in says.items()}
+        if known[label][0] == "no":
+            decided.append(None)
+        elif "true" in rules.values():
+            decided.append(True)
+        elif unmapped:
+            decided.append(None)
+        elif label in table.sole:
+            decided.append(_decide_sole(rules, doubtful))
+        else:
+            decided.append(None if "unknown" in rules.values() else False)
+    return tuple(decided)
+
+
+def _decide_sole(rules: Mapping[str, str], doubtful: frozenset[str]) -> bool | None:
+    """Return a label that a code makes true where no finding accompanies it."""
+    findings = {code for code, rule in rules.items() if not rule}
+    if findings - doubtful:
+        return False
+    if findings or "unknown" in rules.values():
+        return None
+    return True if "sole" in rules.values() else None
+
+
+def harmonise(
+    codes: Mapping[str, Collection[str]],
+    name: str,
+    *,
+    source: str | Mapping[str, str],
+    doubtful: Mapping[str, Collection[str]] | None = None,
+) -> Harmonised:
+    """Return the harmonised labels of records.
+
+    Parameters
+    ----------
+    codes : mapping of str to collection of str
+        For each record, the codes that it states. A record without codes has unknown labels: nobody has looked.
+    name : str
+        Vocabulary of the codes; one of `VOCABULARIES`.
+    source : str or mapping of str to str
+        Where the records come from, as in ``labels/vocabulary.csv``; one for all, or one a record.
+    doubtful : mapping of str to collection of str, optional
+        For each record, codes that it states with reservation: they can make a label unknown, but not true.
+
+    Raises
+    ------
+    EcgfmError
+        If there is no such vocabulary.
+    """
+    table = vocabulary(name)
+    uncertain = doubtful or {}
+    rows: list[tuple[bool | None, ...]] = []
+    unmapped: Counter[str] = Counter()
+    for record, stated in codes.items():
+        sure = frozenset(stated)
+        unsure = frozenset(uncertain.get(record, ())) - sure
+        rows.append(_decide(sure, unsure, name, source if isinstance(source, str) else source[record]))
+        unmapped.update(code for code in sure | unsure if code not in table.rules)
+    labels = pd.DataFrame(rows, index=pd.Index(list(codes), dtype=object), columns=list(LABELS)).astype("boolean")
+    sources = [source] if isinstance(source, str) else sorted(set(source.values()))
+    return Harmonised(labels, dict(unmapped), _notes(sources))
+
+
+def _notes(sources: list[str]) -> dict[str, str]:
+    """Return, for each label that not every source states outright, what `expressible` notes."""
+    notes: dict[str, str] = {}
+    for label in LABELS:
+        said: dict[str, list[str]] = {}
+        for source in sources:
+            known, note = expressible(source)[label]
+            if known != "yes":
+                said.setdefault(note if known == "derived" else f"unknown: {note}", []).append(source)
+        if said:
+            notes[label] = "; ".join(
+                note if len(who) == len(sources) else f"{', '.join(who)}: {note}" for note, who in said.items()
+            )
+    return notes

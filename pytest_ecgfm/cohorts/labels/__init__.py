@@ -1,0 +1,1 @@
+"""Harmonisation tables: one row a code."""

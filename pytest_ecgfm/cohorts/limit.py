@@ -1,0 +1,49 @@
+"""A dry run on part of a cohort."""
+
+from copy import copy
+
+import numpy as np
+
+from pytest_ecgfm.cohorts.base import LABELS, Cohort
+
+
+def limited(cohort: Cohort, records: int, *, seed: int = 0) -> Cohort:
+    """Take at most so many records: whole patients, chosen by a seed, with the labels' shares kept.
+
+    Parameters
+    ----------
+    cohort : Cohort
+        Not changed.
+    records : int
+        Upper bound.
+    seed : int
+        Of the choice.
+
+    Returns
+    -------
+    Cohort
+        Of the same kind, with fewer records.
+    """
+    if len(cohort) <= records:
+        return cohort
+    # Patients are laid out in the order of their label combination, shuffled within it; every k-th is then a
+    # sample in which each combination keeps its share.
+    patients = cohort.patients
+    signature = (
+        cohort.labels[list(LABELS)].astype("Int8").fillna(-1).astype(str).agg("".join, axis=1).groupby(patients).max()
+    )
+    order = np.random.default_rng(seed).permutation(len(signature))
+    shuffled = signature.iloc[order].sort_values(kind="stable")
+    sizes = patients.value_counts()
+    positions = np.argsort((np.arange(len(shuffled)) * 0.6180339887498949) % 1.0, kind="stable")
+    chosen, held = [], 0
+    for patient in shuffled.index[positions]:
+        if held + sizes[patient] <= records:
+            chosen.append(patient)
+            held += int(sizes[patient])
+    keep = patients.isin(chosen)
+    part = copy(cohort)
+    part.__dict__.pop("digest", None)
+    part.table = cohort.table[keep]
+    part.labels = cohort.labels[keep]
+    return part

@@ -1,0 +1,206 @@
+"""CSV tables of cohorts, read strictly: each value is text until a reader says what it must be."""
+
+import csv
+import io
+import re
+import sys
+from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from pytest_ecgfm.cohorts.folders import Folder
+from pytest_ecgfm.errors import EcgfmError
+
+_NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d{1,3})?", re.ASCII)
+
+OLD_AGE = 90.0
+"""Years that stand for any age above 89, which cohorts withhold (PTB-XL writes 300, MIMIC-IV 91)."""
+
+
+def read_table(
+    folder: Folder, path: Path, columns: Sequence[str], *, optional: Collection[str] = (), key: str | None = None
+) -> pd.DataFrame:
+    """Return columns of a CSV file as text, white space stripped.
+
+    Parameters
+    ----------
+    folder : Folder
+        The cohort's folder.
+    path : Path
+        The file, in UTF-8 with or without a byte order mark.
+    columns : sequence of str
+        Columns that it must have.
+    optional : collection of str, optional
+        Columns to return where it has them.
+    key : str, optional
+        The column that identifies a row; it becomes the index, and stays a column.
+
+    Raises
+    ------
+    EcgfmError
+        If the file is missing or not CSV, lacks a column, or has rows of uneven length or a repeated or empty key.
+    """
+    data = folder.read(path, where=str(path))
+    try:
+        rows = csv.reader(io.StringIO(data.decode("utf-8-sig"), newline=""), strict=True)
+        head = [name.strip() for name in next(rows, [])]
+        for column in columns:
+            if column not in head:
+                raise EcgfmError(f"{path}: the column {column!r} is missing; there are {', '.join(head) or 'none'}.")
+        wanted = [name for name in head if name in columns or name in optional]
+        for name in wanted:
+            if head.count(name) > 1:
+                raise EcgfmError(f"{path}: the column {name!r} occurs twice.")
+        places = [head.index(name) for name in wanted]
+        values: list[list[str]] = []
+        for row in rows:
+            if len(row) != len(head):
+                if not any(row):
+                    continue
+                raise EcgfmError(f"{path}: line {rows.line_num}: {len(row)} values for {len(head)} columns.")
+            values.append([sys.intern(row[place].strip()) for place in places])
+    except UnicodeDecodeError as error:
+        raise EcgfmError(f"{path}: not UTF-8 text (byte {error.start}).") from None
+    except csv.Error as error:
+        raise EcgfmError(f"{path}: line {rows.line_num}: malformed CSV ({error}).") from None
+    table = pd.DataFrame(values, columns=wanted, dtype=object)
+    return table if key is None else keyed(table, key, path)
+
+
+def keyed(table: pd.DataFrame, key: str, path: Path) -> pd.DataFrame:
+    """Return `table` indexed by the column `key`.
+
+    Raises
+    ------
+    EcgfmError
+        If a key is empty or repeated; names it.
+    """
+    for position in np.flatnonzero((table[key] == "").to_numpy()):
+        raise EcgfmError(f"{path}: row {position + 1}: {key} is empty.")
+    repeated = table.loc[table[key].duplicated(), key]
+    if len(repeated):
+        raise EcgfmError(f"{path}: record {repeated.iloc[0]!r}: {key} occurs in more than one row.")
+    return table.set_index(pd.Index(table[key].tolist(), dtype=object))
+
+
+def fault(path: Path, record: object, field: str, value: object, valid: str) -> EcgfmError:
+    """Build the error for a value of a table that cannot be what it says."""
+    return EcgfmError(f"{path}: record {str(record)!r}: {field} {str(value)[:80]!r} should be {valid}.")
+
+
+def numbers(
+    table: pd.DataFrame, column: str, path: Path, *, low: float, high: float, empty: bool = False
+) -> npt.NDArray[np.float64]:
+    """Return a column as numbers.
+
+    Parameters
+    ----------
+    table : DataFrame
+        From `read_table`.
+    column : str
+        Of `table`.
+    path : Path
+        For messages.
+    low, high : float
+        Bounds, both allowed.
+    empty : bool
+        Whether an empty value (also ``NaN``, ``NA``) is NaN rather than an error.
+
+    Raises
+    ------
+    EcgfmError
+        If a value is not a number within the bounds; names the record.
+    """
+    out = np.full(len(table), np.nan)
+    for row, (record, text) in enumerate(zip(table.index, table[column], strict=True)):
+        if empty and text.lower() in ("", "nan", "na"):
+            continue
+        if not _NUMBER.fullmatch(text) or not low <= float(text) <= high:
+            raise fault(path, record, column, text, f"a number from {low:g} to {high:g}")
+        out[row] = float(text)
+    return out
+
+
+def identifiers(table: pd.DataFrame, column: str, path: Path) -> list[str]:
+    """Return a column of whole numbers as text, without the ``.0`` that pandas leaves behind.
+
+    Raises
+    ------
+    EcgfmError
+        If a value is empty or not a whole number; names the record.
+    """
+    out = []
+    for record, text in zip(table.index, table[column], strict=True):
+        match = re.fullmatch(r"(\d+)(?:\.0*)?", text, re.ASCII)
+        if match is None:
+            raise fault(path, record, column, text, "a whole number")
+        out.append(match[1])
+    return out
+
+
+def choices(table: pd.DataFrame, column: str, path: Path, valid: dict[str, str]) -> list[str]:
+    """Return what each value of a column stands for.
+
+    Raises
+    ------
+    EcgfmError
+        If a value is none of `valid`; names the record.
+    """
+    out = []
+    for record, text in zip(table.index, table[column], strict=True):
+        if text not in valid:
+            raise fault(path, record, column, text, f"one of {', '.join(repr(v) for v in valid)}")
+        out.append(valid[text])
+    return out
+
+
+def cohort_table(
+    records: Sequence[str],
+    *,
+    patients: Sequence[str] | None,
+    ages: Sequence[float] | npt.NDArray[np.float64],
+    sexes: Sequence[str],
+    folds: Sequence[int] | None = None,
+) -> pd.DataFrame:
+    """Return the table of a `Cohort`.
+
+    Parameters
+    ----------
+    records : sequence of str
+        Identifiers.
+    patients : sequence of str or None
+        None where none are published: each record is then a patient of its own.
+    ages : sequence of float
+        In years, NaN where unknown.
+    sexes : sequence of str
+        ``"F"``, ``"M"`` or ``""``.
+    folds : sequence of int, optional
+        Published folds.
+    """
+    index = pd.Index(list(records), dtype=object)
+    return pd.DataFrame(
+        {
+            "patient": pd.Series(list(records if patients is None else patients), index=index, dtype=object),
+            "age": np.asarray(ages, np.float64),
+            "sex": pd.Series(list(sexes), index=index, dtype=object),
+            "fold": pd.Series(pd.NA if folds is None else list(folds), index=index, dtype="Int64"),
+        },
+        index=index,
+    )
+
+
+def by_field(check: Callable[[str], bool], table: pd.DataFrame, column: str, path: Path, valid: str) -> list[str]:
+    """Return a column as it stands, once each value passes `check`.
+
+    Raises
+    ------
+    EcgfmError
+        If one does not; names the record.
+    """
+    for record, text in zip(table.index, table[column], strict=True):
+        if not check(text):
+            raise fault(path, record, column, text, valid)
+    return list(table[column])

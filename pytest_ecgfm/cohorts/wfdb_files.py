@@ -1,0 +1,242 @@
+"""WFDB records: decoding to float32 mV.
+
+Format 16 in one file (PTB-XL, and the MATLAB level 4 files of the PhysioNet challenges) is decoded straight from the
+bytes; every other format goes through `wfdb`. Both give the same values: float32 of the float64 that
+``wfdb.rdrecord`` returns. Source: WFDB Applications Guide, signal(5).
+"""
+
+import hashlib
+import struct
+import warnings
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pytest_ecgfm.cohorts.folders import Folder
+from pytest_ecgfm.cohorts.published import PublishedCohort
+from pytest_ecgfm.cohorts.wfdb_header import BYTES, Header, parse_header, read_header, where_of
+from pytest_ecgfm.errors import EcgfmError
+from pytest_ecgfm.records import FloatArray, Recording, canonical_leads
+
+__all__ = ["Header", "WfdbCohort", "parse_header", "read_header", "read_recording", "verify_checksums"]
+
+OTHER_LEADS = frozenset({"VX", "VY", "VZ", "X", "Y", "Z"})
+"""Frank leads, recorded beside the standard ones in PTB: left out, being none of the twelve."""
+
+_INVALID_16 = -32768
+
+
+@lru_cache(maxsize=4096)
+def _leads(descriptions: tuple[str, ...]) -> tuple[tuple[int, ...], tuple[str, ...]] | str:
+    """Return rows and customary names of the standard leads; or what is wrong."""
+    rows = tuple(row for row, lead in enumerate(descriptions) if lead.upper() not in OTHER_LEADS)
+    if not rows:
+        return f"none of the leads {', '.join(descriptions)} is a standard one."
+    try:
+        return rows, canonical_leads([descriptions[row] for row in rows])
+    except EcgfmError as error:
+        return str(error)
+
+
+def _plain(header: Header) -> bool:
+    """Whether every signal is format 16, one sample a frame, interleaved in one file."""
+    first = header.signals[0]
+    return first.format == "16" and all(
+        signal[:5] == first[:5] and signal.frame == 1 and signal.skew == 0 for signal in header.signals
+    )
+
+
+def _samples_16(header: Header, data: bytes) -> npt.NDArray[np.int16]:
+    """Return the stored samples ``(samples, leads)`` of a `_plain` record, given its file's bytes."""
+    first = header.signals[0]
+    leads = len(header.signals)
+    expected = first.offset + 2 * leads * header.samples
+    if len(data) != expected:
+        raise EcgfmError(
+            f"{header.path.parent / first.file}: record {header.name!r}: the file holds {len(data)} bytes, but "
+            f"{leads} leads of {header.samples} samples in format 16 after {first.offset} bytes are {expected}."
+        )
+    if first.offset == 24 and first.file.endswith(".mat"):
+        # A MATLAB level 4 matrix: its own dimensions give away a header with too few or too many leads.
+        kind, rows, columns = struct.unpack_from("<3i", data)
+        if (kind, rows, columns) != (30, leads, header.samples):
+            raise EcgfmError(
+                f"{header.path.parent / first.file}: record {header.name!r}: the MATLAB matrix is of type {kind} and "
+                f"{rows} x {columns}; the header declares type 30 and {leads} x {header.samples}."
+            )
+    return np.frombuffer(data, "<i2", offset=first.offset).reshape(header.samples, leads)
+
+
+def _to_mv(header: Header, stored: npt.NDArray[np.int16]) -> FloatArray:
+    """Return ``(leads, samples)`` in mV from stored samples ``(samples, leads)``."""
+    gains = [signal.gain for signal in header.signals]
+    baselines = [signal.baseline for signal in header.signals]
+    # Dividing in float32 rounds the same quotient once where float64 and then float32 round it twice; as float64 has
+    # more than twice float32's digits, the results are equal (Figueroa 1995) as long as both operands are exact.
+    exact = all(signal.scale == 1.0 for signal in header.signals) and all(
+        float(np.float32(gain)) == gain and abs(baseline) < 1 << 22
+        for gain, baseline in set(zip(gains, baselines, strict=True))
+    )
+    kind: type[np.floating] = np.float32 if exact else np.float64
+    values = stored.T.astype(kind, order="C")
+    if any(baselines):
+        values -= np.array(baselines, kind)[:, np.newaxis]
+    values /= gains[0] if gains.count(gains[0]) == len(gains) else np.array(gains, kind)[:, np.newaxis]
+    if not exact:
+        values *= np.array([signal.scale for signal in header.signals], kind)[:, np.newaxis]
+    if stored.min() == _INVALID_16:
+        values[stored.T == _INVALID_16] = np.nan
+    return values.astype(np.float32, copy=False)
+
+
+def _signal_files(folder: Folder, header: Header) -> list[Path]:
+    """Return the record's signal files, each once, all below the cohort's folder."""
+    names = dict.fromkeys(signal.file for signal in header.signals)
+    return [folder.inside(header.path.parent / name, where=header.where) for name in names]
+
+
+def _through_wfdb(folder: Folder, header: Header, *, digital: bool = False) -> Any:
+    """Return what ``wfdb.rdrecord`` makes of a record, its files having been checked."""
+    for file in _signal_files(folder, header):
+        folder.check(file, where=header.where)
+        stored = [signal for signal in header.signals if signal.file == file.name]
+        needed = sum(signal.frame * BYTES.get(signal.format, 0.0) for signal in stored) * header.samples
+        needed += stored[0].offset
+        if not file.is_file():
+            raise EcgfmError(f"{header.where}: cannot read {file} (no such file).")
+        size = file.stat().st_size
+        if size < int(needed):
+            raise EcgfmError(
+                f"{file}: record {header.name!r}: the file holds {size} bytes, but {len(stored)} leads of "
+                f"{header.samples} samples in format {stored[0].format} need {int(needed)}."
+            )
+    name = str(header.path.resolve().with_suffix(""))
+    try:
+        with warnings.catch_warnings():
+            # wfdb uses parts of pandas that newer versions deprecate; a run with -W error must not fail for that.
+            warnings.simplefilter("ignore")
+            import wfdb
+
+            return wfdb.rdrecord(name, physical=not digital, smooth_frames=not digital)
+    except Exception as error:  # wfdb has no error class of its own: whatever it meets, the file is to blame
+        raise EcgfmError(f"{header.where}: wfdb cannot read it ({type(error).__name__}: {error}).") from None
+
+
+def read_recording(folder: Folder, path: Path) -> Recording:
+    """Return one record of a cohort's folder.
+
+    Parameters
+    ----------
+    folder : Folder
+        The cohort's folder, which holds every file that is opened.
+    path : Path
+        The header file.
+
+    Returns
+    -------
+    Recording
+        Signals ``(leads, samples)`` in mV, NaN where the file marks a sample as invalid; standard leads only.
+
+    Raises
+    ------
+    EcgfmError
+        If a file is missing, malformed, truncated or outside of the folder; names file and record.
+    """
+    header = read_header(folder, path)
+    standard = _leads(tuple(signal.lead for signal in header.signals))
+    if isinstance(standard, str):
+        raise EcgfmError(f"{header.where}: {standard}")
+    rows, leads = standard
+    if _plain(header):
+        data = folder.read(path.parent / header.signals[0].file, where=header.where)
+        signals = _to_mv(header, _samples_16(header, data))
+    else:
+        physical = _through_wfdb(folder, header).p_signal
+        if physical is None or physical.shape != (header.samples, len(header.signals)):
+            raise EcgfmError(f"{header.where}: wfdb does not return {header.samples} samples of each lead.")
+        scale = np.array([signal.scale for signal in header.signals])
+        signals = np.ascontiguousarray((physical * scale).T, dtype=np.float32)
+    if len(rows) < len(signals):
+        signals = signals[list(rows)]
+    return Recording(signals, leads, header.sampling_rate)
+
+
+def verify_checksums(folder: Folder, path: Path) -> dict[str, bool | None]:
+    """Compare a record's samples with the checksums in its header.
+
+    Parameters
+    ----------
+    folder : Folder
+        The cohort's folder.
+    path : Path
+        The header file.
+
+    Returns
+    -------
+    dict of str to (bool or None)
+        For each lead whether the 16 low bits of the sum of its samples are those of the checksum; None where the
+        header states none.
+
+    Raises
+    ------
+    EcgfmError
+        If the record cannot be read.
+    """
+    header = read_header(folder, path)
+    if _plain(header):
+        data = folder.read(path.parent / header.signals[0].file, where=header.where)
+        sums = _samples_16(header, data).sum(axis=0, dtype=np.int64).tolist()
+    else:
+        stored = _through_wfdb(folder, header, digital=True)
+        sums = [int(np.sum(lead, dtype=np.int64)) for lead in stored.e_d_signal]
+    return {
+        signal.lead: None if signal.checksum is None else (total - signal.checksum) % 65536 == 0
+        for signal, total in zip(header.signals, sums, strict=True)
+    }
+
+
+class WfdbCohort(PublishedCohort):
+    """A cohort whose records are WFDB files.
+
+    Parameters
+    ----------
+    name : str
+        Of the cohort.
+    folder : Folder
+        Holds every file of the cohort.
+    headers : mapping of str to Path
+        The header file of each record.
+    **published
+        As for `PublishedCohort`.
+    """
+
+    def __init__(self, name: str, folder: Folder, headers: Mapping[str, Path], **published: Any) -> None:
+        super().__init__(name, folder, **published)
+        self._headers = headers
+
+    def _read(self, record: str) -> Recording:
+        return read_recording(self.folder, self._headers[record])
+
+    def _content_digest(self, records: Sequence[str]) -> str:
+        digest = hashlib.sha256()
+        for record in records:
+            path = self._headers[record]
+            where = where_of(path)
+            header_bytes = self.folder.read(path, where=where)
+            parts = [record.encode(), header_bytes]
+            for file in _signal_files(self.folder, parse_header(header_bytes, path)):
+                parts.append(self.folder.read(file, where=where))
+            for part in parts:
+                digest.update(len(part).to_bytes(8, "little"))
+                digest.update(part)
+        return digest.hexdigest()
+
+    def verify_checksums(self, record: str) -> dict[str, bool | None]:
+        """Compare a record's samples with its header's checksums; see `verify_checksums`."""
+        if record not in self._headers:
+            raise EcgfmError(f"cohort {self.name}: no record {record!r} among {len(self)}.")
+        return verify_checksums(self.folder, self._headers[record])

@@ -1,0 +1,34 @@
+"""The one exception for input that users can mend."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class EcgfmError(Exception):
+    """Bad input: the message says what is wrong, where (file, record, field), and what would be valid."""
+
+
+def unknown_name(kind: str, name: str, valid: Iterable[str], *, where: str = "") -> EcgfmError:
+    """Build the error for a name that is not in a closed set.
+
+    Parameters
+    ----------
+    kind : str
+        What the name should have been, such as ``"label"``.
+    name : str
+        What was given.
+    valid : iterable of str
+        The names that would have been accepted.
+    where : str, optional
+        The option, file or field that held the name.
+
+    Returns
+    -------
+    EcgfmError
+        Ready to raise; offers the nearest valid name and lists the rest.
+    """
+    names = sorted(valid)
+    near = get_close_matches(name, names, n=1, cutoff=0.5)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    place = f"{where}: " if where else ""
+    return EcgfmError(f"{place}unknown {kind} {name!r}.{hint} Valid: {', '.join(names) or '(none)'}.")

@@ -1,0 +1,107 @@
+"""Records and batches of records: signals in mV, lead names, sampling rate, identifiers."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from pytest_ecgfm.errors import EcgfmError, unknown_name
+
+FloatArray = npt.NDArray[np.float32]
+
+LEADS = ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6")
+"""The twelve standard leads in their customary order."""
+
+_CANONICAL = {lead.upper(): lead for lead in LEADS}
+
+
+def canonical_lead(name: str, *, where: str = "") -> str:
+    """Return the customary spelling of a lead name (``"AVR"`` becomes ``"aVR"``).
+
+    Raises
+    ------
+    EcgfmError
+        If the name is not one of the twelve standard leads.
+    """
+    try:
+        return _CANONICAL[name.strip().upper()]
+    except KeyError:
+        raise unknown_name("lead", name, LEADS, where=where) from None
+
+
+def canonical_leads(names: str | Sequence[str], *, where: str = "") -> tuple[str, ...]:
+    """Return the customary spelling of several lead names, given as a sequence or separated by blanks.
+
+    Raises
+    ------
+    EcgfmError
+        If a name is unknown or occurs twice.
+    """
+    parts = names.split() if isinstance(names, str) else list(names)
+    leads = tuple(canonical_lead(name, where=where) for name in parts)
+    for lead in leads:
+        if leads.count(lead) > 1:
+            raise EcgfmError(f"{where + ': ' if where else ''}lead {lead!r} is named twice in {', '.join(leads)}.")
+    return leads
+
+
+@dataclass(frozen=True)
+class Recording:
+    """One record's signals.
+
+    Attributes
+    ----------
+    signals : ndarray of float32, shape (leads, samples)
+        In mV.
+    leads : tuple of str
+        Customary lead names, one a row of `signals`.
+    sampling_rate : float
+        In Hz.
+    """
+
+    signals: FloatArray
+    leads: tuple[str, ...]
+    sampling_rate: float
+
+
+@dataclass(frozen=True)
+class RecordBatch:
+    """Several records of one length, rate and lead set.
+
+    Attributes
+    ----------
+    signals : ndarray of float32, shape (records, leads, samples)
+        In mV.
+    leads : tuple of str
+        Customary lead names.
+    sampling_rate : float
+        In Hz.
+    records : tuple of str
+        Identifiers, one a row of `signals`.
+    ages : ndarray of float32, shape (records,)
+        In years; NaN where unknown.
+    sexes : tuple of str
+        ``"F"``, ``"M"`` or ``""`` (unknown).
+    """
+
+    signals: FloatArray
+    leads: tuple[str, ...]
+    sampling_rate: float
+    records: tuple[str, ...]
+    ages: FloatArray = field(default_factory=lambda: np.empty(0, np.float32))
+    sexes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        n = len(self.records)
+        if self.signals.ndim != 3 or self.signals.shape[:2] != (n, len(self.leads)):
+            raise EcgfmError(
+                f"signals.shape={self.signals.shape}, but should be ({n} records, {len(self.leads)} leads, samples)."
+            )
+        if self.ages.size == 0 and n:
+            object.__setattr__(self, "ages", np.full(n, np.nan, np.float32))
+        if not self.sexes and n:
+            object.__setattr__(self, "sexes", ("",) * n)
+
+    def __len__(self) -> int:
+        return len(self.records)
