@@ -1,0 +1,240 @@
+"""Which records a probe may see: splits by patient, and nested subsets of training patients."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from pytest_ecgfm.errors import EcgfmError
+
+Integers = npt.NDArray[np.intp]
+
+HOLDOUT_PARTS = 10
+"""Parts of a holdout split: 7 train, 1 validation, 2 test."""
+
+
+class Fold(NamedTuple):
+    """Rows (sorted integers) into the records with a known label."""
+
+    train: Integers
+    validation: Integers
+    test: Integers
+
+
+@dataclass(frozen=True)
+class Split:
+    """How the records with a known label are divided.
+
+    Attributes
+    ----------
+    kind : {"published", "holdout", "cv"}
+        The authors' folds; a seeded 70/10/20; or cross-validation, where each record is tested once.
+    folds : tuple of Fold
+        One for published and holdout, as many as cross-validation has folds else.
+    """
+
+    kind: Literal["published", "holdout", "cv"]
+    folds: tuple[Fold, ...]
+
+
+class FoldNumbers(Protocol):
+    """The published fold numbers of each part, as a cohort declares them."""
+
+    @property
+    def train(self) -> tuple[int, ...]:
+        """Folds to fit on."""
+
+    @property
+    def validation(self) -> tuple[int, ...]:
+        """Folds to choose C on."""
+
+    @property
+    def test(self) -> tuple[int, ...]:
+        """Folds to score once."""
+
+
+class _Patients(NamedTuple):
+    codes: Integers  # patient of each record
+    positive: npt.NDArray[np.bool_]  # whether the patient has any positive record
+    sizes: Integers  # records of the patient
+
+
+def _grouped(targets: npt.ArrayLike, patients: npt.ArrayLike | Sequence[str]) -> _Patients:
+    labels = np.asarray(targets, dtype=np.bool_)
+    names = np.asarray(patients)
+    if labels.ndim != 1 or names.shape != labels.shape:
+        raise EcgfmError(
+            f"targets.shape={labels.shape} and patients.shape={names.shape}, but both should be (records,)."
+        )
+    # Sorted, so that a patient's part depends on the seed and not on the order of the records.
+    codes = np.asarray(pd.factorize(names, sort=True)[0], dtype=np.intp)
+    units = int(codes.max(initial=-1)) + 1
+    return _Patients(codes, np.bincount(codes[labels], minlength=units) > 0, np.bincount(codes, minlength=units))
+
+
+def patient_folds(
+    targets: npt.ArrayLike, patients: npt.ArrayLike | Sequence[str], parts: int, seed: int = 0
+) -> Integers:
+    """Deal patients into parts, stratified by whether they have a positive record, balanced in records.
+
+    Parameters
+    ----------
+    targets : array_like of bool, shape (n,)
+    patients : array_like of str, shape (n,)
+        Every record of a patient lands in the same part.
+    parts : int
+        How many; with fewer patients, some stay empty.
+    seed : int
+        Any integer >= 0.
+
+    Returns
+    -------
+    ndarray of int, shape (n,)
+        Part of each record, 0 to `parts` - 1. Patients with a positive differ by at most one between parts, those
+        without by at most two.
+
+    Notes
+    -----
+    scikit-learn's StratifiedGroupKFold solves the same task by a greedy search over every (patient, part) in Python,
+    which takes minutes for cohorts of 10^5 patients, and its stratified splitters warn or refuse where a class has
+    fewer members than there are parts. Dealing sorted patients round robin is how its StratifiedKFold works.
+    """
+    group = _grouped(targets, patients)
+    rng = np.random.default_rng(seed)
+    units = group.sizes.size
+    # Positives first, large before small: neighbours in this order are alike, and each block of them is dealt out.
+    order = np.lexsort((rng.random(units), -group.sizes, ~group.positive))
+    blocks = -(-units // parts)
+    dealt = rng.permuted(np.tile(np.arange(parts), (blocks, 1)), axis=1).ravel()[:units]
+    part = np.empty(units, dtype=np.intp)
+    part[order] = dealt
+    return part[group.codes]
+
+
+def _rows(mask: npt.NDArray[np.bool_]) -> Integers:
+    return np.flatnonzero(mask).astype(np.intp)
+
+
+def _published(patients: Integers, numbers: npt.ArrayLike, parts: FoldNumbers) -> Fold | None:
+    """Return the authors' split, or None where a part of it is empty."""
+    folds = np.asarray(pd.array(np.asarray(numbers).tolist(), dtype="Int64").to_numpy(dtype=np.float64, na_value=-1.0))
+    if folds.shape != patients.shape:
+        raise EcgfmError(f"published_folds.shape={folds.shape}, but should be {patients.shape} like targets.")
+    fold = Fold(*(_rows(np.isin(folds, part)) for part in (parts.train, parts.validation, parts.test)))
+    if not all(rows.size for rows in fold):
+        return None
+    seen = [set(patients[rows].tolist()) for rows in fold]
+    if seen[2] & (seen[0] | seen[1]) or seen[0] & seen[1]:
+        raise EcgfmError("the published folds put one patient into two parts of the split; a split must be by patient.")
+    return fold
+
+
+def make_split(
+    targets: npt.ArrayLike,
+    patients: npt.ArrayLike | Sequence[str],
+    published_folds: npt.ArrayLike | None = None,
+    published: FoldNumbers | None = None,
+    *,
+    seed: int = 0,
+    minimum_test_positives: int = 50,
+    folds: int = 5,
+) -> Split:
+    """Divide the records with a known label by patient.
+
+    The authors' folds where they are given (and no part is empty), else a stratified 70/10/20; where the test part
+    holds too few positives, cross-validation: fold i is tested, fold i + 1 validates, the others train.
+
+    Parameters
+    ----------
+    targets : array_like of bool, shape (n,)
+        Of the records with a known label only.
+    patients : array_like of str, shape (n,)
+    published_folds : array_like of int, shape (n,), optional
+        Fold of each record; missing (None, NaN, NA) where it has none.
+    published : object with ``train``, ``validation`` and ``test``, optional
+        Fold numbers of each part.
+    seed : int
+        Any integer >= 0; the same seed gives the same split.
+    minimum_test_positives, folds : int
+        Below how many a single test part is too small; folds of cross-validation then, at least 3.
+
+    Returns
+    -------
+    Split
+        Parts may be empty where there are fewer patients than parts.
+
+    Raises
+    ------
+    EcgfmError
+        If shapes disagree, `folds` is below 3, or the published folds divide a patient.
+    """
+    labels = np.asarray(targets, dtype=np.bool_)
+    codes = _grouped(labels, patients).codes
+    if folds < 3:
+        raise EcgfmError(f"folds={folds}, but cross-validation with a validation fold needs at least 3.")
+    kind: Literal["published", "holdout"] = "published"
+    single = None
+    if published is not None and published_folds is not None:
+        single = _published(codes, published_folds, published)
+    if single is None:
+        kind = "holdout"
+        part = patient_folds(labels, patients, HOLDOUT_PARTS, seed)
+        single = Fold(_rows(part < 7), _rows(part == 7), _rows(part > 7))
+    if labels[single.test].sum() >= minimum_test_positives:
+        return Split(kind, (single,))
+    part = patient_folds(labels, patients, folds, seed)
+    rounds = []
+    for i in range(folds):
+        test, validation = part == i, part == (i + 1) % folds
+        rounds.append(Fold(_rows(~test & ~validation), _rows(validation), _rows(test)))
+    return Split("cv", tuple(rounds))
+
+
+def nested_subset(
+    train: npt.ArrayLike,
+    targets: npt.ArrayLike,
+    patients: npt.ArrayLike | Sequence[str],
+    fraction: float,
+    seed: int = 0,
+) -> Integers:
+    """Draw a share of the training patients, so that a smaller share of the same seed lies inside a larger one.
+
+    Patients with a positive record and patients without are permuted apart; of each, the first
+    ``ceil(fraction * count)`` are taken, so that neither is ever lost.
+
+    Parameters
+    ----------
+    train : array_like of int, shape (t,)
+        Rows of the training part.
+    targets : array_like of bool, shape (n,)
+    patients : array_like of str, shape (n,)
+    fraction : float
+        In (0, 1].
+    seed : int
+        Any integer >= 0.
+
+    Returns
+    -------
+    ndarray of int
+        Sorted rows: every training record of the chosen patients.
+
+    Raises
+    ------
+    EcgfmError
+        If `fraction` lies outside (0, 1] or shapes disagree.
+    """
+    if not 0 < fraction <= 1:
+        raise EcgfmError(f"fraction={fraction}, but should be in (0, 1].")
+    rows = np.sort(np.asarray(train, dtype=np.intp))
+    group = _grouped(np.asarray(targets, dtype=np.bool_)[rows], np.asarray(patients)[rows])
+    rng = np.random.default_rng(seed)
+    chosen = np.zeros(group.sizes.size, dtype=np.bool_)
+    for stratum in (group.positive, ~group.positive):
+        order = rng.permutation(np.flatnonzero(stratum))
+        # 0.07 * 100 is a little more than 7 in floating point, and 7 patients are meant.
+        chosen[order[: math.ceil(fraction * order.size - 1e-9)]] = True
+    return rows[chosen[group.codes]]

@@ -1,0 +1,313 @@
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import norm
+from sklearn.metrics import roc_auc_score
+
+from pytest_ecgfm import statistics
+from pytest_ecgfm.errors import EcgfmError
+from pytest_ecgfm.statistics import Estimate, auroc, aurocs, delong_interval, holm, mean_auroc, p_value, placements
+
+
+def binormal(rng, area, positives, negatives, rows=1):
+    """Scores whose true AUROC is `area`."""
+    targets = np.arange(positives + negatives) < positives
+    shift = math.sqrt(2) * norm.ppf(area)
+    return rng.normal(size=(rows, targets.size)) + shift * targets, targets
+
+
+def brute_placements(scores, targets):
+    """V10 and V01 by comparing every pair."""
+    difference = scores[targets][:, None] - scores[~targets][None, :]
+    kernel = (difference > 0) + 0.5 * (difference == 0)
+    return kernel.mean(axis=1), kernel.mean(axis=0)
+
+
+def brute_variance(scores, targets):
+    """DeLong's variance in O(mn)."""
+    positive, negative = brute_placements(scores, targets)
+    return positive.var(ddof=1) / positive.size + negative.var(ddof=1) / negative.size
+
+
+tied_samples = st.lists(st.tuples(st.integers(-5, 5), st.booleans()), min_size=2, max_size=40).filter(
+    lambda rows: len({target for _, target in rows}) == 2
+)
+
+
+@given(tied_samples)
+def test_auroc_is_scikit_learns_with_ties(sample):
+    scores, targets = np.array([s for s, _ in sample], float), np.array([t for _, t in sample])
+    assert auroc(scores, targets) == pytest.approx(roc_auc_score(targets, scores), abs=1e-12)
+    found = placements(scores, targets)
+    for ours, brute in zip(found, brute_placements(scores, targets), strict=True):
+        np.testing.assert_allclose(ours[0], brute, atol=1e-12)
+        assert ours.mean() == pytest.approx(auroc(scores, targets), abs=1e-12)
+
+
+@given(tied_samples)
+def test_auroc_sees_only_order_and_swaps_with_the_label(sample):
+    scores, targets = np.array([s for s, _ in sample], float), np.array([t for _, t in sample])
+    assert auroc(np.exp(scores) + 3, targets) == auroc(scores, targets)
+    assert auroc(scores, ~targets) == pytest.approx(1 - auroc(scores, targets), abs=1e-12)
+    assert auroc(-scores, targets) == pytest.approx(1 - auroc(scores, targets), abs=1e-12)
+
+
+@given(tied_samples, st.integers(0, 3))
+@settings(max_examples=50, deadline=None)
+def test_interval_holds_its_point_and_stays_in_range(sample, repeats):
+    scores, targets = np.array([s for s, _ in sample], float), np.array([t for _, t in sample])
+    patients = np.array([f"p{i // (repeats + 1)}" for i in range(len(scores))])
+    found = mean_auroc(scores, targets, patients, resamples=100)
+    assert 0 <= found.low <= found.value + 1e-12
+    assert found.value - 1e-12 <= found.high <= 1
+
+
+def test_auroc_without_both_classes_or_with_nan_scores_is_nan():
+    assert math.isnan(auroc([1.0, 2.0], [True, True]))
+    assert math.isnan(auroc([], np.empty(0, bool)))
+    assert np.isnan(aurocs([[1.0, np.nan], [1.0, 2.0]], [False, True])).tolist() == [True, False]
+    found = mean_auroc([0.1, np.nan, 0.3], [False, True, True])
+    assert all(math.isnan(x) for x in (found.value, found.low, found.high, found.standard_error))
+    assert math.isnan(p_value(found, 0.5))
+
+
+def test_shapes_that_disagree_are_refused():
+    with pytest.raises(EcgfmError, match=r"scores.shape=\(3,\)"):
+        auroc([1.0, 2.0, 3.0], [True, False])
+    with pytest.raises(EcgfmError, match=r"patients.shape=\(1,\)"):
+        mean_auroc([1.0, 2.0], [True, False], ["a"])
+    with pytest.raises(EcgfmError, match="both classes"):
+        placements([1.0, 2.0], [True, True])
+
+
+def test_standard_error_is_delongs():
+    scores, targets = binormal(np.random.default_rng(1), 0.8, 30, 70)
+    scores = np.round(scores, 1)  # ties
+    found = mean_auroc(scores, targets)
+    assert found.standard_error == pytest.approx(math.sqrt(brute_variance(scores[0], targets)), rel=1e-9)
+    assert math.isnan(found.sd_seeds)
+    half = 1.959964 * found.standard_error / (found.value * (1 - found.value))
+    centre = math.log(found.value / (1 - found.value))
+    assert found.low == pytest.approx(1 / (1 + math.exp(half - centre)), rel=1e-6)
+    assert found.high == pytest.approx(1 / (1 + math.exp(-half - centre)), rel=1e-6)
+
+
+def test_mean_over_seeds_holds_both_variances():
+    rng = np.random.default_rng(2)
+    signal, targets = binormal(rng, 0.85, 60, 140)
+    scores = signal + 0.5 * rng.normal(size=(4, targets.size))
+    each, found = statistics.auroc_estimates(scores, targets)
+    areas = [roc_auc_score(targets, row) for row in scores]
+    parts = [np.array(part).mean(axis=0) for part in zip(*(brute_placements(r, targets) for r in scores), strict=True)]
+    test_variance = sum(part.var(ddof=1) / part.size for part in parts)
+    assert found.value == pytest.approx(np.mean(areas))
+    assert found.sd_seeds == pytest.approx(np.std(areas, ddof=1))
+    assert found.standard_error**2 == pytest.approx(test_variance + np.var(areas, ddof=1) / 4)
+    assert [one.value for one in each] == pytest.approx(areas)
+    assert each[1].standard_error == pytest.approx(math.sqrt(brute_variance(scores[1], targets)))
+
+
+def test_bootstrap_equals_resampling_by_hand():
+    rng = np.random.default_rng(3)
+    scores, targets = binormal(rng, 0.8, 20, 40)
+    scores = np.round(scores, 1)
+    patients = np.array([f"p{i % 25}" for i in range(60)])
+    from pytest_ecgfm.variance import _bootstrap, _multiplicities, sample_design
+
+    clusters = sample_design(targets, patients).clusters
+    counts = next(_multiplicities(25, 200, 60, 5))
+    drawn = _bootstrap(scores, targets, clusters, 200, 5)[0]
+    assert (counts.sum(axis=0) == 25).all()
+    for b in range(0, 200, 20):
+        weights = counts[clusters, b]
+        assert drawn[b] == pytest.approx(roc_auc_score(targets, scores[0], sample_weight=weights), abs=1e-6)
+
+
+def test_bootstrap_agrees_with_delong_where_patients_hardly_repeat():
+    scores, targets = binormal(np.random.default_rng(4), 0.8, 100, 300)
+    patients = [f"p{max(i, 1)}" for i in range(400)]  # one pair of records
+    alone, clustered = mean_auroc(scores, targets), mean_auroc(scores, targets, patients, resamples=4000)
+    assert clustered.standard_error == pytest.approx(alone.standard_error, rel=0.05)
+    assert mean_auroc(scores, targets, np.arange(400)) == alone
+
+
+def test_bootstrap_in_chunks_draws_patients_evenly(monkeypatch):
+    from pytest_ecgfm import variance
+
+    scores, targets = binormal(np.random.default_rng(4), 0.8, 100, 300)
+    patients = np.arange(400) // 2
+    whole = mean_auroc(scores, targets, patients)
+    monkeypatch.setattr(variance, "_CELLS", 400 * 64)
+    chunked = mean_auroc(scores, targets, patients)
+    assert chunked.standard_error == pytest.approx(whole.standard_error, rel=0.1)
+
+
+@pytest.mark.parametrize("area", [0.70, 0.80, 0.90])
+@pytest.mark.parametrize(("positives", "negatives"), [(50, 450), (60, 100)])
+def test_interval_covers_the_planted_auroc(area, positives, negatives):
+    rng = np.random.default_rng(int(area * 100) + positives)
+    scores, targets = binormal(rng, area, positives, negatives, rows=4000)
+    found = placements(scores, targets)
+    values = aurocs(scores, targets)
+    variances = sum(part.var(axis=1, ddof=1) / part.shape[1] for part in found)
+    limits = [delong_interval(a, v, pairs=positives) for a, v in zip(values, variances, strict=True)]
+    covered = np.mean([low <= area <= high for low, high in limits])
+    assert 0.92 <= covered <= 0.98
+
+
+def test_clustered_interval_covers_where_delong_does_not():
+    rng = np.random.default_rng(6)
+    patients = np.repeat(np.arange(120), 5)
+    targets = patients < 50
+    shift = math.sqrt(2) * norm.ppf(0.8)
+    covered = {True: 0, False: 0}
+    for _ in range(300):
+        scores = math.sqrt(0.8) * rng.normal(size=120)[patients] + math.sqrt(0.2) * rng.normal(size=600)
+        scores = scores + shift * targets
+        for clustered in covered:
+            found = mean_auroc(scores, targets, patients if clustered else None, resamples=300)
+            covered[clustered] += found.low <= 0.8 <= found.high
+    assert 0.91 <= covered[True] / 300 <= 0.98
+    assert covered[False] / 300 < 0.8
+
+
+def test_interval_over_seeds_covers_where_seeds_differ():
+    rng = np.random.default_rng(7)
+    covered = 0
+    for _ in range(500):
+        signal, targets = binormal(rng, 0.8, 100, 200)
+        # Each seed adds an effect of its own: the true mean lies at the mid shift.
+        shift = 0.4 * rng.normal(size=(3, 1))
+        found = mean_auroc(signal + shift * targets + 1e-9, targets)
+        covered += found.low <= norm.cdf(norm.ppf(0.8) / math.sqrt(1 + 0.08)) <= found.high
+    assert 0.92 <= covered / 500 <= 0.99
+
+
+def test_perfect_separation_is_not_certain():
+    targets = np.arange(100) < 20
+    found = mean_auroc(targets.astype(float), targets)
+    assert (found.value, found.high, found.standard_error) == (1.0, 1.0, 0.0)
+    assert found.low == pytest.approx(0.025 ** (1 / 20))
+    assert p_value(found, found.low) == pytest.approx(0.025)
+    opposite = mean_auroc(-targets.astype(float), targets)
+    assert (opposite.low, opposite.high) == (0.0, pytest.approx(1 - found.low))
+    assert p_value(opposite, 0.5) == 1.0
+    assert p_value(opposite, 0.5, "less") == pytest.approx(0.5**20)
+    # 20 records of 4 patients are 4 independent units.
+    clustered = mean_auroc(targets.astype(float), targets, np.arange(100) // 5)
+    assert clustered.low == pytest.approx(0.025 ** (1 / 4))
+
+
+def test_perfect_separation_happens_as_rarely_as_its_limit_says():
+    rng = np.random.default_rng(8)
+    limit = 0.025 ** (1 / 10)
+    scores, targets = binormal(rng, limit, 10, 10, rows=4000)
+    assert (aurocs(scores, targets) == 1).mean() <= 0.025
+
+
+def test_one_positive_gives_a_wide_interval():
+    targets = np.arange(200) < 1
+    scores = np.random.default_rng(0).normal(size=200) + 2 * targets
+    found = mean_auroc(scores, targets)
+    assert found.high - found.low > 0.5
+    clustered = mean_auroc(scores, np.arange(200) < 2, np.arange(200) // 2)
+    assert clustered.standard_error == pytest.approx(math.sqrt(clustered.value * (1 - clustered.value)))
+
+
+def test_constant_scores_are_exactly_chance():
+    targets = np.arange(60) < 20
+    for patients in (None, np.arange(60) // 2):
+        found = mean_auroc(np.zeros((3, 60)), targets, patients)
+        assert (found.value, found.low, found.high) == (0.5, 0.5, 0.5)
+        assert p_value(found, 0.5) == 1.0
+
+
+def test_difference_is_paired_delong():
+    rng = np.random.default_rng(9)
+    signal, targets = binormal(rng, 0.8, 50, 150)
+    a, b = signal + 0.3 * rng.normal(size=signal.shape), signal + rng.normal(size=signal.shape)
+    found = statistics.mean_auroc_difference(a, b, targets)
+    both = [brute_placements(row[0], targets) for row in (a, b)]
+    variance = sum((one - other).var(ddof=1) / one.size for one, other in zip(both[0], both[1], strict=True))
+    assert found.value == pytest.approx(roc_auc_score(targets, a[0]) - roc_auc_score(targets, b[0]))
+    assert found.standard_error == pytest.approx(math.sqrt(variance))
+    assert found.high - found.value == pytest.approx(1.959964 * math.sqrt(variance), rel=1e-6)
+    assert p_value(found, 0.0) == pytest.approx(norm.sf(found.value / found.standard_error))
+    back = statistics.mean_auroc_difference(b, a, targets)
+    assert (back.low, back.high) == pytest.approx((-found.high, -found.low))
+    assert p_value(back, 0.0, "less") == pytest.approx(p_value(found, 0.0))
+
+
+def test_clustered_difference_agrees_with_delong_where_patients_hardly_repeat():
+    rng = np.random.default_rng(10)
+    signal, targets = binormal(rng, 0.8, 100, 300)
+    b = signal + rng.normal(size=signal.shape)
+    patients = [f"p{max(i, 1)}" for i in range(400)]
+    alone = statistics.mean_auroc_difference(signal, b, targets)
+    clustered = statistics.mean_auroc_difference(signal, b, targets, patients, resamples=4000)
+    assert clustered.standard_error == pytest.approx(alone.standard_error, rel=0.05)
+
+
+def test_difference_over_seeds_pairs_seeds_and_adds_what_is_unpaired():
+    rng = np.random.default_rng(11)
+    signal, targets = binormal(rng, 0.8, 50, 150)
+    a = signal + 0.8 * rng.normal(size=(3, 200))
+    b = a + 0.3 * rng.normal(size=(3, 200))
+    paired = statistics.mean_auroc_difference(a, b, targets)
+    assert paired.sd_seeds == pytest.approx((aurocs(a, targets) - aurocs(b, targets)).std(ddof=1))
+    unpaired = statistics.mean_auroc_difference(a, b[:2], targets)
+    spread = aurocs(a, targets).var(ddof=1) + aurocs(b[:2], targets).var(ddof=1)
+    assert unpaired.sd_seeds == pytest.approx(math.sqrt(spread))
+    assert unpaired.n_seeds == 2
+
+
+def test_difference_from_itself_is_zero_and_from_another_perfect_score_is_not_certain():
+    targets = np.arange(100) < 20
+    scores = targets + np.linspace(0, 0.5, 100)
+    same = statistics.mean_auroc_difference(scores, 2 * scores, targets)
+    assert (same.value, same.low, same.high) == (0.0, 0.0, 0.0)
+    assert p_value(same, -0.02) == 0.0
+    other = statistics.mean_auroc_difference(scores, targets.astype(float), targets)
+    margin = 1 - 0.025 ** (1 / 20)
+    assert (other.value, other.low, other.high) == (0.0, pytest.approx(-margin), pytest.approx(margin))
+    most = statistics.mean_auroc_difference(scores, -scores, targets)
+    assert (most.value, most.high) == (1.0, 1.0)
+    assert 0.7 < most.low < 1.0
+
+
+@given(st.floats(0.55, 0.95), st.floats(0.01, 0.2), st.floats(0.3, 0.99))
+def test_p_value_agrees_with_the_interval(value, error, threshold):
+    low, high = delong_interval(value, error**2, pairs=50)
+    found = Estimate(value, low, high, error, math.nan, 1, pairs=50)
+    p = p_value(found, threshold)
+    assert p + p_value(found, threshold, "less") == pytest.approx(1.0)
+    assert (p < 0.025) == (low > threshold) or p == pytest.approx(0.025)
+
+
+def test_p_value_outside_the_range_of_an_auroc():
+    found = Estimate(0.8, 0.7, 0.9, 0.05, math.nan, 1, pairs=10)
+    assert p_value(found, -0.1) == 0.0
+    assert p_value(found, 0.0) == 0.0
+    assert p_value(found, 1.0) == 1.0
+
+
+def test_holm_by_hand():
+    np.testing.assert_allclose(holm([0.01, 0.04, 0.03, 0.005]), [0.03, 0.06, 0.06, 0.02])
+    np.testing.assert_allclose(holm([0.01, np.nan, 0.02]), [0.03, np.nan, 0.04])
+    np.testing.assert_allclose(holm([0.9, 0.8]), [1.0, 1.0])
+    assert holm([]).size == 0
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=20))
+def test_holm_rejects_what_the_step_down_procedure_rejects(p_values):
+    adjusted = holm(p_values)
+    rejected = []
+    for step, i in enumerate(np.argsort(p_values, kind="stable")):
+        if p_values[i] * (len(p_values) - step) > 0.05:
+            break
+        rejected.append(i)
+    assert set(np.flatnonzero(adjusted <= 0.05)) == set(rejected)
+    assert (adjusted >= np.array(p_values) - 1e-15).all()
