@@ -1,0 +1,148 @@
+"""Model cards: what an encoder declares about itself. Validated here, and nowhere else."""
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from pytest_ecgfm.errors import EcgfmError, unknown_name
+from pytest_ecgfm.records import LEADS, canonical_leads
+
+COHORTS = {
+    "ptb-xl": "Europe",
+    "chapman-ningbo": "Asia",
+    "georgia": "North America",
+    "code-15": "South America",
+    "cpsc-2018": "Asia",
+    "cpsc-extra": "Asia",
+    "ptb": "Europe",
+    "incart": "Europe",
+    "code-test": "South America",
+    "code": "South America",
+    "sph": "Asia",
+    "ludb": "Europe",
+    "mimic-iv-ecg": "North America",
+    "heedb": "North America",
+    "cardiosoft": "Europe",
+    "uk-biobank": "Europe",
+    "synthetic-europe": "Europe",
+    "synthetic-asia": "Asia",
+    "synthetic-north-america": "North America",
+    "synthetic-south-america": "South America",
+}
+"""Cohort names that a card may list under ``pretrained_on``, with their continents."""
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class ModelCard(BaseModel):
+    """What an encoder reads, and what it was trained on.
+
+    Attributes
+    ----------
+    name : str
+        The name given to ``--ecgfm``.
+    sampling_rate : float
+        In Hz; records are resampled to it.
+    seconds : float or None
+        Length of the input; longer records are cropped and shorter ones padded with zeros at the end. None: the
+        whole record, whatever its length.
+    crop : {"start", "center"}
+        Which part of a longer record is read.
+    leads : tuple of str
+        The leads, in the order in which the encoder takes them.
+    units : {"mV", "uV"}
+        Of the input.
+    normalize : {"none", "zscore-per-lead", "zscore", "minmax"}
+        Applied to each record after resampling and cropping.
+    input : {"tensor", "array", "records"}
+        What the encoder is called with: a float32 torch tensor or numpy array ``(batch, leads, samples)``, or a
+        `pytest_ecgfm.records.RecordBatch` (signals with identifiers, ages and sexes).
+    dimensions : int or None
+        Of the embedding, where known; a different width is an error.
+    pretrained_on : tuple of str or None
+        Cohorts seen in pretraining. An empty list means none of them; None means unknown.
+    expected_failures : dict
+        Check name to reason.
+    version : str
+        Change it whenever the same weights would give another embedding. Embeddings of an encoder without weights
+        or version are not kept between runs.
+    description, licence, citation : str
+        For people.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True)
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_.]*$", max_length=80)]
+    sampling_rate: Annotated[float, Field(ge=10, le=10_000, allow_inf_nan=False)] = 500.0
+    seconds: Positive | None = 10.0
+    crop: Literal["start", "center"] = "start"
+    leads: tuple[str, ...] = LEADS
+    units: Literal["mV", "uV"] = "mV"
+    normalize: Literal["none", "zscore-per-lead", "zscore", "minmax"] = "none"
+    input: Literal["tensor", "array", "records"] = "tensor"
+    dimensions: Annotated[int, Field(gt=0)] | None = None
+    pretrained_on: tuple[str, ...] | None = None
+    expected_failures: dict[str, str] = Field(default_factory=dict)
+    version: str = ""
+    description: str = ""
+    licence: str = ""
+    citation: str = ""
+
+    @field_validator("leads", mode="before")
+    @classmethod
+    def _leads(cls, value: Any) -> tuple[str, ...]:
+        if not isinstance(value, str | list | tuple) or not all(isinstance(lead, str) for lead in value):
+            raise ValueError("should be lead names, as a list or separated by blanks")
+        return canonical_leads(value)
+
+    @field_validator("pretrained_on")
+    @classmethod
+    def _cohorts(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        for name in value or ():
+            if name not in COHORTS:
+                raise unknown_name("cohort", name, COHORTS)
+        return value
+
+    def exposure(self, cohort: str) -> Literal["seen", "unseen", "unknown"]:
+        """Say whether the encoder saw `cohort` in pretraining."""
+        if self.pretrained_on is None:
+            return "unknown"
+        return "seen" if cohort in self.pretrained_on else "unseen"
+
+
+def parse_card(name: str, fields: Mapping[str, Any], *, where: str) -> ModelCard:
+    """Validate the fields of a model card.
+
+    Parameters
+    ----------
+    name : str
+        The encoder's name.
+    fields : mapping
+        As written in ``@ecg_model(...)`` or in a TOML file.
+    where : str
+        File (and line) of the card, for the message.
+
+    Raises
+    ------
+    EcgfmError
+        One line: which field, what is wrong, the nearest valid name.
+    """
+    for key in fields:
+        if key not in ModelCard.model_fields:
+            raise unknown_name("field", key, ModelCard.model_fields, where=f"{where}: card of {name!r}")
+    try:
+        return ModelCard.model_validate({"name": name, **fields})
+    except ValidationError as error:
+        raise EcgfmError(f"{where}: card of {name!r}: {first_problem(error)}") from None
+    except EcgfmError as error:
+        raise EcgfmError(f"{where}: card of {name!r}: {error}") from None
+
+
+def first_problem(error: ValidationError) -> str:
+    """Say in one line what pydantic found first: field, value, what would be valid."""
+    problem = error.errors(include_url=False)[0]
+    field = ".".join(str(part) for part in problem["loc"])
+    message = re.sub(r"^Value error, ", "", problem["msg"])
+    return f"{field} = {problem['input']!r}: {message}."

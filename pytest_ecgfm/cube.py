@@ -1,0 +1,198 @@
+"""Rows to an `xarray.DataTree`, and back from its file."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import numpy as np
+import xarray as xr
+
+from pytest_ecgfm.errors import EcgfmError
+from pytest_ecgfm.evaluations.downstream import METRICS
+from pytest_ecgfm.rows import Cell, Row
+
+SCHEMA_VERSION = 1
+
+_DIMENSIONS = {"downstream": ("encoder", "cohort", "label", "probe", "fraction", "seed")}
+_CHECK_COLUMNS = {
+    "encoder": "encoder that was judged",
+    "suite": "suite that evaluated it",
+    "cohort": "cohort",
+    "label": "harmonised label",
+    "reference": "reference encoder of a difference, or empty",
+    "outcome": "pass, fail, inconclusive or insufficient",
+    "tier": "blocking or advisory",
+    "reason": "why this outcome",
+    "split": "published, holdout or cv: how training and test records were told apart",
+}
+_CHECK_NUMBERS = {
+    "fraction": "share of the training patients",
+    "value": "estimate",
+    "low": "lower end of the 95 % interval",
+    "high": "upper end of the 95 % interval",
+    "threshold": "minimum that the profile demands",
+}
+
+
+def build_cube(rows: Iterable[Row], folder: Path, attributes: Mapping[str, Any]) -> xr.DataTree:
+    """Build the cube of a run.
+
+    Parameters
+    ----------
+    rows : iterable of Row
+        In any order: the cube is laid out by sorted coordinates.
+    folder : Path
+        Where the rows' array files are.
+    attributes : mapping
+        Root attributes: strings and numbers.
+
+    Returns
+    -------
+    xarray.DataTree
+        Groups as described in ``docs/cube.md``.
+
+    Raises
+    ------
+    EcgfmError
+        If two rows share a name, or two cells disagree; the message names them.
+    """
+    ordered = sorted(rows, key=lambda row: row.key)
+    for before, after in pairwise(ordered):
+        if before.key == after.key:
+            raise EcgfmError(f"two results for {after.check} of {after.encoder}.")
+    tree: dict[str, xr.Dataset] = {"/": xr.Dataset(attrs={"schema_version": SCHEMA_VERSION, **attributes})}
+    groups: dict[str, list[Cell]] = defaultdict(list)
+    for row in ordered:
+        for cell in row.cells:
+            groups[cell.group].append(cell)
+    for group, cells in sorted(groups.items()):
+        tree[f"/{group}"] = _group(group, cells)
+    scores = [row for row in ordered if row.arrays]
+    if scores:
+        tree["/scores"] = _scores(scores, folder)
+    tree["/checks"] = _checks(ordered)
+    return xr.DataTree.from_dict(tree)
+
+
+def _group(name: str, cells: Sequence[Cell]) -> xr.Dataset:
+    """Lay cells out along the group's dimensions; a variable has the dimensions that its cells name."""
+    dimensions = _DIMENSIONS[name]
+    labels = {dim: sorted({cell.coordinates[dim] for cell in cells if dim in cell.coordinates}) for dim in dimensions}
+    where = {dim: {label: number for number, label in enumerate(labels[dim])} for dim in dimensions}
+    arrays: dict[str, np.ndarray[Any, np.dtype[np.float64]]] = {}
+    dims_of: dict[str, tuple[str, ...]] = {}
+    for cell in cells:
+        dims = tuple(dim for dim in dimensions if dim in cell.coordinates)
+        index = tuple(where[dim][cell.coordinates[dim]] for dim in dims)
+        for variable, value in cell.values.items():
+            if variable not in arrays:
+                arrays[variable] = np.full([len(labels[dim]) for dim in dims], np.nan)
+                dims_of[variable] = dims
+            held = arrays[variable][index]
+            # A reference encoder's cell comes with every check that uses it; equal values are one result.
+            if not np.isnan(held) and held != value and not np.isclose(held, value, rtol=1e-9, atol=1e-12):
+                raise EcgfmError(f"two results for {variable} at {dict(cell.coordinates)}: {held} and {value}.")
+            arrays[variable][index] = value
+    data = {
+        variable: xr.Variable(dims_of[variable], array, _attributes(variable))
+        for variable, array in sorted(arrays.items())
+    }
+    return xr.Dataset(data, coords={dim: labels[dim] for dim in dimensions if labels[dim]})
+
+
+def _attributes(variable: str) -> dict[str, Any]:
+    """Describe a variable; netCDF has no booleans, so `higher_is_better` is 1 or 0."""
+    found = METRICS.get(variable, {"long_name": variable.replace("_", " "), "units": "1"})
+    return {key: int(value) if isinstance(value, bool) else value for key, value in found.items() if value is not None}
+
+
+def _scores(rows: Sequence[Row], folder: Path) -> xr.Dataset:
+    """Per-record test scores at the whole training set; records are named ``cohort/record``."""
+    parts = []
+    for row in rows:
+        with np.load(folder / Path(row.arrays).name, allow_pickle=False) as held:
+            parts.append((row, {key: held[key] for key in held.files}))
+    about: dict[str, tuple[str, str, int]] = {}
+    for row, part in parts:
+        for record, patient, fold in zip(part["record"], part["patient"], part["fold"], strict=True):
+            about[f"{row.cohort}/{record}"] = (row.cohort, str(patient), int(fold))
+    records = sorted(about)
+    encoders = sorted({row.encoder for row in rows})
+    labels = sorted({row.label for row in rows})
+    position = {record: number for number, record in enumerate(records)}
+    score = np.full((len(encoders), len(labels), len(records)), np.nan, np.float32)
+    target = np.full((len(labels), len(records)), np.nan, np.float32)
+    for row, part in parts:
+        columns = [position[f"{row.cohort}/{record}"] for record in part["record"]]
+        score[encoders.index(row.encoder), labels.index(row.label), columns] = part["score"]
+        target[labels.index(row.label), columns] = part["target"]
+    return xr.Dataset(
+        {
+            "score": (
+                ("encoder", "label", "record"),
+                score,
+                {"long_name": "test score, mean over seeds, at the whole training set", "units": "1"},
+            ),
+            "target": (("label", "record"), target, {"long_name": "label, 1 or 0", "units": "1"}),
+            "cohort": (("record",), np.array([about[r][0] for r in records]), {"long_name": "cohort", "units": "1"}),
+            "patient": (("record",), np.array([about[r][1] for r in records]), {"long_name": "patient", "units": "1"}),
+            "fold": (
+                ("record",),
+                np.array([about[r][2] for r in records], np.int32),
+                {"long_name": "published fold, -1 where there is none", "units": "1"},
+            ),
+        },
+        coords={"encoder": encoders, "label": labels, "record": records},
+    )
+
+
+def _checks(rows: Sequence[Row]) -> xr.Dataset:
+    data: dict[str, xr.Variable] = {}
+    for column, text in _CHECK_COLUMNS.items():
+        values = np.array([str(getattr(row, column)) for row in rows], dtype=np.str_)
+        data[column] = xr.Variable(("check",), values, {"long_name": text, "units": "1"})
+    for column, text in _CHECK_NUMBERS.items():
+        numbers = np.array([getattr(row, column) for row in rows], dtype=np.float64)
+        data[column] = xr.Variable(("check",), numbers, {"long_name": text, "units": "1"})
+    names = np.array([f"{row.encoder}: {row.check}" for row in rows], dtype=np.str_)
+    return xr.Dataset(data, coords={"check": names})
+
+
+def write_cube(tree: xr.DataTree, path: Path) -> None:
+    """Write as netCDF4, whole or not at all."""
+    temporary = path.with_name(f".{path.name}.{uuid4().hex}.tmp")
+    try:
+        tree.to_netcdf(temporary, engine="h5netcdf")
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def open_run(run: str | Path) -> xr.DataTree:
+    """Open a finished run's cube.
+
+    Parameters
+    ----------
+    run : path
+        The run's folder, or its ``cube.nc``.
+
+    Raises
+    ------
+    EcgfmError
+        If there is no cube, or it was written by a newer version of the schema.
+    """
+    path = Path(run)
+    path = path / "cube.nc" if path.is_dir() else path
+    if not path.is_file():
+        raise EcgfmError(f"run {run}: no cube.nc there.")
+    try:
+        tree = xr.open_datatree(path, engine="h5netcdf")
+    except (OSError, ValueError) as error:
+        raise EcgfmError(f"run {run}: cube.nc cannot be read ({error}).") from None
+    if int(tree.attrs.get("schema_version", -1)) != SCHEMA_VERSION:
+        found = tree.attrs.get("schema_version", "none")
+        raise EcgfmError(f"run {run}: schema version {found}, but this release reads {SCHEMA_VERSION}.")
+    return tree

@@ -1,0 +1,129 @@
+"""Records to embeddings: streamed, batched, cached on disk."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import numpy as np
+from filelock import FileLock
+
+from pytest_ecgfm.cohorts.base import Cohort
+from pytest_ecgfm.encoders.base import Encoder, digest
+from pytest_ecgfm.errors import EcgfmError
+from pytest_ecgfm.records import FloatArray
+
+Progress = Callable[[int, int], None]
+
+
+def embed_cohort(
+    encoder: Encoder, cohort: Cohort, *, batch_size: int = 64, progress: Progress | None = None
+) -> FloatArray:
+    """Embed every record of a cohort.
+
+    Parameters
+    ----------
+    encoder : Encoder
+        What embeds.
+    cohort : Cohort
+        Streamed; its signals are never in memory as a whole.
+    batch_size : int
+        Records a batch.
+    progress : callable, optional
+        Called with the number of records done and the number of all.
+
+    Returns
+    -------
+    ndarray of float32, shape (records, dimensions)
+        In the order of ``cohort.records``.
+
+    Raises
+    ------
+    EcgfmError
+        If a record cannot be read or embedded; the message names cohort and record.
+    """
+    row = {record: number for number, record in enumerate(cohort.records)}
+    out: FloatArray | None = None
+    done = 0
+    for batch in cohort.batches(batch_size):
+        try:
+            part = encoder.embed_batch(batch)
+        except EcgfmError as error:
+            raise EcgfmError(f"cohort {cohort.name}: {error}") from None
+        if out is None:
+            out = np.full((len(row), part.shape[1]), np.nan, np.float32)
+        out[[row[record] for record in batch.records]] = part
+        done += len(batch)
+        if progress is not None:
+            progress(done, len(row))
+    if out is None:
+        raise EcgfmError(f"cohort {cohort.name}: no records.")
+    return out
+
+
+class EmbeddingCache:
+    """Embeddings on disk, found again by what made them.
+
+    The key holds the encoder's fingerprint and the digest of the cohort's records, so that neither another model nor
+    other data can be served. Encoders without a fingerprint are kept only for the run that made them.
+
+    Parameters
+    ----------
+    folder : Path
+        Made when first needed.
+    run_id : str
+        Part of the key of encoders without a fingerprint.
+    """
+
+    def __init__(self, folder: Path, run_id: str) -> None:
+        self.folder = folder / "embeddings"
+        self.run_id = run_id
+
+    def get(self, encoder: Encoder, cohort: Cohort, make: Callable[[], FloatArray]) -> FloatArray:
+        """Return the cached embeddings, or make and keep them; two processes never make the same ones.
+
+        Raises
+        ------
+        EcgfmError
+            If the folder cannot be written.
+        """
+        identity = encoder.fingerprint or f"{self.run_id} {encoder.card.name}"
+        key = digest([identity.encode(), cohort.digest.encode(), "\n".join(cohort.records).encode()])[:32]
+        path = self.folder / f"{encoder.card.name}-{cohort.name}-{key}.npy"
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with FileLock(f"{path}.lock"):
+                found = _load(path, key, len(cohort))
+                if found is None:
+                    found = make()
+                    _store(path, key, found)
+        except OSError as error:
+            raise EcgfmError(f"cannot write the cache folder {self.folder}: {error.strerror}.") from error
+        return found
+
+
+def _load(path: Path, key: str, records: int) -> FloatArray | None:
+    try:
+        note: dict[str, Any] = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+        array = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return None
+    intact = (
+        note.get("key") == key
+        and array.dtype == np.float32
+        and array.shape[:1] == (records,)
+        and digest([array.tobytes()]) == note.get("sha256")
+    )
+    return array if intact else None
+
+
+def _store(path: Path, key: str, array: FloatArray) -> None:
+    # A temporary name of its own, then a rename: a killed run leaves no half-written file under the final name.
+    stem = f"{path.name}.{uuid4().hex}.tmp"
+    with (path.parent / stem).open("wb") as handle:
+        np.save(handle, array, allow_pickle=False)
+    (path.parent / stem).replace(path)
+    note = path.parent / f"{stem}.json"
+    note.write_text(json.dumps({"key": key, "sha256": digest([array.tobytes()])}), encoding="utf-8")
+    note.replace(path.with_suffix(".json"))

@@ -1,0 +1,210 @@
+"""An encoder: a frozen model behind its card."""
+
+import hashlib
+import inspect
+import json
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pytest_ecgfm import preprocessing
+from pytest_ecgfm.cards import ModelCard
+from pytest_ecgfm.errors import EcgfmError
+from pytest_ecgfm.records import FloatArray, RecordBatch, canonical_leads
+
+DEVICES = "auto, cpu, cuda, cuda:N, mps"
+PRECISIONS = ("float32", "bfloat16")
+
+
+def choose_device(name: str) -> str:
+    """Resolve ``"auto"`` to the fastest device present.
+
+    Raises
+    ------
+    EcgfmError
+        If the device is not there.
+    """
+    import torch
+
+    if name == "auto":
+        if torch.cuda.is_available():
+            return "cuda"
+        return "mps" if torch.backends.mps.is_available() else "cpu"
+    kind, _, number = name.partition(":")
+    count = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}.get(kind)
+    if count is None or (number and not (kind == "cuda" and number.isdigit())):
+        raise EcgfmError(f"--ecgfm-device={name}: not a device. Valid: {DEVICES}.")
+    if int(number or 0) >= count:
+        raise EcgfmError(f"--ecgfm-device={name}: this machine has {count} {kind} device(s).")
+    return name
+
+
+class Encoder:
+    """A frozen model that turns records into embeddings.
+
+    Parameters
+    ----------
+    card : ModelCard
+        What it reads.
+    model : object
+        A `torch.nn.Module`, a callable, or an object with ``embed(batch)``.
+    device : str
+        Where a torch module runs.
+    precision : {"float32", "bfloat16"}
+        Autocast of a torch module; the embedding is float32 in either case.
+    """
+
+    def __init__(self, card: ModelCard, model: Any, *, device: str = "cpu", precision: str = "float32") -> None:
+        self.card = card
+        self.model = model
+        self.device = device
+        self.precision = precision
+        self._dimensions = card.dimensions
+        self._is_module = _is_torch_module(model)
+        if self._is_module:
+            model.eval().requires_grad_(False).to(device)
+        elif not callable(model) and not callable(getattr(model, "embed", None)):
+            raise EcgfmError(
+                f"model {card.name!r} is a {type(model).__name__}, but should be a torch.nn.Module, "
+                "a callable, or an object with embed(batch)."
+            )
+
+    def embed(self, signal: Any, *, sampling_rate: float, leads: Sequence[str]) -> FloatArray:
+        """Embed records given as an array.
+
+        Parameters
+        ----------
+        signal : array, shape (records, leads, samples)
+            In mV.
+        sampling_rate : float
+            In Hz.
+        leads : sequence of str
+            Names of the rows, in any order.
+
+        Returns
+        -------
+        ndarray of float32, shape (records, dimensions)
+
+        Raises
+        ------
+        EcgfmError
+            If the input cannot be read, or the model returns something else than finite embeddings.
+        """
+        array = np.asarray(signal, dtype=np.float32)
+        if array.ndim != 3:
+            raise EcgfmError(f"signal.shape={array.shape}, but should be (records, leads, samples).")
+        names = tuple(str(row) for row in range(len(array)))
+        return self.embed_batch(RecordBatch(array, canonical_leads(leads), float(sampling_rate), names))
+
+    def embed_batch(self, batch: RecordBatch) -> FloatArray:
+        """Embed a batch of records as stored (see `embed`)."""
+        return self._checked(self._run(preprocessing.prepare(batch, self.card)), batch)
+
+    def _run(self, batch: RecordBatch) -> Any:
+        if self.card.input == "records":
+            return self.model.embed(batch)
+        if self.card.input == "array":
+            return self._callable(batch.signals)
+        import torch
+
+        with ExitStack() as stack:
+            stack.enter_context(torch.inference_mode())
+            if self.precision != "float32":
+                kind = self.device.partition(":")[0]
+                stack.enter_context(torch.autocast(kind, dtype=getattr(torch, self.precision)))
+            out = self._callable(torch.from_numpy(batch.signals).to(self.device if self._is_module else "cpu"))
+        return out.detach().float().cpu().numpy() if isinstance(out, torch.Tensor) else out
+
+    @property
+    def _callable(self) -> Any:
+        # A module's own __call__ comes first: many models have an `embed` of another meaning.
+        return self.model if callable(self.model) else self.model.embed
+
+    def _checked(self, out: Any, batch: RecordBatch) -> FloatArray:
+        where = f"model {self.card.name!r}"
+        try:
+            array = np.asarray(out, dtype=np.float32)
+        except (TypeError, ValueError):
+            raise EcgfmError(f"{where}: returned a {type(out).__name__}, but should return an array.") from None
+        if array.ndim != 2 or len(array) != len(batch) or array.shape[1] == 0:
+            raise EcgfmError(f"{where}: embedding.shape={array.shape}, but should be ({len(batch)}, dimensions).")
+        if self._dimensions is not None and array.shape[1] != self._dimensions:
+            raise EcgfmError(f"{where}: {array.shape[1]} dimensions, but should be {self._dimensions}.")
+        self._dimensions = array.shape[1]
+        bad = ~np.isfinite(array).all(axis=1)
+        if bad.any():
+            record = batch.records[int(np.argmax(bad))]
+            raise EcgfmError(f"{where}: the embedding of record {record} is not finite.")
+        return array
+
+    @cached_property
+    def fingerprint(self) -> str | None:
+        """SHA-256 of weights, code, card and preprocessing; None where the model cannot be told from another.
+
+        A plain callable may close over anything, so it has a fingerprint only if its card gives a ``version``.
+        """
+        parts: list[bytes] = [
+            json.dumps(self.card.model_dump(mode="json", exclude={"expected_failures"}), sort_keys=True).encode(),
+            inspect.getsource(preprocessing).encode(),
+            self.precision.encode(),
+        ]
+        module = self.model if self._is_module else getattr(self.model, "module", None)
+        if not self.card.version and not type(self.model).__module__.startswith("pytest_ecgfm."):
+            return None
+        if _is_torch_module(module):
+            parts.append(weights_digest(module).encode())
+        parts += _sources(type(self.model))
+        return digest(parts)
+
+    @property
+    def weights_sha256(self) -> str:
+        """SHA-256 over parameters and buffers, or an empty string for a model without a torch module."""
+        module = self.model if self._is_module else getattr(self.model, "module", None)
+        return weights_digest(module) if _is_torch_module(module) else ""
+
+
+def _is_torch_module(model: object) -> bool:
+    # Asked without importing torch: an encoder that is no module must not pay for it.
+    return any(base.__module__.startswith("torch.nn") and base.__name__ == "Module" for base in type(model).__mro__)
+
+
+def _sources(kind: type) -> list[bytes]:
+    """Return the source of what defines `kind`, so that edited code is another encoder."""
+    found = []
+    for base in kind.__mro__:
+        module = inspect.getmodule(base)
+        path = Path(getattr(module, "__file__", None) or "")
+        if base.__module__.startswith("pytest_ecgfm."):
+            # Built-in encoders share helpers with their neighbours: any change among them counts.
+            found += [source.read_bytes() for source in sorted(path.parent.glob("*.py"))]
+        elif path.suffix == ".py" and not base.__module__.startswith("torch"):
+            found.append(path.read_bytes())
+    return found
+
+
+def digest(parts: Iterable[bytes]) -> str:
+    """SHA-256 over length-prefixed parts."""
+    sha = hashlib.sha256()
+    for part in parts:
+        sha.update(len(part).to_bytes(8, "big"))
+        sha.update(part)
+    return sha.hexdigest()
+
+
+def weights_digest(module: Any) -> str:
+    """SHA-256 over the names, shapes, types and values of a module's parameters and buffers."""
+    parts = []
+    for name, tensor in sorted(module.state_dict().items()):
+        parts.append(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
+        parts.append(tensor.detach().cpu().contiguous().flatten().view(dtype=_bytes_type()).numpy().tobytes())
+    return digest(parts)
+
+
+def _bytes_type() -> Any:
+    import torch
+
+    return torch.uint8

@@ -1,0 +1,66 @@
+"""``--ecgfm-list``: what there is to choose from."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pytest_ecgfm.checks import CHECKS, SUITES
+from pytest_ecgfm.cohorts import available_cohorts, load_cohort
+from pytest_ecgfm.errors import EcgfmError
+from pytest_ecgfm.profiles import shipped
+from pytest_ecgfm.settings import Options
+
+
+class Listing:
+    """Prints, instead of collecting."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        data = Options(config).text("data") or os.environ.get("ECGFM_DATA")
+        self._root = Path(data).expanduser().absolute() if data else None
+        self._cohorts = available_cohorts(self._root)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_collection(self, session: pytest.Session) -> bool:
+        """Print the list; collect nothing."""
+        reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+        try:
+            for line in self._lines(session.config):
+                if reporter is not None:
+                    reporter.write_line(line)
+        except EcgfmError as error:
+            raise pytest.UsageError(str(error)) from None
+        return True
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtestloop(self) -> bool:
+        """Run nothing."""
+        return True
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """Having listed is success."""
+        if session.exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED:
+            session.exitstatus = pytest.ExitCode.OK
+
+    def _lines(self, config: pytest.Config) -> Iterator[str]:
+        from pytest_ecgfm.session import declared_models
+
+        yield "models:"
+        for name, (_, declaration) in sorted(declared_models(config).items()):
+            yield f"  {name}: {declaration.fields.get('description', '')} ({declaration.where})"
+        yield f"cohorts ({self._root or 'embedded'}), with positives of known records for each label:"
+        for name in self._cohorts:
+            cohort = load_cohort(name, self._root)
+            patients = f"{cohort.patients.nunique()} patients" if cohort.has_patients else "no patient identifiers"
+            yield f"  {name} ({cohort.continent}): {len(cohort)} records, {patients}"
+            counts = (
+                f"{label} {int(column.sum())}/{int(column.notna().sum())}" for label, column in cohort.labels.items()
+            )
+            yield "    " + ", ".join(counts)
+        yield f"profiles: {', '.join(shipped())}"
+        yield f"suites: {', '.join(SUITES)}"
+        yield "checks:"
+        for kind in CHECKS.values():
+            yield f"  {kind.name}: {kind.title} ({kind.definition})"

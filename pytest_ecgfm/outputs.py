@@ -1,0 +1,205 @@
+"""The files of a run: written whole or not at all, never over a complete run."""
+
+import json
+import platform
+import shutil
+import subprocess
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import tomli_w
+
+from pytest_ecgfm.cards import ModelCard
+from pytest_ecgfm.checks import Case
+from pytest_ecgfm.cube import build_cube, write_cube
+from pytest_ecgfm.errors import EcgfmError
+from pytest_ecgfm.rows import Row
+from pytest_ecgfm.settings import Settings
+from pytest_ecgfm.verdict import Verdict, decide
+
+PACKAGES = ("pytest-ecgfm", "pytest", "numpy", "scipy", "scikit-learn", "torch", "xarray", "wfdb", "pandas")
+_LATEST = "latest"
+
+
+def new_run_id() -> str:
+    """Return eight random hexadecimal digits."""
+    return uuid4().hex[:8]
+
+
+class RunFolder:
+    """Where a run's files go.
+
+    Parameters
+    ----------
+    out : Path or None
+        What was asked for; by default a new folder below ``ecgfm-results``.
+    run_id : str
+        Part of that folder's name.
+    given : str, optional
+        The controller's folder, for an xdist worker.
+    """
+
+    def __init__(self, out: Path | None, run_id: str, given: str | None = None) -> None:
+        self.default_place = out is None
+        if given is not None:
+            self.path = Path(given)
+        elif out is None:
+            stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+            self.path = Path.cwd() / "ecgfm-results" / f"{stamp}-{run_id}"
+        elif (out / "verdict.json").exists():
+            # An earlier run lives there and stays: this one goes below it, and says where at the end.
+            self.path = out / f"run-{run_id}"
+        else:
+            self.path = out
+
+    def make(self) -> None:
+        """Create the folder.
+
+        Raises
+        ------
+        EcgfmError
+            If that is impossible.
+        """
+        try:
+            (self.path / "arrays").mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise EcgfmError(f"--ecgfm-out: cannot write {self.path}: {error.strerror}.") from None
+
+    def point_latest(self, complete: bool) -> None:
+        """Let ``ecgfm-results/latest`` name this run, unless that would hide a complete one behind an incomplete."""
+        if not self.default_place:
+            return
+        link = self.path.parent / _LATEST
+        try:
+            held = json.loads((link / "verdict.json").read_text(encoding="utf-8"))
+            if held.get("complete") and not complete:
+                return
+        except (OSError, ValueError):
+            pass
+        temporary = link.with_name(f".{_LATEST}-{uuid4().hex}")
+        try:
+            temporary.symlink_to(self.path.name, target_is_directory=True)
+            temporary.replace(link)
+        except OSError:
+            # Some file systems have no links; the run itself is there all the same.
+            temporary.unlink(missing_ok=True)
+
+
+class Outputs:
+    """Writes rows as they come, and everything else at the end."""
+
+    def __init__(self, folder: RunFolder, run_id: str, settings: Settings, cards: dict[str, ModelCard]) -> None:
+        self.folder = folder
+        self.run_id = run_id
+        self.settings = settings
+        self.cards = cards
+        self.started = _now()
+        folder.make()
+        self._rows = folder.path / "rows.jsonl"
+        self._rows.unlink(missing_ok=True)
+
+    def append(self, row: Row) -> None:
+        """Add one line: what was measured before a crash is kept."""
+        with self._rows.open("a", encoding="utf-8") as handle:
+            handle.write(row.to_json() + "\n")
+
+    def finish(self, rows: Sequence[Row], planned: Sequence[Case], trouble: Sequence[str]) -> Verdict:
+        """Decide, and write cube, verdict and what was asked for.
+
+        A problem with the cube is a reason in the verdict: the rows are never lost to it.
+        """
+        settings = self.settings
+        problems = list(trouble)
+        verdict = self._decide(rows, planned, problems)
+        try:
+            cube = build_cube(rows, self.folder.path / "arrays", self._attributes(verdict))
+            write_cube(cube, self.folder.path / "cube.nc")
+            shutil.rmtree(self.folder.path / "arrays", ignore_errors=True)
+        except (EcgfmError, OSError) as error:
+            problems.append(f"the cube could not be written: {error}")
+            verdict = self._decide(rows, planned, problems)
+        lines = "".join(row.to_json() + "\n" for row in sorted(rows, key=lambda row: row.key))
+        self._write("rows.jsonl", lines)
+        self._write("run.toml", tomli_w.dumps(_plain(settings.resolved_profile().model_dump(mode="json"))))
+        content = {**verdict.to_json(), "run_id": self.run_id, "started": self.started, "finished": _now()}
+        self._write("verdict.json", json.dumps(content, indent=2) + "\n")
+        self.folder.point_latest(verdict.complete)
+        return verdict
+
+    def _decide(self, rows: Sequence[Row], planned: Sequence[Case], problems: Sequence[str]) -> Verdict:
+        settings = self.settings
+        return decide(
+            rows, planned, models=settings.models, inconclusive=settings.profile.inconclusive, trouble=problems
+        )
+
+    def _write(self, name: str, text: str) -> None:
+        temporary = self.folder.path / f".{name}.tmp"
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(self.folder.path / name)
+
+    def _attributes(self, verdict: Verdict) -> dict[str, Any]:
+        settings = self.settings
+        cohorts, weights = self._identities()
+        return {
+            "plugin_version": _version("pytest-ecgfm"),
+            "run_id": self.run_id,
+            "started": self.started,
+            "finished": _now(),
+            "outcome": verdict.outcome,
+            "complete": int(verdict.complete),
+            "profile": tomli_w.dumps(_plain(settings.resolved_profile().model_dump(mode="json"))),
+            "packages": json.dumps({name: _version(name) for name in PACKAGES}),
+            "platform": f"{platform.platform()}, Python {platform.python_version()}",
+            "device": settings.device,
+            "git_commit": _git_commit(),
+            "encoders": json.dumps(
+                {
+                    name: {
+                        "card": card.model_dump(mode="json"),
+                        "weights_sha256": weights.get(name, ""),
+                        "exposure": {cohort: card.exposure(cohort) for cohort in settings.cohorts},
+                    }
+                    for name, card in self.cards.items()
+                }
+            ),
+            "cohorts": json.dumps(cohorts),
+        }
+
+    def _identities(self) -> tuple[dict[str, Any], dict[str, str]]:
+        """Read what the processes that embedded wrote down about cohorts and weights."""
+        cohorts, weights = {}, {}
+        for path in sorted((self.folder.path / "arrays").glob("*.json")):
+            note = json.loads(path.read_text(encoding="utf-8"))
+            cohorts[note["cohort"]["name"]] = note["cohort"]
+            weights[note["encoder"]["name"]] = note["encoder"]["weights_sha256"]
+        return cohorts, weights
+
+
+def _plain(value: Any) -> Any:
+    """Drop what TOML cannot say: absent values."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items() if item is not None}
+    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def _now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ""
+
+
+def _git_commit() -> str:
+    git = shutil.which("git")
+    if git is None:
+        return ""
+    done = subprocess.run([git, "rev-parse", "HEAD"], capture_output=True, text=True, check=False, timeout=10)
+    return done.stdout.strip() if done.returncode == 0 else ""

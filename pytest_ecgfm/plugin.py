@@ -1,0 +1,110 @@
+"""The pytest plugin's entry point: options, and nothing else until ``--ecgfm`` is given.
+
+Every pytest run of an environment imports this module, so it imports only pytest and the standard library.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from pytest_ecgfm.collect import SuiteModule
+
+SUITES_FOLDER = "pytest_ecgfm.suites"
+
+# Helpers that assert are rewritten in wheels and editable installs alike; an editable install lists no files.
+pytest.register_assert_rewrite("pytest_ecgfm.suites")
+
+OPTIONS = {
+    "": ("NAME", "encoder to test: the name of a model fixture; repeatable, comma-separated"),
+    "data": ("DIR", "folder that holds cohorts as published; default $ECGFM_DATA, else the embedded cohorts"),
+    "cohorts": ("NAMES", "only these cohorts; default: all that are found"),
+    "labels": ("NAMES", "only these labels; default from the profile"),
+    "fractions": ("LIST", "only these shares of the training patients, such as 0.01,0.1,1 or 1%%,10%%,100%%"),
+    "seeds": ("N", "at most N seeds a fraction; default 10 at 1 %%, 5 to 10 %%, 3 above, 1 at 100 %%"),
+    "suites": ("NAMES", "only these suites"),
+    "profile": ("NAME", "thresholds and grid: a shipped profile, or PATH.toml; default: default"),
+    "reference": ("NAME", "reference encoders to beat; repeatable; default from the profile"),
+    "out": ("DIR", "where the run is written; default ecgfm-results/<UTC time>-<run id>"),
+    "cache": ("DIR", "embeddings and prepared cohorts; default $ECGFM_CACHE, else the user's cache folder"),
+    "device": ("NAME", "auto, cpu, cuda, cuda:N or mps; default auto"),
+    "batch_size": ("N", "records a batch, or auto; default auto"),
+    "precision": ("TYPE", "float32 or bfloat16; default float32"),
+    "limit": ("N", "at most N records a cohort, whole patients, labels' shares kept: a dry run"),
+}
+"""Option (without the prefix) to placeholder and help."""
+
+REPEATABLE = ("", "cohorts", "labels", "fractions", "suites", "reference")
+
+MARKERS = {
+    "ecgfm_downstream": "AUROC of probes on frozen embeddings, at each share of the training patients",
+    "ecgfm_check(name)": "the check that a suite's test evaluates",
+}
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Declare each option, and the ini key of the same name."""
+    group = parser.getgroup("ecgfm", "conformance of ECG foundation models")
+    for name, (placeholder, text) in OPTIONS.items():
+        flag = f"--ecgfm-{name.replace('_', '-')}" if name else "--ecgfm"
+        key = f"ecgfm_{name}" if name else "ecgfm"
+        action = "append" if name in REPEATABLE else "store"
+        group.addoption(flag, dest=key, action=action, default=None, metavar=placeholder, help=text)
+        parser.addini(key, text.replace("%%", "%"), default="")
+    group.addoption(
+        "--ecgfm-list",
+        dest="ecgfm_list",
+        action="store_true",
+        default=False,
+        help="list models, cohorts, labels with counts, profiles and checks; run nothing",
+    )
+
+
+def _asked_for(config: pytest.Config) -> bool:
+    if config.getoption("ecgfm") is not None or config.getoption("ecgfm_list"):
+        return True
+    if config.getini("ecgfm"):
+        # Named in an ini file, and paths of one's own on the command line: an ordinary run of other tests.
+        own = config.args_source is pytest.Config.ArgsSource.ARGS
+        return not own or any("pytest_ecgfm" in argument for argument in config.args)
+    # `--ecgfm-profile=run.toml` repeats a run, model and all.
+    profile = config.getoption("ecgfm_profile")
+    if not profile or not str(profile).endswith(".toml"):
+        return False
+    from pytest_ecgfm.errors import EcgfmError
+    from pytest_ecgfm.profiles import load_profile
+
+    try:
+        return bool(load_profile(profile).run.models)
+    except EcgfmError as error:
+        raise pytest.UsageError(str(error)) from None
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Register markers and, if a model was named, everything else."""
+    for name, text in MARKERS.items():
+        config.addinivalue_line("markers", f"{name}: {text}")
+    if _asked_for(config):
+        from pytest_ecgfm.session import activate
+
+        activate(config)
+
+
+def pytest_collect_directory(path: Path, parent: pytest.Collector) -> pytest.Collector | None:
+    """Collect the suites' folder in our own way, so that a user's ``python_files`` and the like do not reach it."""
+    if path.name == "suites" and (path / "test_downstream.py").is_file():
+        from pytest_ecgfm.collect import collect_directory
+
+        return collect_directory(path, parent)
+    return None
+
+
+def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> "SuiteModule | None":
+    """Collect one suite given by name (``--pyargs pytest_ecgfm.suites.test_downstream``)."""
+    if module_path.parent.name == "suites" and module_path.name.startswith("test_"):
+        from pytest_ecgfm.collect import collect_module
+
+        return collect_module(module_path, parent)
+    return None

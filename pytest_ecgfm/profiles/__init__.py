@@ -1,0 +1,168 @@
+"""Profiles: the grid, the checks and their thresholds. Loading and validation."""
+
+import tomllib
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from pytest_ecgfm.cards import first_problem
+from pytest_ecgfm.checks import CHECKS, SUITES, Case, Threshold
+from pytest_ecgfm.cohorts.base import LABELS
+from pytest_ecgfm.errors import EcgfmError, unknown_name
+
+Fraction = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
+_MAXIMUM_BYTES = 1_000_000
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Rule(_Strict):
+    """One ``[[check]]`` entry: a threshold, and the cells that it holds for (all, where a selector is left out)."""
+
+    name: str
+    minimum: Annotated[float, Field(ge=-1, le=1, allow_inf_nan=False)]
+    cohorts: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
+    fractions: tuple[Fraction, ...] = ()
+    tier: Literal["blocking", "advisory"] = "blocking"
+    decide: Literal["interval", "point"] = "interval"
+    reason: str = ""
+
+    def holds_for(self, case: Case) -> bool:
+        """Say whether this entry speaks of `case`."""
+        return (
+            self.name == case.check
+            and (not self.cohorts or case.cohort in self.cohorts)
+            and (not self.labels or case.label in self.labels)
+            and (not self.fractions or any(abs(case.fraction - f) < 1e-9 for f in self.fractions))
+        )
+
+
+class Grid(_Strict):
+    """What is evaluated."""
+
+    suites: tuple[str, ...] = SUITES
+    labels: tuple[str, ...] = ("CD", "AF", "SB", "STach")
+    fractions: tuple[Fraction, ...] = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0)
+    seeds: Annotated[int, Field(ge=1, le=1000)] | None = None
+    probe: Literal["logistic", "knn", "mlp"] = "logistic"
+    references: tuple[str, ...] = ("random_conv",)
+
+
+class Asked(_Strict):
+    """What a finished run was asked for (``run.toml``), so that it can be repeated."""
+
+    models: tuple[str, ...] = ()
+    data: str = ""
+    cohorts: tuple[str, ...] = ()
+    limit: Annotated[int, Field(ge=1)] | None = None
+    precision: Literal["float32", "bfloat16"] = "float32"
+
+
+class Profile(_Strict):
+    """A validated profile.
+
+    Attributes
+    ----------
+    name : str
+        For reports.
+    grid : Grid
+        What is evaluated; command-line options narrow it.
+    inconclusive : {"allow", "block"}
+        Whether an inconclusive blocking check blocks.
+    check : tuple of Rule
+        Of the entries that hold for a cell, the last decides. A cell without an entry is not evaluated.
+    run : Asked
+        Only in ``run.toml``.
+    """
+
+    name: str
+    grid: Grid = Grid()
+    inconclusive: Literal["allow", "block"] = "allow"
+    check: tuple[Rule, ...]
+    run: Asked = Asked()
+
+    def threshold(self, case: Case) -> Threshold | None:
+        """Return what the profile demands of a cell, or None if it says nothing about it."""
+        for rule in reversed(self.check):
+            if rule.holds_for(case):
+                return Threshold(rule.minimum, rule.tier, rule.decide, rule.reason)
+        return None
+
+
+def shipped() -> dict[str, Path]:
+    """Profiles that come with the package, by name."""
+    folder = Path(str(resources.files(__package__)))
+    return {path.stem: path for path in sorted(folder.glob("*.toml"))}
+
+
+def load_profile(name: str) -> Profile:
+    """Load a shipped profile by name, or a TOML file by path.
+
+    Raises
+    ------
+    EcgfmError
+        One line: file, key, value, what would be valid.
+    """
+    known = shipped()
+    if name in known:
+        path = known[name]
+    elif name.endswith(".toml"):
+        path = Path(name)
+    else:
+        raise unknown_name("profile", name, [*known, "PATH.toml"], where="--ecgfm-profile")
+    raw = _read(path, ())
+    try:
+        profile = Profile.model_validate(raw)
+    except ValidationError as error:
+        raise EcgfmError(f"profile {path.name}: {first_problem(error)}") from None
+    _check_names(profile, path.name)
+    return profile
+
+
+def _read(path: Path, above: tuple[Path, ...]) -> dict[str, Any]:
+    """Read a TOML file and what it extends: tables are merged key by key, ``[[check]]`` entries are appended."""
+    if path.resolve() in above:
+        raise EcgfmError(f"profile {path.name}: extends itself.")
+    try:
+        if path.stat().st_size > _MAXIMUM_BYTES:
+            raise EcgfmError(f"profile {path}: larger than {_MAXIMUM_BYTES:,} bytes.")
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise EcgfmError(f"profile {path}: no such file. Shipped profiles: {', '.join(shipped())}.") from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise EcgfmError(f"profile {path}: {error}") from None
+    raw.setdefault("name", path.stem)
+    parent = raw.pop("extends", None)
+    if parent is None:
+        return raw
+    known = shipped()
+    if not isinstance(parent, str) or (parent not in known and not parent.endswith(".toml")):
+        raise unknown_name("profile", str(parent), [*known, "PATH.toml"], where=f"profile {path.name}: extends")
+    base = _read(known.get(parent, path.parent / parent), (*above, path.resolve()))
+    merged = {**base, **raw}
+    for table in ("grid", "run"):
+        if isinstance(base.get(table), dict) and isinstance(raw.get(table), dict):
+            merged[table] = {**base[table], **raw[table]}
+    if isinstance(base.get("check"), list) and isinstance(raw.get("check", []), list):
+        merged["check"] = [*base["check"], *raw.get("check", [])]
+    return merged
+
+
+def _check_names(profile: Profile, file: str) -> None:
+    where = f"profile {file}"
+    for suite in profile.grid.suites:
+        if suite not in SUITES:
+            raise unknown_name("suite", suite, SUITES, where=f"{where}: grid.suites")
+    for label in (*profile.grid.labels, *(label for rule in profile.check for label in rule.labels)):
+        if label not in LABELS:
+            raise unknown_name("label", label, LABELS, where=where)
+    for rule in profile.check:
+        if rule.name not in CHECKS:
+            raise unknown_name("check", rule.name, CHECKS, where=f"{where}: check.name")
+    if not profile.check:
+        raise EcgfmError(f"{where}: no [[check]] entry, so nothing would be judged.")

@@ -1,0 +1,48 @@
+"""Progress bars on long stages, past pytest's capturing."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+
+import pytest
+from tqdm import tqdm
+
+from pytest_ecgfm.embeddings import Progress
+
+_SECONDS_BEFORE_SHOWN = 2.0
+
+
+class Progressing:
+    """Opens a progress bar for one stage.
+
+    On a terminal the bar moves; elsewhere (a CI log) it prints a line every ten seconds. Nothing is shown for stages
+    shorter than two seconds, nor by xdist's workers, whose output goes nowhere.
+    """
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+        self._silent = hasattr(config, "workerinput")
+
+    @contextmanager
+    def __call__(self, description: str) -> Iterator[Progress]:
+        """Yield a function of (done, total)."""
+        capture = self._config.pluginmanager.getplugin("capturemanager")
+        with nullcontext() if capture is None else capture.global_and_fixture_disabled():
+            bar = tqdm(
+                desc=description,
+                unit="record",
+                leave=False,
+                disable=self._silent,
+                delay=_SECONDS_BEFORE_SHOWN,
+                mininterval=0.2 if sys.stderr.isatty() else 10.0,
+                file=sys.stderr,
+            )
+
+            def show(done: int, total: int) -> None:
+                bar.total = total
+                bar.update(done - bar.n)
+
+            try:
+                yield show
+            finally:
+                bar.close()

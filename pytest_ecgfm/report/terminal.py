@@ -1,0 +1,49 @@
+"""The summary at the end of a run, for the terminal."""
+
+from collections.abc import Iterator, Sequence
+from math import isnan
+
+from pytest_ecgfm.rows import Row
+from pytest_ecgfm.verdict import EncoderVerdict, Verdict
+
+LETTERS = {"inconclusive": "i", "insufficient": "u"}
+"""Progress letters of outcomes that pytest does not have."""
+
+_MARKS = {"pass": "", "fail": "!", "inconclusive": "?", "insufficient": "u"}
+_REASONS_SHOWN = 5
+
+
+def summary_lines(verdict: Verdict, rows: Sequence[Row]) -> Iterator[str]:
+    """Say for each encoder what was found: a table of AUROC, counts of outcomes, reasons."""
+    for one in verdict.encoders:
+        counts = ", ".join(f"{one.counts[word]} {word}" for word in ("pass", "fail", "inconclusive", "insufficient"))
+        yield f"{one.encoder}: {one.outcome.upper()} ({counts}, of {one.counts['planned']} planned)"
+        yield from _table(one, rows)
+        for reason in one.reasons[:_REASONS_SHOWN]:
+            yield f"  - {reason}"
+        if len(one.reasons) > _REASONS_SHOWN:
+            yield f"  - and {len(one.reasons) - _REASONS_SHOWN} more: see report.html"
+
+
+def _table(one: EncoderVerdict, rows: Sequence[Row]) -> Iterator[str]:
+    """AUROC by cohort and label at the largest share of the training patients."""
+    mine = [row for row in rows if row.encoder == one.encoder and row.check.startswith("downstream.auroc[")]
+    if not mine:
+        return
+    top = max(row.fraction for row in mine)
+    at_top = {(row.cohort, row.label): row for row in mine if row.fraction == top}
+    cohorts = list(dict.fromkeys(row.cohort for row in mine))
+    labels = list(dict.fromkeys(row.label for row in mine))
+    width = max(len(f"AUROC at {top:.4g}"), *(len(cohort) for cohort in cohorts))
+    yield f"  {f'AUROC at {top:.4g}':<{width}}" + "".join(f"{label:>9}" for label in labels)
+    for cohort in cohorts:
+        yield f"  {cohort:<{width}}" + "".join(_entry(at_top.get((cohort, label))) for label in labels)
+    yield "  (! fail, ? inconclusive, u insufficient: fewer than 10 of a class)"
+
+
+def _entry(row: Row | None) -> str:
+    if row is None:
+        return f"{'-':>9}"
+    if isnan(row.value):
+        return f"{_MARKS[row.outcome] or '-':>9}"
+    return f"{f'{row.value:.3f}{_MARKS[row.outcome]}':>9}"

@@ -1,0 +1,215 @@
+"""One run: its cohorts, encoders, embeddings and results, each made once and kept."""
+
+import json
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pytest_ecgfm.cards import ModelCard
+from pytest_ecgfm.checks import Case
+from pytest_ecgfm.cohorts import load_cohort
+from pytest_ecgfm.cohorts.base import Cohort
+from pytest_ecgfm.cohorts.limit import limited
+from pytest_ecgfm.embeddings import EmbeddingCache, Progress, embed_cohort
+from pytest_ecgfm.encoders.base import Encoder, digest
+from pytest_ecgfm.errors import EcgfmError
+from pytest_ecgfm.evaluations.downstream import DownstreamResult, evaluate, paired_difference, seeds_for
+from pytest_ecgfm.evaluations.splits import Split, make_split
+from pytest_ecgfm.records import FloatArray
+from pytest_ecgfm.rows import Cell
+from pytest_ecgfm.settings import Settings
+from pytest_ecgfm.statistics import Estimate
+
+Stage = Callable[[str], AbstractContextManager[Progress]]
+"""Shows the progress of a long stage under a description."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """What the downstream evaluation found for one encoder in one cell, with what the cube keeps of it.
+
+    `result` is None where a class is too rare for any split.
+    """
+
+    case: Case
+    encoder: str
+    result: DownstreamResult | None
+    positives: int
+    negatives: int
+    probe: str
+    split: str
+    arrays: str
+
+    @property
+    def estimate(self) -> Estimate | None:
+        """AUROC over seeds, with its interval."""
+        return None if self.result is None else self.result.estimate
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Tested records and positives among them."""
+        return {"n_test": self.positives + self.negatives, "n_test_positive": self.positives}
+
+    def minus(self, other: "Found") -> Estimate | None:
+        """AUROC minus another encoder's on the same records, paired."""
+        if self.result is None or other.result is None:
+            return None
+        return paired_difference(self.result, other.result)
+
+    @cached_property
+    def cells(self) -> tuple[Cell, ...]:
+        """Values for the cube: one cell a seed, and one for what is summed over seeds."""
+        if self.result is None:
+            return ()
+        at: dict[str, str | float | int] = {
+            "encoder": self.encoder,
+            "cohort": self.case.cohort,
+            "label": self.case.label,
+            "probe": self.probe,
+            "fraction": self.case.fraction,
+        }
+        dataset = self.result.to_dataset()
+        whole = {str(name): float(array) for name, array in dataset.data_vars.items() if not array.dims}
+        out = [Cell("downstream", at, whole)]
+        for seed in dataset["seed"].values.tolist():
+            one = dataset.sel(seed=seed)
+            values = {str(name): float(one[name]) for name, array in dataset.data_vars.items() if array.dims}
+            out.append(Cell("downstream", {**at, "seed": int(seed)}, values))
+        return tuple(out)
+
+
+class Run:
+    """Everything that the suites share.
+
+    Parameters
+    ----------
+    settings : Settings
+        What was asked for.
+    run_id : str
+        Identity of the run.
+    folder : Path
+        Where its files go.
+    stage : callable
+        Opens a progress display.
+    """
+
+    def __init__(self, settings: Settings, run_id: str, folder: Path, stage: Stage) -> None:
+        self.settings = settings
+        self.folder = folder
+        self._stage = stage
+        self._cache = EmbeddingCache(settings.cache, run_id)
+        self._cohorts: dict[str, Cohort] = {}
+        self._encoders: dict[str, Encoder] = {}
+        self._embeddings: dict[tuple[str, str], FloatArray | EcgfmError] = {}
+        self._splits: dict[tuple[str, str], Split] = {}
+        self._found: dict[tuple[object, ...], Found] = {}
+
+    def cohort(self, name: str) -> Cohort:
+        """Load a cohort, limited as asked."""
+        if name not in self._cohorts:
+            settings = self.settings
+            cohort = load_cohort(name, settings.data, cache=settings.cache)
+            self._cohorts[name] = limited(cohort, settings.limit) if settings.limit else cohort
+        return self._cohorts[name]
+
+    def encoder(self, card: ModelCard, model: Any) -> Encoder:
+        """Put a fixture's value behind its card."""
+        if card.name not in self._encoders:
+            settings = self.settings
+            self._encoders[card.name] = Encoder(card, model, device=settings.device, precision=settings.precision)
+        return self._encoders[card.name]
+
+    def embeddings(self, encoder: Encoder, cohort: Cohort) -> FloatArray:
+        """Embed a cohort, or find it embedded. A failure is kept too: it would only happen again.
+
+        Raises
+        ------
+        EcgfmError
+            If a record cannot be read or embedded.
+        """
+        key = encoder.card.name, cohort.name
+        if key not in self._embeddings:
+            try:
+                self._embeddings[key] = self._cache.get(encoder, cohort, lambda: self._embed(encoder, cohort))
+                self._note(encoder, cohort)
+            except EcgfmError as error:
+                self._embeddings[key] = error
+        held = self._embeddings[key]
+        if isinstance(held, EcgfmError):
+            raise EcgfmError(str(held))
+        return held
+
+    def _embed(self, encoder: Encoder, cohort: Cohort) -> FloatArray:
+        with self._stage(f"{encoder.card.name} embeds {cohort.name}") as progress:
+            return embed_cohort(encoder, cohort, batch_size=self.settings.batch_size, progress=progress)
+
+    def _note(self, encoder: Encoder, cohort: Cohort) -> None:
+        """Write down what was embedded with what, for the cube's provenance."""
+        note = {
+            "encoder": {"name": encoder.card.name, "weights_sha256": encoder.weights_sha256},
+            "cohort": {
+                "name": cohort.name,
+                "continent": cohort.continent,
+                "digest": cohort.digest,
+                "records": len(cohort),
+                "patients": int(cohort.patients.nunique()) if cohort.has_patients else None,
+                "positives": {label: int(cohort.labels[label].sum()) for label in cohort.labels},
+                "unknown": {label: int(cohort.labels[label].isna().sum()) for label in cohort.labels},
+            },
+        }
+        path = self.folder / "arrays" / f"{digest([encoder.card.name.encode(), cohort.name.encode()])[:24]}.json"
+        path.write_text(json.dumps(note), encoding="utf-8")
+
+    def downstream(self, encoder: Encoder, case: Case) -> Found:
+        """Evaluate the probe of one encoder in one cell (protocol, section 1)."""
+        key = (encoder.card.name, case.cohort, case.label, case.fraction)
+        if key not in self._found:
+            self._found[key] = self._evaluate(encoder, case)
+        return self._found[key]
+
+    def _evaluate(self, encoder: Encoder, case: Case) -> Found:
+        cohort = self.cohort(case.cohort)
+        label = cohort.labels[case.label]
+        known = label.notna().to_numpy()
+        targets = label[known].to_numpy(dtype=bool)
+        name, probe = encoder.card.name, self.settings.profile.grid.probe
+        positives, negatives = int(targets.sum()), int((~targets).sum())
+        # Five folds need both classes in each: with fewer there is no probe to speak of.
+        if min(positives, negatives) < 5:
+            return Found(case, name, None, positives, negatives, probe, "", "")
+        embeddings = self.embeddings(encoder, cohort)[known]
+        patients = cohort.patients[known].to_numpy(dtype=str)
+        seeds = seeds_for(case.fraction)[: self.settings.seeds]
+        split = self._split(cohort, case.label, targets, patients, known)
+        result = evaluate(embeddings, targets, patients, split, case.fraction, seeds, probe=probe)
+        tested = result.targets
+        arrays = self._keep(name, case, cohort, known, result) if case.fraction == 1.0 else ""
+        return Found(case, name, result, int(tested.sum()), int((~tested).sum()), probe, split.kind, arrays)
+
+    def _split(self, cohort: Cohort, label: str, targets: Any, patients: Any, known: Any) -> Split:
+        key = cohort.name, label
+        if key not in self._splits:
+            folds = cohort.folds[known].to_numpy(dtype=object)
+            self._splits[key] = make_split(targets, patients, folds, cohort.split)
+        return self._splits[key]
+
+    def _keep(self, encoder: str, case: Case, cohort: Cohort, known: Any, result: DownstreamResult) -> str:
+        """Write per-record scores beside the rows; return the file's name."""
+        records = cohort.records[known].to_numpy(dtype=str)[result.tested]
+        folds = cohort.folds.fillna(-1).to_numpy(dtype=np.int32)[known][result.tested]
+        name = digest([encoder.encode(), case.cell.encode()])[:24] + ".npz"
+        arrays = self.folder / "arrays"
+        np.savez(
+            arrays / name,
+            record=records,
+            patient=cohort.patients[known].to_numpy(dtype=str)[result.tested],
+            fold=folds,
+            score=result.scores.mean(axis=0).astype(np.float32),
+            target=result.targets.astype(np.float32),
+        )
+        return f"arrays/{name}"

@@ -1,0 +1,353 @@
+"""The pytest plugin of a run with ``--ecgfm``: wiring between pytest and `Run`, nothing else."""
+
+import os
+from collections.abc import Generator
+from types import ModuleType
+from typing import Any
+
+import pytest
+from threadpoolctl import threadpool_limits
+
+from pytest_ecgfm.cards import ModelCard, parse_card
+from pytest_ecgfm.checks import Case, Outcome, Threshold, applicable_tier, cells, enough, judge
+from pytest_ecgfm.collect import SUITES_PACKAGE, suites_folder
+from pytest_ecgfm.encoders.base import Encoder
+from pytest_ecgfm.encoders.registry import fixture_modules
+from pytest_ecgfm.errors import EcgfmError, unknown_name
+from pytest_ecgfm.models import Declaration, declared_in
+from pytest_ecgfm.outputs import Outputs, RunFolder, new_run_id
+from pytest_ecgfm.progress import Progressing
+from pytest_ecgfm.report.html import HtmlColumns
+from pytest_ecgfm.report.terminal import LETTERS, summary_lines
+from pytest_ecgfm.rows import PROPERTY, Row, failed_row, make_row, parse_row
+from pytest_ecgfm.run import Found, Run
+from pytest_ecgfm.settings import Settings, read_settings
+from pytest_ecgfm.statistics import Estimate
+from pytest_ecgfm.verdict import Verdict
+
+CASE = "ecgfm_case"
+
+
+class CheckFailed(AssertionError):
+    """A blocking check did not reach its threshold."""
+
+
+def activate(config: pytest.Config) -> None:
+    """Validate what was asked for, choose what is collected, register the session's plugin.
+
+    Raises
+    ------
+    pytest.UsageError
+        One line: which option, why, and the valid values.
+    """
+    try:
+        if config.getoption("ecgfm_list"):
+            from pytest_ecgfm.listing import Listing
+
+            config.pluginmanager.register(Listing(config), "ecgfm-listing")
+            return
+        settings = read_settings(config)
+        cards = _cards(config, settings)
+        session = Session(config, settings, cards)
+    except EcgfmError as error:
+        raise pytest.UsageError(str(error)) from None
+    config.pluginmanager.register(session, "ecgfm-session")
+    if config.args_source is not pytest.Config.ArgsSource.ARGS:
+        config.args = [SUITES_PACKAGE]
+        config.option.pyargs = True
+
+
+def declared_models(config: pytest.Config) -> dict[str, tuple[Any, Declaration]]:
+    """Find every `@ecg_model` fixture: built in, in conftest files, in modules given with ``-p``, in plugins.
+
+    Raises
+    ------
+    EcgfmError
+        If two declarations share a name.
+    """
+    found: dict[str, tuple[Any, Declaration]] = {}
+    plugins = [plugin for plugin in config.pluginmanager.get_plugins() if isinstance(plugin, ModuleType)]
+    for module in (*fixture_modules(), *sorted(plugins, key=lambda plugin: plugin.__name__)):
+        for name, (_, fixture, declaration) in declared_in(module).items():
+            if name in found and found[name][1] is not declaration:
+                places = f"{found[name][1].where} and {declaration.where}"
+                raise EcgfmError(f"two models are named {name!r}: {places}.")
+            found[name] = fixture, declaration
+    return found
+
+
+def _cards(config: pytest.Config, settings: Settings) -> dict[str, ModelCard]:
+    declared = declared_models(config)
+    cards = {}
+    for name in settings.encoders:
+        if name not in declared:
+            where = "--ecgfm" if name in settings.models else "--ecgfm-reference"
+            raise unknown_name("model", name, declared, where=where)
+        declaration = declared[name][1]
+        cards[name] = parse_card(name, declaration.fields, where=declaration.where)
+    return cards
+
+
+class Session:
+    """Hooks and fixtures of a run."""
+
+    def __init__(self, config: pytest.Config, settings: Settings, cards: dict[str, ModelCard]) -> None:
+        self.config = config
+        self.settings = settings
+        self.cards = cards
+        self.rows: list[Row] = []
+        self.thresholds: dict[Case, Threshold] = {}
+        for model in settings.models:
+            for case in cells(
+                model, settings.cohorts, settings.labels, settings.fractions, settings.references, settings.suites
+            ):
+                threshold = settings.profile.threshold(case)
+                if threshold is not None:
+                    self.thresholds[case] = threshold
+        worker = getattr(config, "workerinput", None)
+        self.is_worker = worker is not None
+        if worker:
+            _share_cores(int(worker["workercount"]))
+        self.trouble: list[str] = []
+        self.verdict: Verdict | None = None
+        self.suites_collected = False
+        self.run_id = worker["ecgfm_run_id"] if worker else new_run_id()
+        self.folder = RunFolder(settings.out, self.run_id, worker["ecgfm_folder"] if worker else None)
+        self.html: HtmlColumns | None = None
+        self.outputs: Outputs | None = None
+        if not self.is_worker and not config.option.collectonly:
+            self._open_outputs()
+        self.run = Run(settings, self.run_id, self.folder.path, Progressing(config))
+
+    def _open_outputs(self) -> None:
+        self.outputs = Outputs(self.folder, self.run_id, self.settings, self.cards)
+        if self.config.pluginmanager.hasplugin("html"):
+            self.html = HtmlColumns()
+            self.config.pluginmanager.register(self.html, "ecgfm-html")
+            if not self.config.option.htmlpath:
+                self.config.option.htmlpath = str(self.folder.path / "report.html")
+                self.config.option.self_contained_html = True
+
+    # Collection
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_collection(self) -> None:
+        """Make every chosen model's fixture visible to the suites, wherever its conftest is.
+
+        A conftest's fixtures are visible only below its folder, and the suites are not below any user's folder.
+        """
+        holder = ModuleType("ecgfm_model_fixtures")
+        declared = declared_models(self.config)
+        for name in self.settings.encoders:
+            setattr(holder, name.replace(".", "_"), declared[name][0])
+        self.config.pluginmanager.register(holder, "ecgfm-model-fixtures")
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_ignore_collect(self, collection_path: Any) -> bool | None:
+        """Let no user's ignore rule hide the suites."""
+        folder = suites_folder()
+        return False if collection_path == folder or collection_path.parent == folder else None
+
+    def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
+        """Parametrise a suite's test over the cells of its check."""
+        marker = metafunc.definition.get_closest_marker("ecgfm_check")
+        if marker is not None and CASE in metafunc.fixturenames:
+            cases = [case for case in self.thresholds if case.check == marker.args[0]]
+            metafunc.parametrize(CASE, cases, ids=[case.id for case in cases])
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        """Drop what has no cell, and let a user's ``filterwarnings = error`` not reach the suites."""
+        ours = [item for item in items if item.get_closest_marker("ecgfm_check")]
+        self.suites_collected = bool(ours)
+        for item in ours:
+            item.add_marker(pytest.mark.filterwarnings("default"))
+        items[:] = [item for item in items if item not in ours or _case_of(item) is not None]
+
+    # Fixtures of the suites
+
+    @pytest.fixture
+    def ecgfm_run(self) -> Run:
+        """Give cohorts, encoders, embeddings and results of this run."""
+        return self.run
+
+    @pytest.fixture
+    def ecgfm_encoder(self, request: pytest.FixtureRequest, ecgfm_case: Case) -> Encoder:
+        """Give the encoder under test."""
+        name = ecgfm_case.encoder
+        return self.run.encoder(self.cards[name], request.getfixturevalue(name))
+
+    @pytest.fixture
+    def ecgfm_reference(self, request: pytest.FixtureRequest, ecgfm_case: Case) -> Encoder:
+        """Give the reference encoder of a check that compares."""
+        name = ecgfm_case.reference
+        return self.run.encoder(self.cards[name], request.getfixturevalue(name))
+
+    @pytest.fixture
+    def ecgfm_gate(self, request: pytest.FixtureRequest, ecgfm_case: Case) -> Any:
+        """Record what was found, then judge it: a row exists even where the check fails."""
+
+        def gate(estimate: Estimate | None, found: Found, *others: Found) -> None:
+            __tracebackhide__ = True
+            row = _judged(ecgfm_case, self.thresholds[ecgfm_case], estimate, found, others)
+            request.node.user_properties.append((PROPERTY, row.to_json()))
+            block = self.settings.profile.inconclusive == "block" and row.outcome == "inconclusive"
+            if row.blocks or (block and row.tier == "blocking"):
+                raise CheckFailed(row.message())
+
+        return gate
+
+    # Reports
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(
+        self, item: pytest.Item, call: pytest.CallInfo[Any]
+    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        """Give every check a row, also one that broke; show our own errors as one line."""
+        report = yield
+        case = _case_of(item)
+        if case is None or call.excinfo is None:
+            return report
+        if call.excinfo.errisinstance((EcgfmError, CheckFailed)):
+            report.longrepr = call.excinfo.getrepr(style="value")
+        if call.when != "teardown" and not any(name == PROPERTY for name, _ in report.user_properties):
+            lines = str(call.excinfo.value).splitlines() or [""]
+            reason = f"could not be evaluated: {call.excinfo.typename}: {lines[0]}"
+            row = failed_row(case, self.thresholds[case], reason)
+            item.user_properties.append((PROPERTY, row.to_json()))
+            report.user_properties.append((PROPERTY, row.to_json()))
+        return report
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Collect rows where reports arrive: the only process, or the controller. A crashed worker's stay."""
+        if self.is_worker:
+            return
+        held = [text for name, text in report.user_properties if name == PROPERTY]
+        if not held:
+            return
+        row = parse_row(str(held[-1]), where=report.nodeid)
+        report.ecgfm_row = row  # type: ignore[attr-defined]
+        # JUnit and HTML show what people read, not the whole row.
+        report.user_properties = [
+            *((name, value) for name, value in report.user_properties if name != PROPERTY),
+            ("check", row.check),
+            ("outcome", row.outcome),
+            ("tier", row.tier),
+            ("value", f"{row.value:.6g}"),
+            ("low", f"{row.low:.6g}"),
+            ("high", f"{row.high:.6g}"),
+            ("threshold", f"{row.threshold:.6g}"),
+            ("reason", row.reason),
+        ]
+        # A check that never ran (its setup failed, or it was skipped) has its row in the setup's report.
+        if report.when == "call" or (report.when == "setup" and not report.passed):
+            self.rows.append(row)
+            if self.outputs is not None:
+                self.outputs.append(row)
+
+    def pytest_report_teststatus(self, report: pytest.TestReport) -> tuple[str, str, str] | None:
+        """Show outcomes that pytest does not have by their own words and letters."""
+        row: Row | None = getattr(report, "ecgfm_row", None)
+        if row is None or report.when != "call" or not report.passed:
+            return None
+        if row.outcome in LETTERS:
+            return row.outcome, LETTERS[row.outcome], row.outcome.upper()
+        if row.outcome == "fail":
+            return "advisory fail", "a", "ADVISORY FAIL"
+        return None
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_configure_node(self, node: Any) -> None:
+        """Tell each xdist worker the run that it belongs to."""
+        node.workerinput["ecgfm_run_id"] = self.run_id
+        node.workerinput["ecgfm_folder"] = str(self.folder.path)
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any, error: Any) -> None:
+        """Note whether a worker collected suites, and whether it died."""
+        output = getattr(node, "workeroutput", {})
+        self.suites_collected = self.suites_collected or bool(output.get("ecgfm_suites"))
+        if error:
+            self.trouble.append(f"worker {node.gateway.id} crashed")
+
+    def pytest_report_header(self) -> list[str]:
+        """Say what is going to be evaluated."""
+        settings = self.settings
+        return [
+            f"ecgfm: {', '.join(settings.models)} against profile {settings.profile.name}, "
+            f"references {', '.join(settings.references) or 'none'}, {len(self.thresholds)} checks",
+            f"ecgfm: cohorts {', '.join(settings.cohorts)} from {settings.data or 'the package (embedded)'}",
+        ]
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
+        """Write the run, set the exit status."""
+        if self.is_worker:
+            self.config.workeroutput["ecgfm_suites"] = self.suites_collected  # type: ignore[attr-defined]
+            return
+        if self.outputs is None:
+            return
+        if exitstatus in (pytest.ExitCode.INTERRUPTED, pytest.ExitCode.INTERNAL_ERROR):
+            self.trouble.append("the run was interrupted")
+        if not self.suites_collected and not self.rows:
+            self.trouble.append("no suite was collected: give no path, or `--pyargs pytest_ecgfm.suites` beside yours")
+        self.verdict = self.outputs.finish(self.rows, list(self.thresholds), self.trouble)
+        if self.html is not None:
+            self.html.verdict = self.verdict
+        if self.verdict.outcome != "pass" and session.exitstatus in (0, pytest.ExitCode.NO_TESTS_COLLECTED):
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """Print the verdict and where the run was written."""
+        if self.verdict is None or self.outputs is None:
+            return
+        terminalreporter.section("ECG foundation model conformance")
+        for line in summary_lines(self.verdict, self.rows):
+            terminalreporter.write_line(line)
+        for reason in self.trouble:
+            terminalreporter.write_line(f"! {reason}")
+        colour = {"pass": "green", "fail": "red", "incomplete": "yellow"}[self.verdict.outcome]
+        terminalreporter.write_line(f"verdict: {self.verdict.outcome.upper()}", **{colour: True, "bold": True})
+        terminalreporter.write_line(f"run: {self.folder.path}")
+
+
+def _share_cores(workers: int) -> None:
+    """Give each worker its share of the cores: with all of them each, linear algebra is several times slower."""
+    share = max(1, (os.cpu_count() or 1) // workers)
+    # Read by torch when it is imported; libraries that are already here are told directly.
+    os.environ.setdefault("OMP_NUM_THREADS", str(share))
+    threadpool_limits(share)
+
+
+def _case_of(item: pytest.Item) -> Case | None:
+    callspec = getattr(item, "callspec", None)
+    case = callspec.params.get(CASE) if callspec is not None else None
+    return case if isinstance(case, Case) else None
+
+
+def _judged(
+    case: Case, threshold: Threshold, estimate: Estimate | None, found: Found, others: tuple[Found, ...]
+) -> Row:
+    """Turn an estimate into a row: enough records first, then the threshold."""
+    nan = float("nan")
+    interval = (nan, nan, nan) if estimate is None else (estimate.value, estimate.low, estimate.high)
+    cubes = [cell for one in (found, *others) for cell in one.cells]
+    tier = applicable_tier(threshold.tier, found.positives)
+    if not enough(found.positives, found.negatives):
+        total = found.positives + found.negatives
+        known = f"{found.positives} positive, {found.negatives} negative of {total} records with a known label"
+        judged: tuple[Outcome, str] = ("insufficient", f"fewer than 10 records of a class: {known}")
+    else:
+        judged = judge(*interval, threshold)
+    return make_row(
+        case,
+        threshold,
+        judged,
+        interval,
+        tier,
+        counts=found.counts,
+        split=found.split,
+        cells=cubes,
+        arrays="" if case.reference else found.arrays,
+    )

@@ -1,0 +1,193 @@
+"""Options, ini keys and profile, as one frozen object. Usage errors are raised here."""
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_ecgfm.checks import SUITES
+from pytest_ecgfm.cohorts import available_cohorts
+from pytest_ecgfm.cohorts.base import LABELS
+from pytest_ecgfm.encoders.base import PRECISIONS, choose_device
+from pytest_ecgfm.errors import EcgfmError, unknown_name
+from pytest_ecgfm.profiles import Asked, Profile, load_profile
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a run was asked for, every default filled in."""
+
+    models: tuple[str, ...]
+    profile: Profile
+    data: Path | None
+    cohorts: tuple[str, ...]
+    labels: tuple[str, ...]
+    fractions: tuple[float, ...]
+    seeds: int | None
+    suites: tuple[str, ...]
+    references: tuple[str, ...]
+    out: Path | None
+    cache: Path
+    device: str
+    batch_size: int
+    precision: str
+    limit: int | None
+
+    @property
+    def encoders(self) -> tuple[str, ...]:
+        """Models under test and reference encoders, each once."""
+        return tuple(dict.fromkeys((*self.models, *self.references)))
+
+    def resolved_profile(self) -> Profile:
+        """Return the profile that repeats this run."""
+        grid = self.profile.grid.model_copy(
+            update={
+                "suites": self.suites,
+                "labels": self.labels,
+                "fractions": self.fractions,
+                "seeds": self.seeds,
+                "references": self.references,
+            }
+        )
+        asked = Asked.model_validate(
+            {
+                "models": self.models,
+                "data": str(self.data) if self.data else "",
+                "cohorts": self.cohorts,
+                "limit": self.limit,
+                "precision": self.precision,
+            }
+        )
+        return self.profile.model_copy(update={"grid": grid, "run": asked})
+
+
+class Options:
+    """Command line first, then ini; knows the option's name for messages."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+
+    def text(self, name: str) -> str | None:
+        """Return the option's text, or None if it was not given; an empty one is an error."""
+        given: Any = self._config.getoption(f"ecgfm_{name}" if name else "ecgfm")
+        if given is None or given == []:
+            given = self._config.getini(f"ecgfm_{name}" if name else "ecgfm") or None
+            if given is None:
+                return None
+        joined = ",".join(given) if isinstance(given, list) else str(given)
+        if not joined.strip(" ,"):
+            raise EcgfmError(f"{self.flag(name)} was given without a value.")
+        return joined.strip()
+
+    def names(self, name: str) -> tuple[str, ...] | None:
+        """Return a comma-separated option as names, each once."""
+        joined = self.text(name)
+        if joined is None:
+            return None
+        return tuple(dict.fromkeys(part.strip() for part in joined.split(",") if part.strip()))
+
+    def chosen(self, name: str, kind: str, valid: Iterable[str]) -> tuple[str, ...] | None:
+        """Return names that must be among `valid`, in the order of `valid`."""
+        given = self.names(name)
+        if given is None:
+            return None
+        known = list(valid)
+        for part in given:
+            if part not in known:
+                raise unknown_name(kind, part, known, where=self.flag(name))
+        return tuple(part for part in known if part in given)
+
+    def whole(self, name: str) -> int | None:
+        """Return a positive whole number."""
+        given = self.text(name)
+        if given is None:
+            return None
+        if not given.isdigit() or int(given) < 1:
+            raise EcgfmError(f"{self.flag(name)}={given}: should be a whole number, 1 or more.")
+        return int(given)
+
+    @staticmethod
+    def flag(name: str) -> str:
+        """Spell the option as on the command line."""
+        return f"--ecgfm-{name.replace('_', '-')}" if name else "--ecgfm"
+
+
+def _fractions(options: Options) -> tuple[float, ...] | None:
+    given = options.names("fractions")
+    if given is None:
+        return None
+    out = []
+    for part in given:
+        try:
+            value = float(part[:-1]) / 100 if part.endswith("%") else float(part)
+        except ValueError:
+            value = float("nan")
+        if not 0 < value <= 1:
+            raise EcgfmError(f"--ecgfm-fractions: {part!r} should be above 0 and at most 1 (or 100%).")
+        out.append(value)
+    return tuple(sorted(set(out)))
+
+
+def _one_of(options: Options, name: str, valid: Sequence[str], default: str) -> str:
+    given = options.text(name) or default
+    if given not in valid:
+        raise unknown_name(name.replace("_", " "), given, valid, where=options.flag(name))
+    return given
+
+
+def _cache_folder(options: Options) -> Path:
+    given = options.text("cache") or os.environ.get("ECGFM_CACHE")
+    if given:
+        return Path(given).expanduser().absolute()
+    from platformdirs import user_cache_path
+
+    return user_cache_path("pytest-ecgfm")
+
+
+def read_settings(config: pytest.Config) -> Settings:
+    """Build the settings of a run.
+
+    Raises
+    ------
+    EcgfmError
+        One line: which option, why, and the valid values.
+    """
+    options = Options(config)
+    profile = load_profile(options.text("profile") or "default")
+    grid, asked = profile.grid, profile.run
+    models = options.names("") or asked.models
+    if not models:
+        raise EcgfmError("--ecgfm: name a model to test.")
+    data = options.text("data") or asked.data or os.environ.get("ECGFM_DATA") or None
+    root = Path(data).expanduser().absolute() if data else None
+    found = available_cohorts(root)
+    cohorts = options.chosen("cohorts", "cohort", found)
+    if cohorts is None:
+        for name in asked.cohorts:
+            if name not in found:
+                raise unknown_name("cohort", name, found, where="run.cohorts")
+        cohorts = asked.cohorts or found
+    size = options.text("batch_size") or "auto"
+    if size != "auto" and (not size.isdigit() or int(size) < 1):
+        raise EcgfmError(f"--ecgfm-batch-size={size}: should be auto, or a whole number, 1 or more.")
+    out = options.text("out")
+    return Settings(
+        models=models,
+        profile=profile,
+        data=root,
+        cohorts=cohorts,
+        labels=options.chosen("labels", "label", LABELS) or grid.labels,
+        fractions=_fractions(options) or tuple(sorted(grid.fractions)),
+        seeds=options.whole("seeds") or grid.seeds,
+        suites=options.chosen("suites", "suite", SUITES) or grid.suites,
+        references=options.names("reference") or grid.references,
+        out=Path(out).expanduser().absolute() if out else None,
+        cache=_cache_folder(options),
+        device=choose_device(options.text("device") or "auto"),
+        batch_size=64 if size == "auto" else int(size),
+        precision=_one_of(options, "precision", PRECISIONS, asked.precision),
+        limit=options.whole("limit") or asked.limit,
+    )

@@ -1,0 +1,127 @@
+"""All outcomes of a run, and what they mean for the exit status."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pytest_ecgfm.checks import Case
+from pytest_ecgfm.rows import Row
+
+SCHEMA = 1
+
+Word = Literal["pass", "fail", "incomplete"]
+
+
+@dataclass(frozen=True)
+class EncoderVerdict:
+    """The verdict on one encoder.
+
+    Attributes
+    ----------
+    encoder : str
+        Its name.
+    outcome : {"pass", "fail", "incomplete"}
+        `incomplete`: nothing failed, but a planned check was not evaluated, or nothing could be judged.
+    counts : dict
+        Rows by outcome, blocking ones only under ``blocking_fail``.
+    reasons : tuple of str
+        In plain words, the most important first.
+    """
+
+    encoder: str
+    outcome: Word
+    counts: dict[str, int]
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The verdict on a run."""
+
+    outcome: Word
+    complete: bool
+    encoders: tuple[EncoderVerdict, ...]
+    reasons: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the content of ``verdict.json``, without what depends on time."""
+        return {
+            "schema": SCHEMA,
+            "outcome": self.outcome,
+            "complete": self.complete,
+            "reasons": list(self.reasons),
+            "encoders": {
+                v.encoder: {"outcome": v.outcome, "counts": v.counts, "reasons": list(v.reasons)} for v in self.encoders
+            },
+        }
+
+
+def _encoder_verdict(encoder: str, rows: Sequence[Row], planned: Sequence[Case], inconclusive: str) -> EncoderVerdict:
+    mine = [row for row in rows if row.encoder == encoder]
+    done = {row.check for row in mine}
+    missing = [case.name for case in planned if case.encoder == encoder and case.name not in done]
+    failed = [row for row in mine if row.blocks]
+    if inconclusive == "block":
+        failed += [row for row in mine if row.outcome == "inconclusive" and row.tier == "blocking"]
+    judged = [row for row in mine if row.outcome != "insufficient"]
+    reasons = [row.message() for row in failed]
+    outcome: Word = "fail" if failed else "pass"
+    if missing:
+        reasons.append(f"{len(missing)} of {len(missing) + len(done)} planned checks were not evaluated: {missing[0]}")
+        outcome = "fail" if failed else "incomplete"
+    elif not judged:
+        reasons.append("nothing was measured: no check had enough positives to be judged")
+        outcome = "incomplete"
+    elif not failed and not any(row.tier == "blocking" and row.outcome == "pass" for row in judged):
+        reasons.append("no blocking check passed: too few positives, or intervals too wide, to decide a release")
+        outcome = "incomplete"
+    counts = Counter(row.outcome for row in mine)
+    summary = {name: counts.get(name, 0) for name in ("pass", "fail", "inconclusive", "insufficient")}
+    summary["blocking_fail"] = len(failed)
+    summary["planned"] = len(missing) + len(done)
+    return EncoderVerdict(encoder, outcome, summary, tuple(reasons))
+
+
+def decide(
+    rows: Iterable[Row],
+    planned: Sequence[Case],
+    *,
+    models: Sequence[str],
+    inconclusive: str = "allow",
+    trouble: Sequence[str] = (),
+) -> Verdict:
+    """Decide a run.
+
+    Parameters
+    ----------
+    rows : iterable of Row
+        In any order.
+    planned : sequence of Case
+        Every cell that the profile asks for: one without a row makes the run incomplete.
+    models : sequence of str
+        The encoders under test.
+    inconclusive : {"allow", "block"}
+        From the profile.
+    trouble : sequence of str
+        What else went wrong (an interrupted run, a crashed worker): makes the run incomplete.
+
+    Returns
+    -------
+    Verdict
+        The worst of its encoders: fail, then incomplete, then pass.
+    """
+    ordered = sorted(rows, key=lambda row: row.key)
+    verdicts = tuple(_encoder_verdict(name, ordered, planned, inconclusive) for name in models)
+    words = {verdict.outcome for verdict in verdicts}
+    evaluated = {row.key for row in ordered}
+    complete = not trouble and bool(planned) and all((case.encoder, case.name) in evaluated for case in planned)
+    outcome: Word = "pass"
+    if "fail" in words:
+        outcome = "fail"
+    elif "incomplete" in words or not complete:
+        outcome = "incomplete"
+    reasons = [*trouble, *(f"{v.encoder}: {reason}" for v in verdicts for reason in v.reasons)]
+    if not planned:
+        reasons.append("nothing was planned: no check of the profile applies")
+    return Verdict(outcome, complete, verdicts, tuple(reasons))

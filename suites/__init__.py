@@ -1,0 +1,1 @@
+"""The evaluations, as parametrised tests."""

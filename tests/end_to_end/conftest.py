@@ -1,0 +1,65 @@
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+SMALL = (
+    "--ecgfm-cohorts=synthetic-europe",
+    "--ecgfm-labels=AF",
+    "--ecgfm-fractions=0.1,1",
+    "--ecgfm-reference=demographics",
+    "--ecgfm-limit=250",
+)
+"""A run of a few seconds that still goes the whole way."""
+
+MODELS = '''
+import numpy as np
+from pytest_ecgfm import ecg_model
+
+
+@ecg_model(sampling_rate=50, seconds=5, leads="II V1", pretrained_on=[], version="1")
+def spread():
+    """Spread and extremes of two leads."""
+    return lambda x: np.concatenate([np.std(np.asarray(x), -1), np.ptp(np.asarray(x), -1)], axis=1)
+
+
+@ecg_model(sampling_rate=50, seconds=5, leads="II V1", pretrained_on=[], version="1")
+def constants():
+    """An encoder that ignores its input."""
+    return lambda x: np.ones((len(x), 4), np.float32)
+'''
+
+
+@pytest.fixture(scope="session")
+def shared_cache(tmp_path_factory):
+    """One cache for all end-to-end tests, so that the embedded cohorts are generated once."""
+    given = os.environ.get("ECGFM_CACHE")
+    return Path(given) if given else tmp_path_factory.getbasetemp() / "ecgfm-cache"
+
+
+@pytest.fixture
+def user(pytester, monkeypatch, shared_cache):
+    """A user's folder, with two models in its conftest; runs pytest in a subprocess."""
+    monkeypatch.setenv("ECGFM_CACHE", str(shared_cache))
+    monkeypatch.delenv("ECGFM_DATA", raising=False)
+    monkeypatch.delenv("PYTEST_ADDOPTS", raising=False)
+    pytester.makeconftest(MODELS)
+    return pytester
+
+
+@pytest.fixture
+def run_folder(user):
+    """The only run below the user's folder."""
+
+    def find():
+        runs = [path for path in (user.path / "ecgfm-results").iterdir() if not path.is_symlink()]
+        assert len(runs) == 1, runs
+        return runs[0]
+
+    return find
+
+
+@pytest.fixture
+def remove_results(user):
+    return lambda: shutil.rmtree(user.path / "ecgfm-results", ignore_errors=True)

@@ -1,0 +1,236 @@
+"""Runs from the command line to exit status, files and reports."""
+
+import json
+import re
+import xml.etree.ElementTree as ElementTree
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from tests.end_to_end.conftest import SMALL
+
+pytestmark = pytest.mark.slow
+
+GRID = tuple(option for option in SMALL if not option.startswith("--ecgfm-limit"))
+
+
+def verdict_of(folder):
+    return json.loads((folder / "verdict.json").read_text())
+
+
+def test_handcrafted_passes_and_everything_is_written(user, run_folder):
+    result = user.runpytest_subprocess("--ecgfm=handcrafted", *GRID)
+    assert result.ret == 0, result.stdout.str()
+    result.stdout.fnmatch_lines(["handcrafted: PASS (3 pass, 0 fail, *", "verdict: PASS", "run: *"])
+    folder = run_folder()
+    names = {path.name for path in folder.iterdir()}
+    assert names == {"cube.nc", "verdict.json", "rows.jsonl", "run.toml", "report.html"}
+    assert (folder.parent / "latest").resolve() == folder.resolve()
+    tree = xr.open_datatree(folder / "cube.nc", engine="h5netcdf")
+    auroc = tree["downstream"]["auroc"].sel(encoder="handcrafted", probe="logistic", label="AF").squeeze("cohort")
+    assert auroc.sel(fraction=1.0, seed=0) > 0.9
+    assert auroc.sel(fraction=0.1).notnull().sum() == 5
+    assert auroc.attrs["higher_is_better"] == 1
+    assert tree.attrs["complete"] == 1
+    assert tree["checks"].sizes["check"] == 3
+    scores = tree["scores"].sel(encoder="handcrafted", label="AF")
+    tested = scores["target"].notnull()
+    assert tested.sum() > 900
+    # The per-record scores are those from which the AUROC was computed.
+    from sklearn.metrics import roc_auc_score
+
+    again = roc_auc_score(scores["target"].values[tested], scores["score"].values[tested])
+    assert again == pytest.approx(float(auroc.sel(fraction=1.0, seed=0)), abs=1e-4)
+
+
+def test_an_encoder_of_constants_fails_with_its_values_in_the_cube(user, run_folder):
+    result = user.runpytest_subprocess("--ecgfm=constants", *GRID)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines(["*downstream.auroc?synthetic-europe,AF,1? = 0.500 *but should be >= *"])
+    tree = xr.open_datatree(run_folder() / "cube.nc", engine="h5netcdf")
+    auroc = tree["downstream"]["auroc"].sel(encoder="constants")
+    assert np.nanmax(abs(auroc.values - 0.5)) == 0
+    assert verdict_of(run_folder())["outcome"] == "fail"
+
+
+def test_parallel_and_serial_runs_agree(user, run_folder, remove_results):
+    def rows(*options):
+        user.runpytest_subprocess("--ecgfm=spread,constants", *options, *GRID)
+        text = (run_folder() / "rows.jsonl").read_text()
+        verdict = verdict_of(run_folder())
+        remove_results()
+        return re.sub(r'"arrays": "[^"]*"', "", text), {k: verdict[k] for k in ("outcome", "encoders", "reasons")}
+
+    assert rows("-n", "2") == rows()
+
+
+def test_reports_of_pytest_carry_our_values(user, run_folder):
+    user.runpytest_subprocess("--ecgfm=spread", "--junitxml=junit.xml", "--html=own.html", *SMALL)
+    properties = {
+        element.get("name"): element.get("value")
+        for element in ElementTree.parse(user.path / "junit.xml").iter("property")
+    }
+    assert {"check", "outcome", "tier", "value", "low", "high", "threshold", "reason"} <= set(properties)
+    page = (user.path / "own.html").read_text()
+    assert "downstream.auroc_gain[synthetic-europe,AF,1,vs-demographics]" in page
+    assert "Verdict: " in page
+    assert not (run_folder() / "report.html").exists()
+
+
+@pytest.mark.parametrize("options", [("-k", "gain"), ("--deselect-nothing",), ("-m", "not ecgfm_downstream")])
+def test_a_part_is_never_a_pass(user, run_folder, options):
+    if options == ("--deselect-nothing",):
+        user.makepyfile(deselecting="def pytest_collection_modifyitems(items): del items[0]")
+        user.syspathinsert()
+        options = ("-p", "deselecting")
+    result = user.runpytest_subprocess("--ecgfm=handcrafted", *options, *GRID)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines(["verdict: INCOMPLETE"])
+    assert verdict_of(run_folder())["complete"] is False
+
+
+def test_skipping_everything_is_never_a_pass(user):
+    user.makepyfile(
+        skip_all="""
+        import pytest
+        def pytest_runtest_setup(item): pytest.skip("not today")
+        """
+    )
+    user.syspathinsert()
+    result = user.runpytest_subprocess("--ecgfm=handcrafted", "-p", "skip_all", *GRID)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines(["*not today*"])
+
+
+def test_an_incomplete_run_does_not_hide_a_complete_one(user):
+    user.runpytest_subprocess("--ecgfm=spread", *SMALL)
+    latest = user.path / "ecgfm-results" / "latest"
+    complete = latest.resolve()
+    user.runpytest_subprocess("--ecgfm=spread", "-k", "gain", *SMALL)
+    assert latest.resolve() == complete
+    user.runpytest_subprocess("--ecgfm=spread", *SMALL)
+    assert latest.resolve() != complete
+
+
+def test_a_folder_that_holds_a_run_keeps_it(user):
+    user.runpytest_subprocess("--ecgfm=spread", "--ecgfm-out=out", *SMALL)
+    before = (user.path / "out" / "cube.nc").read_bytes()
+    user.runpytest_subprocess("--ecgfm=spread", "--ecgfm-out=out", "-k", "gain", *SMALL)
+    assert (user.path / "out" / "cube.nc").read_bytes() == before
+    assert [path.name for path in (user.path / "out").glob("run-*")]
+
+
+def test_a_crashed_worker_loses_nothing_that_was_measured(user, run_folder):
+    with (user.path / "conftest.py").open("a") as handle:
+        handle.write(
+            """
+import os
+
+@ecg_model(sampling_rate=50, seconds=5, leads="II V1", pretrained_on=[])
+def crashing():
+    os._exit(3)
+"""
+        )
+    result = user.runpytest_subprocess("--ecgfm=spread,crashing", "-n", "2", "--max-worker-restart=0", *SMALL)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    verdict = verdict_of(run_folder())
+    assert verdict["complete"] is False
+    assert any("crashed" in reason for reason in verdict["reasons"])
+    assert (run_folder() / "cube.nc").exists()
+
+
+def test_a_model_that_breaks_is_a_fail_with_its_reason(user, run_folder):
+    with (user.path / "conftest.py").open("a") as handle:
+        handle.write(
+            """
+@ecg_model(sampling_rate=50, seconds=5, leads="II V1", pretrained_on=[])
+def not_finite():
+    return lambda x: np.full((len(x), 4), np.nan)
+"""
+        )
+    result = user.runpytest_subprocess("--ecgfm=not_finite", *SMALL)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines(["*EcgfmError: cohort synthetic-europe: model 'not_finite': the embedding of record *"])
+    result.stdout.no_fnmatch_line("*embeddings.py*")
+    rows = [json.loads(line) for line in (run_folder() / "rows.jsonl").read_text().splitlines()]
+    assert {row["outcome"] for row in rows} == {"fail"}
+    assert {row["value"] for row in rows} == {None}
+    assert len(rows) == 3
+
+
+def test_few_positives_are_insufficient_and_never_a_pass(user, run_folder):
+    result = user.runpytest_subprocess(
+        "--ecgfm=handcrafted", *GRID, "--ecgfm-labels=LBBB", "--ecgfm-limit=60", "--ecgfm-fractions=1"
+    )
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines(["*nothing was measured*", "verdict: INCOMPLETE"])
+    (row, *_) = [json.loads(line) for line in (run_folder() / "rows.jsonl").read_text().splitlines()]
+    assert row["outcome"] == "insufficient"
+    assert re.search(r"\d+ positive, \d+ negative of \d+ records", row["reason"])
+
+
+def test_a_run_can_be_repeated_from_its_file(user, run_folder, remove_results):
+    user.runpytest_subprocess("--ecgfm=spread", *SMALL)
+    rows = (run_folder() / "rows.jsonl").read_text()
+    (user.path / "run.toml").write_bytes((run_folder() / "run.toml").read_bytes())
+    remove_results()
+    user.runpytest_subprocess("--ecgfm-profile=run.toml")
+    assert (run_folder() / "rows.jsonl").read_text() == rows
+
+
+def test_list(user):
+    result = user.runpytest_subprocess("--ecgfm-list")
+    assert result.ret == 0
+    result.stdout.fnmatch_lines(
+        [
+            "models:",
+            "  constants: *",
+            "  handcrafted: *",
+            "cohorts (embedded)*",
+            "  synthetic-europe (Europe): *",
+            "checks:",
+        ]
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--ecgfm="], "--ecgfm was given without a value."),
+        (["--ecgfm=handcraftet"], "--ecgfm: unknown model 'handcraftet'. Did you mean 'handcrafted'? Valid: *"),
+        (["--ecgfm=spread", "--ecgfm-cohorts=synthetic-asai"], "*unknown cohort *Did you mean 'synthetic-asia'?*"),
+        (["--ecgfm=spread", "--ecgfm-labels=AFIB"], "*--ecgfm-labels: unknown label 'AFIB'. Did you mean 'AF'?*"),
+        (["--ecgfm=spread", "--ecgfm-fractions=0.5,2"], "*--ecgfm-fractions: '2' should be above 0 *"),
+        (["--ecgfm=spread", "--ecgfm-suites=downstraem"], "*unknown suite *Did you mean 'downstream'?*"),
+        (["--ecgfm=spread", "--ecgfm-profile=relaese"], "*unknown profile 'relaese'*"),
+        (["--ecgfm=spread", "--ecgfm-profile=none.toml"], "*profile none.toml: no such file*"),
+        (["--ecgfm=spread", "--ecgfm-reference=nobody"], "*--ecgfm-reference: unknown model 'nobody'*"),
+        (["--ecgfm=spread", "--ecgfm-data=empty"], "*empty: no cohort found. Layouts that are recognised: *"),
+        (["--ecgfm=spread", "--ecgfm-data=missing"], "*missing: no such folder*"),
+        (["--ecgfm=spread", "--ecgfm-limit=0"], "--ecgfm-limit=0: should be a whole number, 1 or more."),
+        (["--ecgfm=spread", "--ecgfm-device=tpu"], "--ecgfm-device=tpu: not a device. Valid: *"),
+        (["--ecgfm=spread", "--ecgfm-batch-size=none"], "--ecgfm-batch-size=none: should be auto, or *"),
+        (["--ecgfm=spread", "--ecgfm-precision=int8"], "*unknown precision 'int8'*"),
+        (["--ecgfm=misdeclared"], "conftest.py:*: card of 'misdeclared': unknown field *'sampling_rate'*"),
+        (["--ecgfm=mislead"], "conftest.py:*: card of 'mislead': *unknown lead 'V7'*"),
+    ],
+)
+def test_usage_errors_are_one_line_and_exit_4(user, options, message):
+    (user.path / "empty").mkdir()
+    with (user.path / "conftest.py").open("a") as handle:
+        handle.write(
+            """
+@ecg_model(sampling_freq=50)
+def misdeclared(): ...
+
+@ecg_model(leads="II V7")
+def mislead(): ...
+"""
+        )
+    result = user.runpytest_subprocess(*options)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    lines = [line for line in result.stderr.lines if line.strip()]
+    assert len(lines) == 1, lines
+    result.stderr.fnmatch_lines([f"ERROR: {message}"])
+    assert not (user.path / "ecgfm-results").exists()

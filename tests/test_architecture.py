@@ -1,0 +1,98 @@
+"""Data flows one way: a module imports only from stages before its own."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+STAGES = [
+    {"errors"},
+    {"records", "variance"},
+    {"statistics", "cards"},
+    {"cohorts"},
+    {"preprocessing", "checks", "models"},
+    {"profiles"},
+    {"encoders"},
+    {"embeddings", "evaluations"},
+    {"settings", "progress"},
+    {"rows"},
+    {"run", "cube", "verdict"},
+    {"report", "outputs", "collect"},
+    {"listing", "session"},
+    {"plugin"},
+]
+ORDER = {name: number for number, names in enumerate(STAGES) for name in names}
+MODULES = sorted(path for path in (ROOT / "pytest_ecgfm").rglob("*.py") if path.parent.name != "pytest_ecgfm")
+MODULES += sorted(path for path in (ROOT / "pytest_ecgfm").glob("*.py") if path.stem != "__init__")
+
+
+def stage(path):
+    return path.relative_to(ROOT / "pytest_ecgfm").parts[0].removesuffix(".py")
+
+
+def imported(path):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        names = []
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        for name in names:
+            parts = name.split(".")
+            if parts[0] == "pytest_ecgfm" and len(parts) > 1 and parts[1] in ORDER:
+                yield parts[1]
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_go_one_way(path):
+    own = stage(path)
+    assert own in ORDER, f"{path.name} has no place in STAGES"
+    # `plugin` and `session` hand over to each other: the light half imports the heavy one when a model is named.
+    back = {name for name in imported(path) if ORDER[name] > ORDER[own]}
+    assert not back, f"{path.name} imports from a later stage: {sorted(back)}"
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "pytest_ecgfm" / "evaluations").glob("*.py")), ids=lambda p: p.name)
+def test_evaluations_know_no_pytest_and_no_files(path):
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names.add((node.module or "").partition(".")[0])
+    assert not names & {"pytest", "pathlib", "os", "io", "json"}
+
+
+def test_names_of_suite_tests_are_unique():
+    names = [
+        node.name
+        for path in sorted((ROOT / "suites").glob("test_*.py"))
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")
+    ]
+    assert names
+    assert len(names) == len(set(names))
+
+
+def test_every_check_has_a_suite_test():
+    from pytest_ecgfm.checks import CHECKS
+
+    text = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "suites").glob("test_*.py"))
+    for name, kind in CHECKS.items():
+        assert f'ecgfm_check("{name}")' in text
+        assert (ROOT / "suites" / f"test_{kind.suite}.py").is_file()
+
+
+def test_checks_link_to_definitions_that_exist():
+    from pytest_ecgfm.checks import CHECKS
+
+    for kind in CHECKS.values():
+        file, _, anchor = kind.definition.partition("#")
+        headings = [
+            line.lstrip("#").strip().lower().replace(" ", "-")
+            for line in (ROOT / file).read_text(encoding="utf-8").splitlines()
+            if line.startswith("#")
+        ]
+        assert anchor in headings

@@ -1,0 +1,152 @@
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pytest_ecgfm.checks import Case, Threshold, applicable_tier, cells, enough, judge
+from pytest_ecgfm.errors import EcgfmError
+from pytest_ecgfm.rows import Cell, failed_row, make_row, parse_row
+from pytest_ecgfm.verdict import decide
+
+CASE = Case("downstream.auroc", "m", "ptb-xl", "AF", 0.01)
+THRESHOLD = Threshold(0.7)
+
+
+def row(outcome="pass", *, tier="blocking", case=CASE, value=0.8):
+    return make_row(case, THRESHOLD, (outcome, "because"), (value, value - 0.05, value + 0.05), tier)
+
+
+@pytest.mark.parametrize(
+    ("low", "value", "high", "decided_by", "outcome"),
+    [
+        (0.71, 0.80, 0.90, "interval", "pass"),
+        (0.70, 0.80, 0.90, "interval", "pass"),
+        (0.60, 0.80, 0.90, "interval", "inconclusive"),
+        (0.60, 0.80, 0.90, "point", "pass"),
+        (0.60, 0.69, 0.90, "point", "inconclusive"),
+        (0.50, 0.60, 0.69, "interval", "fail"),
+        (0.50, 0.60, 0.69, "point", "fail"),
+        (0.50, 0.60, 0.70, "interval", "inconclusive"),
+    ],
+)
+def test_a_value_and_its_interval_become_an_outcome(low, value, high, decided_by, outcome):
+    assert judge(value, low, high, Threshold(0.7, decide=decided_by))[0] == outcome
+
+
+@pytest.mark.parametrize("bad", [(math.nan, 0.8, 0.9), (0.8, math.nan, 0.9), (0.8, 0.7, math.inf)])
+def test_what_is_no_number_fails(bad):
+    value, low, high = bad
+    assert judge(value, low, high, Threshold(0.1))[0] == "fail"
+
+
+def test_few_positives_never_block():
+    assert [applicable_tier("blocking", n) for n in (9, 49, 50)] == ["advisory", "advisory", "blocking"]
+    assert applicable_tier("advisory", 1000) == "advisory"
+    assert not enough(9, 1000)
+    assert not enough(1000, 9)
+    assert enough(10, 10)
+
+
+def test_names_hold_the_cell_and_are_unique():
+    found = list(cells("m", ("a", "b"), ("AF", "CD"), (0.01, 1.0), ("r", "m", "s"), ("downstream",)))
+    assert len({case.name for case in found}) == len(found) == 8 + 8 * 2
+    assert CASE.name == "downstream.auroc[ptb-xl,AF,0.01]"
+    assert not any(case.reference == "m" for case in found)
+    assert [case.check for case in cells("m", ("a",), ("AF",), (1.0,), (), ("downstream",))] == ["downstream.auroc"]
+
+
+finite = st.floats(-1, 1)
+
+
+@given(value=finite, low=finite, high=finite, threshold=finite, reason=st.text(max_size=30))
+def test_a_row_survives_its_line(value, low, high, threshold, reason):
+    cell = Cell("downstream", {"fraction": 0.01, "cohort": "ptb-xl", "seed": 3}, {"auroc": value, "C": math.nan})
+    made = make_row(
+        CASE,
+        Threshold(threshold),
+        ("pass", reason),
+        (value, low, high),
+        "advisory",
+        counts={"n_test": 3},
+        split="cv",
+        cells=[cell],
+        arrays="arrays/x.npz",
+    )
+    line = made.to_json()
+    again = parse_row(line)
+    assert "\n" not in line
+    assert again.to_json() == line
+    assert (again.value, again.key, again.cells[0].values["auroc"]) == (value, made.key, value)
+    assert math.isnan(again.cells[0].values["C"])
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"encoder": 1}', row().to_json().replace('"pass"', '"passed"')])
+def test_a_bad_line_is_an_error_that_says_where(text):
+    with pytest.raises(EcgfmError, match=r"^line 3: not a row of a run"):
+        parse_row(text, where="line 3")
+
+
+def test_all_pass():
+    verdict = decide([row()], [CASE], models=["m"])
+    assert (verdict.outcome, verdict.complete, verdict.reasons) == ("pass", True, ())
+
+
+def test_one_blocking_fail_fails_and_says_what_should_have_been():
+    other = Case("downstream.auroc", "m", "georgia", "AF", 1.0)
+    verdict = decide([row(), row("fail", case=other, value=0.5)], [CASE, other], models=["m"])
+    assert verdict.outcome == "fail"
+    assert verdict.complete
+    assert "downstream.auroc[georgia,AF,1] = 0.500 [0.450, 0.550], but should be >= 0.7" in verdict.reasons[0]
+
+
+def test_an_advisory_fail_does_not():
+    other = Case("downstream.auroc", "m", "georgia", "AF", 1.0)
+    verdict = decide([row(), row("fail", tier="advisory", case=other)], [CASE, other], models=["m"])
+    assert verdict.outcome == "pass"
+
+
+def test_inconclusive_is_the_profiles_decision():
+    other = Case("downstream.auroc", "m", "georgia", "AF", 1.0)
+    rows = [row(), row("inconclusive", case=other)]
+    assert decide(rows, [CASE, other], models=["m"]).outcome == "pass"
+    assert decide(rows, [CASE, other], models=["m"], inconclusive="block").outcome == "fail"
+
+
+def test_a_planned_check_without_a_row_is_incomplete():
+    other = Case("downstream.auroc", "m", "georgia", "AF", 1.0)
+    verdict = decide([row()], [CASE, other], models=["m"])
+    assert (verdict.outcome, verdict.complete) == ("incomplete", False)
+    assert other.name in verdict.reasons[0]
+
+
+@pytest.mark.parametrize("rows", [[], [row("insufficient")]])
+def test_nothing_measured_is_never_a_pass(rows):
+    assert decide(rows, [CASE], models=["m"]).outcome == "incomplete"
+
+
+def test_no_blocking_check_that_passed_is_never_a_pass():
+    assert decide([row("inconclusive")], [CASE], models=["m"]).outcome == "incomplete"
+    assert decide([row("pass", tier="advisory")], [CASE], models=["m"]).outcome == "incomplete"
+
+
+def test_nothing_planned_is_never_a_pass():
+    assert decide([], [], models=["m"]).outcome == "incomplete"
+    assert decide([], [], models=[]).outcome == "incomplete"
+
+
+def test_trouble_is_never_a_pass():
+    verdict = decide([row()], [CASE], models=["m"], trouble=["worker gw0 crashed"])
+    assert (verdict.outcome, verdict.complete, verdict.reasons) == ("incomplete", False, ("worker gw0 crashed",))
+
+
+def test_a_check_that_broke_fails():
+    verdict = decide([failed_row(CASE, THRESHOLD, "could not be evaluated")], [CASE], models=["m"])
+    assert verdict.outcome == "fail"
+
+
+def test_one_encoder_that_fails_fails_the_run():
+    second = Case("downstream.auroc", "n", "ptb-xl", "AF", 0.01)
+    verdict = decide([row(), row("fail", case=second)], [CASE, second], models=["m", "n"])
+    assert [one.outcome for one in verdict.encoders] == ["pass", "fail"]
+    assert verdict.outcome == "fail"
