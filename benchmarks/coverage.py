@@ -1,8 +1,8 @@
 """Count how often nominal 95 % intervals of the AUROC hold the truth.
 
-Records of two Gaussian classes, a logistic probe, and the interval that the gate uses. The truth of a kind of split is the
-mean AUROC over its own simulations: a probe's true AUROC depends on how much it was trained on, and which records it
-was trained on varies too. Run: ``python benchmarks/coverage.py``.
+Records of two Gaussian classes, a logistic probe, and the interval that the gate uses. The truth of a kind of split is
+the mean AUROC over its own simulations: a probe's true AUROC depends on how much it was trained on, and which records
+it was trained on varies too. Run: ``python benchmarks/coverage.py``.
 """
 
 import argparse

@@ -5,9 +5,9 @@ Run the reference encoders on the embedded cohorts, then print what they reach a
     pytest --ecgfm=random_conv,handcrafted,demographics
     python benchmarks/thresholds.py ecgfm-results/latest
 
-The rule: at each fraction, the mean AUROC of `random_conv` in its worst cell (cohort x label), rounded down to 0.01, and
-at least 0.51. An encoder that reads less than untrained convolutions do where they are worst is of no use, on any cohort;
-and an encoder of constants, whose AUROC is 0.5 without any spread, fails everywhere.
+The rule: at each fraction, the mean AUROC of `random_conv` in its worst cell (cohort x label), rounded down to 0.01,
+and at least 0.51. An encoder that reads less than untrained convolutions do where they are worst is of no use, on any
+cohort; and an encoder of constants, whose AUROC is 0.5 without any spread, fails everywhere.
 """
 
 import argparse

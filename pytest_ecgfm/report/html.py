@@ -30,6 +30,10 @@ class HtmlColumns:
         """Fill our columns; tests that are not ours have empty ones."""
         row: Row | None = getattr(report, "ecgfm_row", None)
         values = _values(row) if row is not None else [""] * len(COLUMNS)
+        if row is not None and report.passed and row.outcome != "pass":
+            # To pytest such a test passed; on the page it must not look like one.
+            word = "advisory fail" if row.outcome == "fail" else row.outcome
+            cells[0] = f'<td class="col-result">{escape(word.capitalize())}</td>'
         cells[2:2] = [f"<td>{escape(value)}</td>" for value in values]
 
     def pytest_html_results_summary(self, prefix: list[str]) -> None:

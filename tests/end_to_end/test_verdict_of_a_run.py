@@ -31,6 +31,7 @@ def test_handcrafted_passes_and_everything_is_written(user, run_folder):
     auroc = tree["downstream"]["auroc"].sel(encoder="handcrafted", probe="logistic", label="AF").squeeze("cohort")
     assert auroc.sel(fraction=1.0, seed=0) > 0.9
     assert auroc.sel(fraction=0.1).notnull().sum() == 5
+    assert auroc.sel(fraction=1.0, seed=0) > auroc.sel(fraction=0.1).mean()
     assert auroc.attrs["higher_is_better"] == 1
     assert tree.attrs["complete"] == 1
     assert tree["checks"].sizes["check"] == 3
