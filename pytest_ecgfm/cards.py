@@ -59,10 +59,19 @@ class ModelCard(BaseModel):
     input : {"tensor", "array", "records"}
         What the encoder is called with: a float32 torch tensor or numpy array ``(batch, leads, samples)``, or a
         `pytest_ecgfm.records.RecordBatch` (signals with identifiers, ages and sexes).
+    preprocessing : {"card", "model"}
+        Who resamples, crops and scales: we, as the card says; or the model, because its published rule is one of its
+        own. In the latter case it gets records as stored (mV, the card's leads), and the other fields describe it.
     dimensions : int or None
         Of the embedding, where known; a different width is an error.
     pretrained_on : tuple of str or None
         Cohorts seen in pretraining. An empty list means none of them; None means unknown.
+    possibly_pretrained_on : tuple of str
+        Cohorts of which it is not known whether they were seen.
+    checkpoint : str
+        File, or folder, that holds the weights, as its authors call it; empty for a model without.
+    source : str
+        Where the checkpoint is published, such as ``hf://owner/repo``.
     expected_failures : dict
         Check name to reason.
     version : str
@@ -82,8 +91,12 @@ class ModelCard(BaseModel):
     units: Literal["mV", "uV"] = "mV"
     normalize: Literal["none", "zscore-per-lead", "zscore", "minmax"] = "none"
     input: Literal["tensor", "array", "records"] = "tensor"
+    preprocessing: Literal["card", "model"] = "card"
     dimensions: Annotated[int, Field(gt=0)] | None = None
     pretrained_on: tuple[str, ...] | None = None
+    possibly_pretrained_on: tuple[str, ...] = ()
+    checkpoint: str = ""
+    source: str = ""
     expected_failures: dict[str, str] = Field(default_factory=dict)
     version: str = ""
     description: str = ""
@@ -97,7 +110,7 @@ class ModelCard(BaseModel):
             raise ValueError("should be lead names, as a list or separated by blanks")
         return canonical_leads(value)
 
-    @field_validator("pretrained_on")
+    @field_validator("pretrained_on", "possibly_pretrained_on")
     @classmethod
     def _cohorts(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
         for name in value or ():
@@ -107,7 +120,7 @@ class ModelCard(BaseModel):
 
     def exposure(self, cohort: str) -> Literal["seen", "unseen", "unknown"]:
         """Say whether the encoder saw `cohort` in pretraining."""
-        if self.pretrained_on is None:
+        if cohort in self.possibly_pretrained_on or self.pretrained_on is None:
             return "unknown"
         return "seen" if cohort in self.pretrained_on else "unseen"
 

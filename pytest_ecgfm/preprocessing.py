@@ -122,6 +122,8 @@ def prepare(batch: RecordBatch, card: ModelCard) -> RecordBatch:
         record = batch.records[int(np.argmax(bad))]
         raise EcgfmError(f"record {record}: samples that are not finite numbers; {card.name} cannot read it.")
     signals = select_leads(batch.signals, batch.leads, card.leads)
+    if card.preprocessing == "model":
+        return replace(batch, signals=signals, leads=card.leads)
     signals = resample(signals, batch.sampling_rate, card.sampling_rate)
     if card.seconds is not None:
         signals = fit_length(signals, round(card.seconds * card.sampling_rate), card.crop)
