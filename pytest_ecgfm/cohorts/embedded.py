@@ -168,7 +168,8 @@ class EmbeddedCohort(Cohort):
 
     def _parts(self, i: int) -> _Parts:
         patient = self._population.patients[i]
-        row = self.table.iloc[i]
+        # Not `self.table`: a limited copy of the cohort holds fewer rows, and generates the same records.
+        row = self._population.table.iloc[i]
         heart = embedded_heart.draw_heart(self._rng(1, patient), age=float(row["age"]), female=row["sex"] == "F")
         state = self._population.states[i]
         rate = self.sampling_rate
@@ -231,10 +232,11 @@ class EmbeddedCohort(Cohort):
 
     def _fill(self, out: Counts) -> None:
         # One thread: the arrays of one record are too small for a second one to gain anything.
-        for i in range(len(self)):
+        total = len(self._positions)
+        for i in range(total):
             out[self._bounds[i] : self._bounds[i + 1]] = self._generate(i).ravel()
             if self._progress is not None:
-                self._progress(i + 1, len(self))
+                self._progress(i + 1, total)
 
     @cached_property
     def _counts(self) -> Counts:

@@ -15,6 +15,7 @@ from pytest_ecgfm.cohorts.base import CONTINENTS, LABELS
 from pytest_ecgfm.cohorts.embedded import SPECS, EmbeddedCohort, load_embedded
 from pytest_ecgfm.cohorts.embedded_heart import State
 from pytest_ecgfm.cohorts.embedded_population import draw_population, true_labels
+from pytest_ecgfm.cohorts.limit import limited
 from pytest_ecgfm.errors import EcgfmError
 from pytest_ecgfm.records import LEADS
 
@@ -508,3 +509,13 @@ def test_tiny_cohorts_are_possible(n: int, seed: int) -> None:
         assert len(population.table) == len(population.labels) == len(population.states) == n
         assert population.table.index.is_unique
         assert all(35 < state.rate < 175 and 60 < state.qrs < 200 for state in population.states)
+
+
+def test_a_limit_does_not_change_what_is_generated_or_kept(tmp_path: Path) -> None:
+    spec = replace(SPECS["synthetic-europe"], n_records=40)
+    whole = EmbeddedCohort(spec)
+    part = limited(EmbeddedCohort(spec, cache=tmp_path), 15)
+    for record in part.records:
+        np.testing.assert_array_equal(part.read(record).signals, whole.read(record).signals)
+    again = EmbeddedCohort(spec, cache=tmp_path)
+    assert again.digest == whole.digest
