@@ -39,6 +39,7 @@ def load_cohort(
     sampling_rate: float | None = None,
     cache: Path | None = None,
     progress: Callable[[int, int], None] | None = None,
+    skip_bad: bool = False,
 ) -> Cohort:
     """Load a cohort: its table and labels now, its signals when they are read.
 
@@ -54,6 +55,10 @@ def load_cohort(
         Where embedded cohorts keep their signals; in memory by default.
     progress : callable, optional
         Called with the number of records generated and of all, for embedded cohorts.
+    skip_bad : bool
+        Leave out records whose header is malformed or whose files are missing, with the reason in the cohort's
+        `excluded`, rather than raise. What shows only when signals are read is for
+        `bad_records.without_bad_records`.
 
     Raises
     ------
@@ -63,7 +68,7 @@ def load_cohort(
     if root is not None:
         from pytest_ecgfm.cohorts.discovery import load_cohort as load
 
-        return load(name, Path(root), sampling_rate=sampling_rate)
+        return load(name, Path(root), sampling_rate=sampling_rate, skip_bad=skip_bad)
     from pytest_ecgfm.cohorts.embedded import SPECS, load_embedded
     from pytest_ecgfm.errors import unknown_name
 

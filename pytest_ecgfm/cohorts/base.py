@@ -9,6 +9,7 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
+from pytest_ecgfm.cohorts.read_ahead import read_ahead
 from pytest_ecgfm.errors import EcgfmError
 from pytest_ecgfm.records import RecordBatch, Recording
 
@@ -92,6 +93,9 @@ class Cohort(ABC):
         self.has_patients = has_patients
         self.split = split
 
+    default_workers = 2
+    """Threads that read ahead: one would hide decoding behind a model's work; the second hides slow drives."""
+
     @abstractmethod
     def _read(self, record: str) -> Recording:
         """Return one record's signals as stored."""
@@ -135,7 +139,9 @@ class Cohort(ABC):
             raise EcgfmError(f"cohort {self.name}: no record {record!r} among {len(self)}.")
         return self._read(record)
 
-    def batches(self, batch_size: int, records: Sequence[str] | None = None) -> Iterator[RecordBatch]:
+    def batches(
+        self, batch_size: int, records: Sequence[str] | None = None, *, workers: int | None = None
+    ) -> Iterator[RecordBatch]:
         """Stream the cohort as batches, each of records that share length, rate and leads.
 
         Parameters
@@ -144,16 +150,23 @@ class Cohort(ABC):
             Records a batch, at most.
         records : sequence of str, optional
             Which ones; all by default.
+        workers : int, optional
+            Threads that read ahead; 0 for none. By default `default_workers`. The batches are the same.
 
         Yields
         ------
         RecordBatch
             In the cohort's order, except that a record waits until its batch (of its own length) is full.
+
+        Raises
+        ------
+        EcgfmError
+            If a record is unknown or its file is unusable.
         """
+        names = list(self.records) if records is None else list(records)
         waiting: dict[_Shape, list[tuple[str, Recording]]] = defaultdict(list)
         held = 0
-        for record in self.records if records is None else records:
-            recording = self.read(record)
+        for record, recording in read_ahead(self.read, names, self.default_workers if workers is None else workers):
             key = (recording.signals.shape, recording.leads, recording.sampling_rate)
             waiting[key].append((record, recording))
             held += 1

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pytest_ecgfm.cohorts.folders import Folder
+from pytest_ecgfm.cohorts.folders import Folder, first_few
 from pytest_ecgfm.cohorts.harmonise import harmonise
 from pytest_ecgfm.cohorts.tables import OLD_AGE, cohort_table
 from pytest_ecgfm.cohorts.wfdb_files import WfdbCohort
@@ -131,12 +131,27 @@ def parse_comments(header: Header) -> tuple[float, str, tuple[str, ...]]:
     return _age(stated.get("age", ""), header.where), _SEXES[sex], tuple(dict.fromkeys(codes))
 
 
+def _usable_header(folder: Folder, path: Path, beside: frozenset[str], withdrawn_gain: float | None) -> Header:
+    """Return a record's header, its signal files being there and its gains not withdrawn."""
+    header = read_header(folder, path)
+    for signal in header.signals:
+        if signal.file not in beside:
+            raise EcgfmError(f"{header.where}: the signal file {signal.file!r} is missing.")
+        if signal.gain == withdrawn_gain:
+            raise EcgfmError(
+                f"{header.where}: gain {signal.gain:g} is that of an early release, which the publishers corrected; "
+                "take the header of the final one."
+            )
+    return header
+
+
 def read_statements(
     folder: Folder,
     headers: Mapping[str, tuple[Path, frozenset[str]]],
     *,
     withdrawn_gains: Mapping[str, float] | None = None,
     known_faults: Mapping[str, str] | None = None,
+    skip_bad: bool = False,
 ) -> Statements:
     """Read the headers of a cohort.
 
@@ -150,6 +165,8 @@ def read_statements(
         For some records a gain that the publishers corrected later.
     known_faults : mapping of str to str, optional
         Records whose header is known to be malformed in the release: left out if it is, with this reason.
+    skip_bad : bool
+        Leave out other unusable records, too.
 
     Raises
     ------
@@ -160,19 +177,13 @@ def read_statements(
     errors: list[EcgfmError] = []
     for record, (path, beside) in headers.items():
         try:
-            header = read_header(folder, path)
-            for signal in header.signals:
-                if signal.file not in beside:
-                    raise EcgfmError(f"{header.where}: the signal file {signal.file!r} is missing.")
-                if signal.gain == (withdrawn_gains or {}).get(record):
-                    raise EcgfmError(
-                        f"{header.where}: gain {signal.gain:g} is that of an early release, which the publishers "
-                        "corrected; take the header of the final one."
-                    )
+            header = _usable_header(folder, path, beside, (withdrawn_gains or {}).get(record))
             age, sex, codes = parse_comments(header)
         except EcgfmError as error:
             if record in (known_faults or {}):
                 out.excluded[record] = (known_faults or {})[record]
+            elif skip_bad:
+                out.excluded[record] = str(error)
             else:
                 errors.append(error)
             continue
@@ -184,7 +195,8 @@ def read_statements(
         more = f" {len(errors) - 1} more of {len(headers)} records are unusable." if len(errors) > 1 else ""
         raise EcgfmError(f"{errors[0]}{more}")
     if not out.codes:
-        raise EcgfmError(f"{folder.root}: no record (a .hea file with its signals) is there.")
+        why = f" Left out: {first_few(out.excluded.values(), few=1)}." if out.excluded else ""
+        raise EcgfmError(f"{folder.root}: no record (a .hea file with its signals) is there.{why}")
     return out
 
 
@@ -195,6 +207,8 @@ class Challenge(WfdbCohort):
     ----------
     paths : sequence of Path
         Folders below ``training/``; several for a cohort of several sources (Chapman-Shaoxing and Ningbo).
+    skip_bad : bool
+        Leave out records that are unusable, with the reason in `excluded`, rather than raise.
 
     Raises
     ------
@@ -206,7 +220,7 @@ class Challenge(WfdbCohort):
     `sampling_rate` is the commonest one; a record's own rate is that of its `Recording`. Lengths vary.
     """
 
-    def __init__(self, paths: Sequence[Path]) -> None:
+    def __init__(self, paths: Sequence[Path], *, skip_bad: bool = False) -> None:
         folder = Folder(paths[0], *paths[1:])
         found: dict[str, tuple[Path, frozenset[str]]] = {}
         sources: dict[str, str] = {}
@@ -220,9 +234,9 @@ class Challenge(WfdbCohort):
                 sources[record] = source_of(path.resolve().name).vocabulary
                 if path.resolve().name in _WITHDRAWN_GAINS:
                     gains[record] = _WITHDRAWN_GAINS[path.resolve().name]
-        stated = read_statements(folder, found, withdrawn_gains=gains)
+        stated = read_statements(folder, found, withdrawn_gains=gains, skip_bad=skip_bad)
         records = list(stated.codes)
-        harmonised = harmonise(stated.codes, "snomed_ct", source=sources)
+        harmonised = harmonise(stated.codes, "snomed_ct", source={record: sources[record] for record in records})
         source = source_of(paths[0].resolve().name)
         super().__init__(
             source.cohort,

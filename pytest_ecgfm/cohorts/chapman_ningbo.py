@@ -39,6 +39,8 @@ class ChapmanNingbo(WfdbCohort):
     ----------
     root : Path
         The folder that holds ``WFDBRecords``.
+    skip_bad : bool
+        Leave out records that are unusable, with the reason in `excluded`, rather than raise.
 
     Raises
     ------
@@ -46,7 +48,7 @@ class ChapmanNingbo(WfdbCohort):
         If a header is malformed that is not among `KNOWN_FAULTS`, or a signal file is missing.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, skip_bad: bool = False) -> None:
         folder = Folder(root / FOLDER)
         found: dict[str, tuple[Path, frozenset[str]]] = {}
         sources: dict[str, str] = {}
@@ -56,7 +58,7 @@ class ChapmanNingbo(WfdbCohort):
                 raise EcgfmError(f"{header}: record {record!r} is also in {found[record][0]}.")
             found[record] = header, beside
             sources[record] = _source(record, header)
-        stated = read_statements(folder, found, known_faults=KNOWN_FAULTS)
+        stated = read_statements(folder, found, known_faults=KNOWN_FAULTS, skip_bad=skip_bad)
         records = list(stated.codes)
         harmonised = harmonise(stated.codes, "snomed_ct", source={record: sources[record] for record in records})
         super().__init__(

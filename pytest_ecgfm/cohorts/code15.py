@@ -14,7 +14,7 @@ import numpy.typing as npt
 from pytest_ecgfm.cohorts.folders import Folder, first_few
 from pytest_ecgfm.cohorts.harmonise import harmonise
 from pytest_ecgfm.cohorts.hdf5_files import Hdf5Cohort, dataset, open_hdf5
-from pytest_ecgfm.cohorts.tables import choices, cohort_table, identifiers, keyed, numbers, read_table
+from pytest_ecgfm.cohorts.tables import choices, cohort_table, identifiers, keyed, numbers, read_table, rows_here
 from pytest_ecgfm.errors import EcgfmError
 from pytest_ecgfm.records import LEADS
 
@@ -48,6 +48,8 @@ class Code15(Hdf5Cohort):
     ----------
     root : Path
         The folder of ``exams.csv``.
+    skip_bad : bool
+        Leave out exams of parts that are missing, with the reason in `excluded`, rather than raise.
 
     Raises
     ------
@@ -63,14 +65,21 @@ class Code15(Hdf5Cohort):
 
     _leads = LEADS
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, skip_bad: bool = False) -> None:
         folder = Folder(root)
         path = folder.root / TABLE
         columns = ("exam_id", "age", "is_male", *LABELS_STATED, "patient_id", "normal_ecg", "trace_file")
         rows = read_table(folder, path, columns)
         rows.index = rows["exam_id"]
         rows["exam_id"] = identifiers(rows, "exam_id", path)
-        rows = keyed(rows, "exam_id", path)
+        rows, part = rows_here(folder, keyed(rows, "exam_id", path), "trace_file")
+        here = [not skip_bad or (folder.root / Path(part).name).is_file() for part in rows["trace_file"]]
+        excluded = {
+            record: f"{path}: record {record!r}: {part} is missing."
+            for record, part, present in zip(rows.index, rows["trace_file"], here, strict=True)
+            if not present
+        }
+        rows = rows[here] if any(here) else rows
         records = list(rows.index)
         self._path = folder.root
         self._rows = _find(folder, path, dict(zip(records, rows["trace_file"], strict=True)))
@@ -95,7 +104,8 @@ class Code15(Hdf5Cohort):
             sampling_rate=RATE,
             has_patients=True,
             label_notes=harmonised.notes,
-            caution=CAUTION,
+            caution=f"{CAUTION} {part}".strip(),
+            excluded=excluded,
         )
 
     def _where(self, record: str) -> str:

@@ -11,7 +11,7 @@ from pytest_ecgfm.cohorts.folders import first_few
 from pytest_ecgfm.cohorts.layouts import LAYOUTS, Layout, Listing, Sighting
 from pytest_ecgfm.errors import EcgfmError, unknown_name
 
-__all__ = ["LAYOUTS", "Found", "discover", "load_cohort"]
+__all__ = ["LAYOUTS", "Found", "discover", "load_cohort", "load_found"]
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ def discover(root: Path) -> dict[str, Found]:
     return _search(Path(root))[0]
 
 
-def load_cohort(name: str, root: Path, *, sampling_rate: float | None = None) -> Cohort:
+def load_cohort(name: str, root: Path, *, sampling_rate: float | None = None, skip_bad: bool = False) -> Cohort:
     """Load a cohort that lies below a folder.
 
     Parameters
@@ -115,6 +115,9 @@ def load_cohort(name: str, root: Path, *, sampling_rate: float | None = None) ->
         Searched as by `discover`.
     sampling_rate : float, optional
         In Hz, for cohorts that are published at several rates.
+    skip_bad : bool
+        Leave out records whose header is malformed or whose files are missing, with the reason in the cohort's
+        `excluded`, rather than raise.
 
     Raises
     ------
@@ -128,5 +131,10 @@ def load_cohort(name: str, root: Path, *, sampling_rate: float | None = None) ->
         if links:
             error = EcgfmError(f"{error} Links to folders are not followed: {first_few(links)}.")
         raise error
+    return load_found(found[name], sampling_rate=sampling_rate, skip_bad=skip_bad)
+
+
+def load_found(found: Found, *, sampling_rate: float | None = None, skip_bad: bool = False) -> Cohort:
+    """Load a cohort that `discover` found; as `load_cohort`, without another search."""
     layouts = {layout.name: layout for layout in LAYOUTS}
-    return layouts[found[name].layout].load(found[name].paths, sampling_rate)
+    return layouts[found.layout].load(found.paths, sampling_rate, skip_bad)

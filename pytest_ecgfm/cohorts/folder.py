@@ -41,6 +41,8 @@ class FolderCohort(WfdbCohort):
         Of the cohort; by default the folder's.
     continent : str, optional
         Where it was recorded; one of `CONTINENTS`.
+    skip_bad : bool
+        Leave out records whose files are unusable, with the reason in `excluded`, rather than raise.
 
     Raises
     ------
@@ -53,7 +55,7 @@ class FolderCohort(WfdbCohort):
     largest for validation, the others for training. Every record must then have one.
     """
 
-    def __init__(self, root: Path, *, name: str | None = None, continent: str = "") -> None:
+    def __init__(self, root: Path, *, name: str | None = None, continent: str = "", skip_bad: bool = False) -> None:
         folder = Folder(root)
         path = folder.root / TABLE
         if continent and continent not in CONTINENTS:
@@ -65,6 +67,8 @@ class FolderCohort(WfdbCohort):
             raise EcgfmError(f"{path}: no column is a label. Valid: {', '.join(LABELS)}.")
         if rows.empty:
             raise EcgfmError(f"{path}: no record.")
+        headers, rates, excluded = _usable(folder, path, list(rows.index), skip_bad=skip_bad)
+        rows = rows.drop(index=list(excluded))
         records = list(rows.index)
         labels = pd.DataFrame({label: pd.array([pd.NA] * len(rows), dtype="boolean") for label in LABELS}, rows.index)
         values = {"1": True, "0": False, "true": True, "false": False, "True": True, "False": False}
@@ -72,10 +76,6 @@ class FolderCohort(WfdbCohort):
             known = choices(rows, label, path, {**{text: text for text in values}, "": ""})
             labels[label] = pd.array([values.get(text, pd.NA) for text in known], dtype="boolean")
         folds, split = _folds(rows, path)
-        headers = {
-            record: folder.join(f"{record}.hea", where=f"{path}: record {record!r}: record") for record in records
-        }
-        rates = Counter(_check(folder, header) for header in headers.values())
         has_patients = "patient" in rows
         if has_patients:
             by_field(bool, rows, "patient", path, "an identifier")
@@ -98,7 +98,27 @@ class FolderCohort(WfdbCohort):
             has_patients=has_patients,
             split=split,
             label_notes={label: f"unknown: {TABLE} has no such column" for label in LABELS if label not in stated},
+            excluded=excluded,
         )
+
+
+def _usable(
+    folder: Folder, path: Path, records: list[str], *, skip_bad: bool
+) -> tuple[dict[str, Path], Counter[float], dict[str, str]]:
+    """Return the header files of usable records, how often each sampling rate occurs, and why others are left out."""
+    headers: dict[str, Path] = {}
+    rates: Counter[float] = Counter()
+    excluded: dict[str, str] = {}
+    for record in records:
+        try:
+            header = folder.join(f"{record}.hea", where=f"{path}: record {record!r}: record")
+            rates[_check(folder, header)] += 1
+            headers[record] = header
+        except EcgfmError as error:
+            if not skip_bad or len(excluded) == len(records) - 1:
+                raise
+            excluded[record] = str(error)
+    return headers, rates, excluded
 
 
 def _check(folder: Folder, header: Path) -> float:

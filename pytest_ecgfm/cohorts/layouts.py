@@ -51,7 +51,8 @@ class Layout:
     recognise : callable
         Given a `Listing`, returns what it holds.
     load : callable
-        Given the paths of a sighting and the sampling rate asked for (None: any), returns the cohort.
+        Given the paths of a sighting, the sampling rate asked for (None: any) and whether to leave out unusable
+        records, returns the cohort.
     count : callable
         Given the paths of a sighting, returns how many records there are, without reading them.
     has_patients : bool
@@ -61,7 +62,7 @@ class Layout:
     name: str
     names: tuple[str, ...]
     recognise: Callable[[Listing], Sequence[Sighting]]
-    load: Callable[[tuple[Path, ...], float | None], Cohort]
+    load: Callable[[tuple[Path, ...], float | None, bool], Cohort]
     count: Callable[[tuple[Path, ...]], int]
     has_patients: bool
 
@@ -148,15 +149,17 @@ def _count_rows(table: str) -> Callable[[tuple[Path, ...]], int]:
     return count
 
 
-def _load_ptb_xl(paths: tuple[Path, ...], sampling_rate: float | None) -> Cohort:
-    return ptb_xl.PtbXl(paths[0], sampling_rate=sampling_rate)
+def _load_ptb_xl(paths: tuple[Path, ...], sampling_rate: float | None, skip_bad: bool) -> Cohort:
+    return ptb_xl.PtbXl(paths[0], sampling_rate=sampling_rate, skip_bad=skip_bad)
 
 
-def _loads(build: Callable[[tuple[Path, ...]], Cohort]) -> Callable[[tuple[Path, ...], float | None], Cohort]:
+def _loads(
+    build: Callable[[tuple[Path, ...], bool], Cohort],
+) -> Callable[[tuple[Path, ...], float | None, bool], Cohort]:
     """Return a loader of a layout that is published at one rate."""
 
-    def load(paths: tuple[Path, ...], sampling_rate: float | None) -> Cohort:
-        return _at_rate(build(paths), sampling_rate)
+    def load(paths: tuple[Path, ...], sampling_rate: float | None, skip_bad: bool) -> Cohort:
+        return _at_rate(build(paths, skip_bad), sampling_rate)
 
     return load
 
@@ -176,7 +179,7 @@ LAYOUTS: tuple[Layout, ...] = (
         "challenge-2021",
         tuple(dict.fromkeys(source.cohort for source in challenge.SOURCES.values())),
         _see_challenge,
-        _loads(challenge.Challenge),
+        _loads(lambda paths, skip_bad: challenge.Challenge(paths, skip_bad=skip_bad)),
         _count_headers,
         has_patients=False,
     ),
@@ -184,7 +187,7 @@ LAYOUTS: tuple[Layout, ...] = (
         "ecg-arrhythmia",
         ("chapman-ningbo",),
         _sees(lambda listing: chapman_ningbo.FOLDER in listing.folders, "chapman-ningbo", chapman_ningbo.FOLDER),
-        _loads(lambda paths: chapman_ningbo.ChapmanNingbo(paths[0])),
+        _loads(lambda paths, skip_bad: chapman_ningbo.ChapmanNingbo(paths[0], skip_bad=skip_bad)),
         lambda paths: _count_headers((paths[0] / chapman_ningbo.FOLDER,)),
         has_patients=False,
     ),
@@ -192,7 +195,7 @@ LAYOUTS: tuple[Layout, ...] = (
         "code-15",
         ("code-15",),
         _sees(lambda listing: _has_columns(listing, code15.TABLE, "exam_id", "trace_file"), "code-15"),
-        _loads(lambda paths: code15.Code15(paths[0])),
+        _loads(lambda paths, skip_bad: code15.Code15(paths[0], skip_bad=skip_bad)),
         _count_rows(code15.TABLE),
         has_patients=True,
     ),
@@ -200,7 +203,7 @@ LAYOUTS: tuple[Layout, ...] = (
         "code-test",
         ("code-test",),
         _sees(lambda listing: code_test.TRACINGS in listing.files, "code-test", "annotations"),
-        _loads(lambda paths: code_test.CodeTest(paths[0])),
+        _loads(lambda paths, skip_bad: code_test.CodeTest(paths[0])),
         _count_rows("attributes.csv"),
         has_patients=False,
     ),
@@ -208,7 +211,7 @@ LAYOUTS: tuple[Layout, ...] = (
         "sph",
         ("sph",),
         _sees(lambda listing: _has_columns(listing, sph.TABLE, "ECG_ID", "AHA_Code"), "sph", "records"),
-        _loads(lambda paths: sph.Sph(paths[0])),
+        _loads(lambda paths, skip_bad: sph.Sph(paths[0], skip_bad=skip_bad)),
         _count_rows(sph.TABLE),
         has_patients=True,
     ),
@@ -216,7 +219,7 @@ LAYOUTS: tuple[Layout, ...] = (
         "ludb",
         ("ludb",),
         _sees(lambda listing: _has_columns(listing, ludb.TABLE, "ID", "Rhythms"), "ludb", "data"),
-        _loads(lambda paths: ludb.Ludb(paths[0])),
+        _loads(lambda paths, skip_bad: ludb.Ludb(paths[0], skip_bad=skip_bad)),
         _count_rows(ludb.TABLE),
         has_patients=False,
     ),
@@ -226,7 +229,7 @@ LAYOUTS: tuple[Layout, ...] = (
         _sees(
             lambda listing: {mimic_iv_ecg.TABLE, mimic_iv_ecg.MEASUREMENTS} <= listing.files, "mimic-iv-ecg", "files"
         ),
-        _loads(lambda paths: mimic_iv_ecg.MimicIvEcg(paths[0])),
+        _loads(lambda paths, skip_bad: mimic_iv_ecg.MimicIvEcg(paths[0], skip_bad=skip_bad)),
         _count_rows(mimic_iv_ecg.TABLE),
         has_patients=True,
     ),
@@ -234,7 +237,7 @@ LAYOUTS: tuple[Layout, ...] = (
         "folder",
         (),
         _see_folder,
-        _loads(lambda paths: folder.FolderCohort(paths[0])),
+        _loads(lambda paths, skip_bad: folder.FolderCohort(paths[0], skip_bad=skip_bad)),
         _count_rows(folder.TABLE),
         has_patients=True,
     ),

@@ -1,10 +1,13 @@
-"""A dry run on part of a cohort."""
+"""Part of a cohort, such as for a dry run."""
 
+from collections.abc import Mapping
 from copy import copy
 
 import numpy as np
+import numpy.typing as npt
 
 from pytest_ecgfm.cohorts.base import LABELS, Cohort
+from pytest_ecgfm.cohorts.published import PublishedCohort
 
 
 def limited(cohort: Cohort, records: int, *, seed: int = 0) -> Cohort:
@@ -41,9 +44,25 @@ def limited(cohort: Cohort, records: int, *, seed: int = 0) -> Cohort:
         if held + sizes[patient] <= records:
             chosen.append(patient)
             held += int(sizes[patient])
-    keep = patients.isin(chosen)
+    return part_of(cohort, patients.isin(chosen).to_numpy())
+
+
+def part_of(cohort: Cohort, keep: npt.NDArray[np.bool_], *, excluded: Mapping[str, str] | None = None) -> Cohort:
+    """Return a cohort of the same kind with some of the records.
+
+    Parameters
+    ----------
+    cohort : Cohort
+        Not changed.
+    keep : ndarray of bool, shape (records,)
+        Which ones.
+    excluded : mapping of str to str, optional
+        Why others are left out; added to what the cohort itself leaves out.
+    """
     part = copy(cohort)
     part.__dict__.pop("digest", None)
     part.table = cohort.table[keep]
     part.labels = cohort.labels[keep]
+    if excluded and isinstance(part, PublishedCohort):
+        part.excluded = {**part.excluded, **excluded}
     return part

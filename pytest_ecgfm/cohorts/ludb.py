@@ -12,7 +12,16 @@ import numpy as np
 from pytest_ecgfm.cohorts.folders import Folder, first_few
 from pytest_ecgfm.cohorts.harmonise import harmonise
 from pytest_ecgfm.cohorts.quality import limb_residuals
-from pytest_ecgfm.cohorts.tables import OLD_AGE, choices, cohort_table, identifiers, keyed, numbers, read_table
+from pytest_ecgfm.cohorts.tables import (
+    OLD_AGE,
+    choices,
+    cohort_table,
+    identifiers,
+    keyed,
+    numbers,
+    read_table,
+    rows_here,
+)
 from pytest_ecgfm.cohorts.wfdb_files import WfdbCohort, read_header, read_recording
 from pytest_ecgfm.errors import EcgfmError
 from pytest_ecgfm.records import Recording
@@ -50,6 +59,8 @@ class Ludb(WfdbCohort):
     ----------
     root : Path
         The folder of ``ludb.csv`` and ``data``.
+    skip_bad : bool
+        Leave out records whose files are missing, with the reason in `excluded`, rather than raise.
 
     Raises
     ------
@@ -63,13 +74,15 @@ class Ludb(WfdbCohort):
     header's gains or, failing that, with the median of these gains for all leads. If neither is so, it is an error.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, skip_bad: bool = False) -> None:
         folder = Folder(root)
         path = folder.root / TABLE
         rows = read_table(folder, path, ("ID", "Sex", "Age", *DIAGNOSES))
         rows.index = rows["ID"]
         rows["ID"] = identifiers(rows, "ID", path)
-        rows = keyed(rows, "ID", path)
+        rows, caution = rows_here(folder, keyed(rows, "ID", path), "ID")
+        headers, excluded = _headers(folder, path, list(rows.index), skip_bad=skip_bad)
+        rows = rows.drop(index=list(excluded))
         rows["Age"] = [text.replace(">89", str(OLD_AGE)) for text in rows["Age"]]
         records = list(rows.index)
         codes: dict[str, list[str]] = {record: [] for record in records}
@@ -77,15 +90,6 @@ class Ludb(WfdbCohort):
             for record, text in zip(records, rows[column], strict=True):
                 codes[record] += parse_statements(text)
         harmonised = harmonise(codes, "ludb", source="ludb")
-        headers = {record: folder.root / "data" / f"{record}.hea" for record in records}
-        missing = [
-            str(file.relative_to(folder.root))
-            for header in headers.values()
-            for file in (header, header.with_suffix(".dat"))
-            if not file.is_file()
-        ]
-        if missing:
-            raise EcgfmError(f"{path}: {len(missing)} of {2 * len(records)} files are missing: {first_few(missing)}.")
         super().__init__(
             "ludb",
             folder,
@@ -102,6 +106,8 @@ class Ludb(WfdbCohort):
             has_patients=False,
             label_notes=harmonised.notes,
             unmapped=harmonised.unmapped,
+            caution=caution,
+            excluded=excluded,
         )
 
     def _read(self, record: str) -> Recording:
@@ -121,6 +127,25 @@ class Ludb(WfdbCohort):
             f"{path}: record {record!r}: the limb leads contradict each other (residual {worst:.2g}) with the gains of "
             "the header and with a common gain; neither can be believed."
         )
+
+
+def _headers(
+    folder: Folder, path: Path, records: list[str], *, skip_bad: bool
+) -> tuple[dict[str, Path], dict[str, str]]:
+    """Return the header file of each record whose files are there, and why others are left out."""
+    headers = {record: folder.root / "data" / f"{record}.hea" for record in records}
+    missing = {
+        file: record
+        for record, header in headers.items()
+        for file in (header, header.with_suffix(".dat"))
+        if not file.is_file()
+    }
+    gone = set(missing.values())
+    if missing and (not skip_bad or len(gone) == len(records)):
+        shown = first_few([file.relative_to(folder.root) for file in missing])
+        raise EcgfmError(f"{path}: {len(missing)} of {2 * len(records)} files are missing: {shown}.")
+    excluded = {record: f"{path}: record {record!r}: a file of data/{record} is missing." for record in sorted(gone)}
+    return {record: header for record, header in headers.items() if record not in gone}, excluded
 
 
 def _worst(recording: Recording) -> float:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pytest_ecgfm.cohorts.folders import Folder, first_few
 from pytest_ecgfm.cohorts.harmonise import harmonise, vocabulary
-from pytest_ecgfm.cohorts.tables import cohort_table, identifiers, keyed, read_table
+from pytest_ecgfm.cohorts.tables import cohort_table, identifiers, keyed, read_table, rows_here
 from pytest_ecgfm.cohorts.wfdb_files import WfdbCohort
 from pytest_ecgfm.errors import EcgfmError
 
@@ -90,6 +90,8 @@ class MimicIvEcg(WfdbCohort):
     ----------
     root : Path
         The folder of ``record_list.csv`` and ``machine_measurements.csv``.
+    skip_bad : bool
+        Leave missing files to be found when records are read, rather than raise.
 
     Raises
     ------
@@ -102,18 +104,18 @@ class MimicIvEcg(WfdbCohort):
     Of the 800,000 files, 200 spread over the release are looked for; the others are an error when they are read.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, skip_bad: bool = False) -> None:
         folder = Folder(root)
         path = folder.root / TABLE
         rows = read_table(folder, path, ("subject_id", "study_id", "path"))
         rows.index = rows["study_id"]
         rows["study_id"] = identifiers(rows, "study_id", path)
-        rows = keyed(rows, "study_id", path)
+        rows, caution = rows_here(folder, keyed(rows, "study_id", path), "study_id")
         records = list(rows.index)
         names = dict(zip(records, rows["path"], strict=True))
         headers = {record: folder.root / f"{name}.hea" for record, name in names.items()}
         # Names that lead out of the folder are refused at the latest when a record is read.
-        checked = records[:: max(1, len(records) // _CHECKED)]
+        checked = [] if skip_bad else records[:: max(1, len(records) // _CHECKED)]
         for record in checked:
             folder.join(f"{names[record]}.hea", where=f"{path}: record {record!r}: path")
         missing = [
@@ -147,6 +149,7 @@ class MimicIvEcg(WfdbCohort):
             sampling_rate=500,
             has_patients=True,
             label_notes=harmonised.notes,
+            caution=caution,
         )
 
 

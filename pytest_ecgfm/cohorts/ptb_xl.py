@@ -21,6 +21,7 @@ from pytest_ecgfm.cohorts.tables import (
     keyed,
     numbers,
     read_table,
+    rows_here,
 )
 from pytest_ecgfm.cohorts.wfdb_files import WfdbCohort
 from pytest_ecgfm.errors import EcgfmError
@@ -95,6 +96,8 @@ class PtbXl(WfdbCohort):
         In per cent. Statements of a likelihood that is stated (not 0) and lower leave their labels unknown. Rhythm
         statements always carry 0, which stands for "not stated"; such statements count whatever the bound. The
         default takes every statement, as the published counts do.
+    skip_bad : bool
+        Leave out records whose files are missing, with the reason in `excluded`, rather than raise.
 
     Raises
     ------
@@ -106,7 +109,14 @@ class PtbXl(WfdbCohort):
     Age 300 stands for any age above 89; it is read as 90. Sex 0 is male, 1 female.
     """
 
-    def __init__(self, root: Path, *, sampling_rate: float | None = None, minimum_likelihood: float = 0.0) -> None:
+    def __init__(
+        self,
+        root: Path,
+        *,
+        sampling_rate: float | None = None,
+        minimum_likelihood: float = 0.0,
+        skip_bad: bool = False,
+    ) -> None:
         folder = Folder(root)
         path = folder.root / DATABASE
         rate = _find_rate(folder, sampling_rate)
@@ -114,7 +124,10 @@ class PtbXl(WfdbCohort):
         rows = read_table(folder, path, (*_COLUMNS, file_column))
         rows.index = rows["ecg_id"]
         rows["ecg_id"] = identifiers(rows, "ecg_id", path)
-        rows = keyed(rows, "ecg_id", path)
+        rows, caution = rows_here(folder, keyed(rows, "ecg_id", path), "ecg_id")
+        names = dict(zip(rows.index, rows[file_column], strict=True))
+        headers, excluded = _headers(folder, path, names, file_column, skip_bad=skip_bad)
+        rows = rows.drop(index=list(excluded))
         records = list(rows.index)
         ages = numbers(rows, "age", path, low=0, high=_WITHHELD_AGE, empty=True)
         for record, age in zip(records, ages, strict=True):
@@ -137,7 +150,7 @@ class PtbXl(WfdbCohort):
         super().__init__(
             "ptb-xl",
             folder,
-            _headers(folder, path, dict(zip(records, rows[file_column], strict=True)), file_column),
+            headers,
             continent="Europe",
             table=cohort_table(
                 records,
@@ -152,6 +165,8 @@ class PtbXl(WfdbCohort):
             split=PublishedSplit(train=tuple(range(1, 9)), validation=(9,), test=(10,)),
             label_notes=harmonised.notes,
             unmapped=harmonised.unmapped,
+            caution=caution,
+            excluded=excluded,
         )
 
     def _read(self, record: str) -> Recording:
@@ -164,31 +179,39 @@ class PtbXl(WfdbCohort):
         return recording
 
 
-def _headers(folder: Folder, path: Path, names: dict[str, str], column: str) -> dict[str, Path]:
-    """Return the header file of each record, once every file is known to be there.
+def _headers(
+    folder: Folder, path: Path, names: dict[str, str], column: str, *, skip_bad: bool
+) -> tuple[dict[str, Path], dict[str, str]]:
+    """Return the header file of each record whose files are there, and why others are left out.
 
     Raises
     ------
     EcgfmError
-        If a name leads out of the folder, or files are missing: how many, and the first few.
+        If a name leads out of the folder or files are missing, and these are not to be left out or are all.
     """
-    headers = {
-        record: folder.join(f"{name}.hea", where=f"{path}: record {record!r}: {column}")
-        for record, name in names.items()
-    }
+    headers: dict[str, Path] = {}
+    missing: dict[str, str] = {}
+    for record, name in names.items():
+        where = f"{path}: record {record!r}: {column}"
+        try:
+            headers[record] = folder.join(f"{name}.hea", where=where)
+        except EcgfmError as error:
+            if not skip_bad:
+                raise
+            missing[record] = str(error)
     # One listing of a folder instead of two look-ups a record: on a network drive that is minutes less.
     listed: dict[Path, set[str]] = defaultdict(set)
     for parent in {header.parent for header in headers.values()}:
         if parent.is_dir():
             listed[parent] = {entry.name for entry in os.scandir(parent)}
-    missing = [
-        f"record {record!r} ({name}{suffix})"
-        for record, name in names.items()
-        for suffix in (".hea", ".dat")
-        if headers[record].stem + suffix not in listed[headers[record].parent]
-    ]
-    if missing:
+    files: list[str] = []
+    for record, header in headers.items():
+        gone = [suffix for suffix in (".hea", ".dat") if header.stem + suffix not in listed[header.parent]]
+        files += [f"record {record!r} ({names[record]}{suffix})" for suffix in gone]
+        if gone:
+            missing[record] = f"{path}: record {record!r}: {names[record]}{gone[0]} is missing."
+    if files and (not skip_bad or len(missing) == len(names)):
         raise EcgfmError(
-            f"{path}: {len(missing)} of {2 * len(names)} files that it names are missing: {first_few(missing)}."
+            f"{path}: {len(files)} of {2 * len(names)} files that it names are missing: {first_few(files)}."
         )
-    return headers
+    return {record: header for record, header in headers.items() if record not in missing}, missing

@@ -60,6 +60,8 @@ class Sph(Hdf5Cohort):
     ----------
     root : Path
         The folder of ``metadata.csv`` and ``records``.
+    skip_bad : bool
+        Leave out records whose files are missing, with the reason in `excluded`, rather than raise.
 
     Raises
     ------
@@ -74,7 +76,7 @@ class Sph(Hdf5Cohort):
     _leads = LEADS
     _padded = False
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, skip_bad: bool = False) -> None:
         folder = Folder(root)
         path = folder.root / TABLE
         rows = read_table(folder, path, ("ECG_ID", "AHA_Code", "Patient_ID", "Age", "Sex", "N"), optional=("fs",))
@@ -84,14 +86,21 @@ class Sph(Hdf5Cohort):
         by_field(bool, rows, "Patient_ID", path, "an identifier")
         if "fs" in rows:
             numbers(rows, "fs", path, low=500, high=500)
-        records = list(rows.index)
         self._path = folder.root / "records"
-        self._lengths = dict(zip(records, numbers(rows, "N", path, low=1, high=1e7), strict=True))
+        self._lengths = dict(zip(rows.index, numbers(rows, "N", path, low=1, high=1e7), strict=True))
         present = {file.name for file in self._path.glob("*.h5")}
-        missing = [record for record in records if f"{record}.h5" not in present]
-        if missing:
-            raise EcgfmError(f"{path}: the files of {len(missing)} of {len(records)} records are missing: "
+        missing = [record for record in rows.index if f"{record}.h5" not in present]
+        if missing and (not skip_bad or len(missing) == len(rows)):
+            raise EcgfmError(f"{path}: the files of {len(missing)} of {len(rows)} records are missing: "
                              f"{first_few(missing)}.")  # fmt: skip
+        excluded = {
+            name.removesuffix(".h5"): f"no row in {TABLE}"
+            for name in sorted(present)
+            if name.removesuffix(".h5") not in rows.index
+        }
+        excluded |= {record: f"{path}: record {record!r}: records/{record}.h5 is missing." for record in missing}
+        rows = rows.drop(index=missing)
+        records = list(rows.index)
         stated = zip(records, rows["AHA_Code"], strict=True)
         parsed = {record: parse_statements(text, path, record) for record, text in stated}
         harmonised = harmonise(
@@ -115,11 +124,7 @@ class Sph(Hdf5Cohort):
             has_patients=True,
             label_notes=harmonised.notes,
             unmapped=harmonised.unmapped,
-            excluded={
-                name.removesuffix(".h5"): f"no row in {TABLE}"
-                for name in sorted(present)
-                if name.removesuffix(".h5") not in rows.index
-            },
+            excluded=excluded,
         )
 
     def _where(self, record: str) -> str:

@@ -204,3 +204,42 @@ def by_field(check: Callable[[str], bool], table: pd.DataFrame, column: str, pat
         if not check(text):
             raise fault(path, record, column, text, valid)
     return list(table[column])
+
+
+PART_FILE = "records-fetched.txt"
+"""Names the records that are there, in a folder that holds part of a release."""
+
+
+def rows_here(folder: Folder, table: pd.DataFrame, column: str) -> tuple[pd.DataFrame, str]:
+    """Return the rows of records that are there, and what to say of it.
+
+    Parameters
+    ----------
+    folder : Folder
+        The cohort's folder; where ``ecgfm fetch --records`` filled it, it holds `PART_FILE`.
+    table : DataFrame
+        Of the whole release.
+    column : str
+        Of `table`: what `PART_FILE` names.
+
+    Returns
+    -------
+    DataFrame
+        All of `table` where there is no `PART_FILE`.
+    str
+        A caution; empty where all are there.
+
+    Raises
+    ------
+    EcgfmError
+        If `PART_FILE` names none of the records.
+    """
+    path = folder.root / PART_FILE
+    if not path.is_file():
+        return table, ""
+    text = folder.read(path, where=str(path)).decode("utf-8", "replace")
+    names = {line.strip() for line in text.splitlines() if not line.startswith("#")}
+    here = table[table[column].isin(names)]
+    if here.empty:
+        raise EcgfmError(f"{path}: it names none of the {len(table)} records of the table.")
+    return here, f"Part of the release: the first {len(here)} of {len(table)} records, as {PART_FILE} says."

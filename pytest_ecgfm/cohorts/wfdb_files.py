@@ -99,6 +99,16 @@ def _signal_files(folder: Folder, header: Header) -> list[Path]:
     return [folder.inside(header.path.parent / name, where=header.where) for name in names]
 
 
+@lru_cache(maxsize=1)
+def _wfdb() -> Any:
+    # Importing wfdb uses parts of pandas that newer versions deprecate; a run with -W error must not fail for that.
+    # Reading does not: it happens in several threads, of which none may touch the filters of warnings.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import wfdb
+    return wfdb
+
+
 def _through_wfdb(folder: Folder, header: Header, *, digital: bool = False) -> Any:
     """Return what ``wfdb.rdrecord`` makes of a record, its files having been checked."""
     for file in _signal_files(folder, header):
@@ -116,12 +126,7 @@ def _through_wfdb(folder: Folder, header: Header, *, digital: bool = False) -> A
             )
     name = str(header.path.resolve().with_suffix(""))
     try:
-        with warnings.catch_warnings():
-            # wfdb uses parts of pandas that newer versions deprecate; a run with -W error must not fail for that.
-            warnings.simplefilter("ignore")
-            import wfdb
-
-            return wfdb.rdrecord(name, physical=not digital, smooth_frames=not digital)
+        return _wfdb().rdrecord(name, physical=not digital, smooth_frames=not digital)
     except Exception as error:  # wfdb has no error class of its own: whatever it meets, the file is to blame
         raise EcgfmError(f"{header.where}: wfdb cannot read it ({type(error).__name__}: {error}).") from None
 

@@ -1,0 +1,254 @@
+"""The ``ecgfm`` command: what is done beside a pytest run.
+
+Each subcommand is one row of `COMMANDS`. What a command needs is imported when it runs.
+"""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tqdm import tqdm
+
+from pytest_ecgfm.errors import EcgfmError
+
+_LEAST_RATE = 100.0  # Hz that finding beats needs
+_LEAST_SECONDS = 3.0  # two beats at 40 bpm
+
+if TYPE_CHECKING:
+    from pytest_ecgfm.cohorts.base import Cohort
+    from pytest_ecgfm.records import Recording
+
+
+@dataclass(frozen=True)
+class Command:
+    """A subcommand.
+
+    Attributes
+    ----------
+    name : str
+        As typed.
+    help : str
+        One line.
+    arguments : callable
+        Adds its arguments to a parser.
+    run : callable
+        Given the parsed arguments, returns the exit status; raises `EcgfmError` for bad input.
+    """
+
+    name: str
+    help: str
+    arguments: Callable[[argparse.ArgumentParser], None]
+    run: Callable[[argparse.Namespace], int]
+
+
+def say(line: str = "") -> None:
+    """Write one line to the standard output."""
+    sys.stdout.write(f"{line}\n")
+
+
+def complain(text: str) -> None:
+    """Write one line to the standard error output."""
+    sys.stderr.write(f"ecgfm: {' '.join(text.split())}\n")
+
+
+@contextmanager
+def bar(description: str, unit: str = "record") -> Iterator[Callable[[int, int], None]]:
+    """Show a progress bar on the standard error output, if that is a terminal; yields a function of (done, total)."""
+    with tqdm(desc=description, unit=unit, leave=False, disable=None, file=sys.stderr) as shown:
+
+        def show(done: int, total: int) -> None:
+            shown.total = total
+            shown.update(done - shown.n)
+
+        yield show
+
+
+def _heart_rate(recording: "Recording") -> float:
+    from pytest_ecgfm.encoders.beats import find_beats, heart_rate
+
+    rate = recording.sampling_rate
+    if rate < _LEAST_RATE or recording.signals.shape[1] < _LEAST_SECONDS * rate:
+        return float("nan")
+    return heart_rate(find_beats(recording.signals, rate), rate, default=float("nan"))
+
+
+def _cohorts_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("dir", nargs="?", type=Path, help="folder that holds cohorts; without it, the embedded ones")
+    shape = parser.add_mutually_exclusive_group()
+    shape.add_argument("--records", action="store_true", help="print one line a record, as CSV")
+    shape.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--cohort", action="append", metavar="NAME", help="only this cohort; repeatable")
+    parser.add_argument("--quick", action="store_true", help="read no signals: no quality, heart rates or digest")
+
+
+def _load_all(root: Path | None, names: list[str] | None) -> Iterator[tuple["Cohort | EcgfmError", dict[str, Any]]]:
+    """Yield each cohort, or why it cannot be loaded, with where it is."""
+    from pytest_ecgfm.cohorts import available_cohorts, load_cohort
+    from pytest_ecgfm.cohorts.discovery import discover, load_found
+    from pytest_ecgfm.errors import unknown_name
+
+    there = available_cohorts(root)
+    found = {} if root is None else discover(root)
+    for name in names or there:
+        if name not in there:
+            raise unknown_name("cohort", name, there, where="--cohort")
+        place: dict[str, Any] = {"layout": "embedded", "paths": [], "alternatives": []}
+        if name in found:
+            here = found[name]
+            place = {
+                "layout": here.layout,
+                "paths": list(map(str, here.paths)),
+                "alternatives": [
+                    {"layout": other.layout, "paths": list(map(str, other.paths))} for other in here.alternatives
+                ],
+            }
+        try:
+            yield (load_cohort(name) if root is None else load_found(found[name])), place
+        except EcgfmError as error:
+            yield error, place
+
+
+def _cohorts(args: argparse.Namespace) -> int:
+    from pytest_ecgfm.cohorts.overview import describe, lines, summarise, survey
+
+    status = 0
+    reports: list[dict[str, Any]] = []
+    for cohort, place in _load_all(args.dir, args.cohort):
+        if isinstance(cohort, EcgfmError):
+            complain(str(cohort))
+            status = 2
+            continue
+        about = {**describe(cohort), **place, "digest": None}
+        table = cohort.table.join(cohort.labels).rename_axis("record")
+        if not args.quick:
+            with bar(cohort.name) as show:
+                table = survey(cohort, _heart_rate, show)
+            about |= summarise(table)
+            if not about["unreadable"]:
+                about["digest"] = cohort.digest
+        if args.records:
+            rows = table.reset_index()
+            rows.insert(0, "cohort", cohort.name)
+            rows.to_csv(sys.stdout, header=not reports, index=False, lineterminator="\n")
+        elif not args.json:
+            for line in (*lines(about, [Path(path) for path in place["paths"]]), ""):
+                say(line)
+        reports.append(about)
+    if args.json:
+        say(json.dumps(reports, indent=2, ensure_ascii=False, allow_nan=False))
+    return status
+
+
+def _fetch_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("cohort", help="such as ptb-xl")
+    parser.add_argument("dir", type=Path, help="data folder; the release gets a folder of its own in it")
+    parser.add_argument("--records", type=int, metavar="N", help="the tables and the first N records only")
+    parser.add_argument("--jobs", type=int, default=4, metavar="N", help="downloads at once (default: %(default)s)")
+    parser.add_argument("--yes", action="store_true", help="do not ask")
+    parser.add_argument("--base-url", default=os.environ.get("ECGFM_FETCH_URL"), help=argparse.SUPPRESS)
+
+
+def _fetch(args: argparse.Namespace) -> int:
+    from pytest_ecgfm.cohorts.fetch import fetch
+
+    def confirm(text: str) -> bool:
+        sys.stderr.write(f"{text}\n")
+        if args.yes:
+            return True
+        if not sys.stdin.isatty():
+            raise EcgfmError("nobody is there to agree to the licence and the size: give --yes.")
+        sys.stderr.write("Go on? [y/N] ")
+        sys.stderr.flush()
+        return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+    with tqdm(desc=args.cohort, unit="file", leave=False, disable=None, delay=1.0, file=sys.stderr) as shown:
+
+        def show(done: int, total: int, size: int) -> None:
+            shown.total = total
+            shown.set_postfix_str(f"{size / 1e6:.1f} MB", refresh=False)
+            shown.update(done - shown.n)
+
+        done = fetch(
+            args.cohort,
+            args.dir,
+            records=args.records,
+            jobs=args.jobs,
+            confirm=confirm,
+            base_url=args.base_url,
+            progress=show,
+        )
+    say(f"{done.folder}: {done.downloaded} files downloaded, {done.present} were there, all checked")
+    return 0
+
+
+def _convert_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("source", metavar="IN", type=Path, help="a checkpoint of torch.save")
+    parser.add_argument("target", metavar="OUT.safetensors", type=Path, help="where the tensors go; must not exist")
+    parser.add_argument("--trust", action="store_true", help="open IN although that can run code that is in it")
+
+
+def _convert(args: argparse.Namespace) -> int:
+    from pytest_ecgfm.encoders.convert import convert
+
+    say(convert(args.source, args.target, trust=args.trust))
+    return 0
+
+
+COMMANDS: tuple[Command, ...] = (
+    Command("cohorts", "say what a data folder holds: counts, labels, quality", _cohorts_arguments, _cohorts),
+    Command("fetch", "download a cohort from where it is published", _fetch_arguments, _fetch),
+    Command(
+        "convert", "turn a checkpoint that cannot be opened safely into one that can", _convert_arguments, _convert
+    ),
+)
+"""Every subcommand."""
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="ecgfm", description="Cohorts and runs of pytest-ecgfm.", allow_abbrev=False)
+    below = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for command in COMMANDS:
+        part = below.add_parser(command.name, help=command.help, description=command.help, allow_abbrev=False)
+        command.arguments(part)
+        part.set_defaults(run=command.run)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command.
+
+    Parameters
+    ----------
+    argv : sequence of str, optional
+        Arguments, without the program's name; those of the process by default.
+
+    Returns
+    -------
+    int
+        0; 2 for bad input, which one line on the standard error output explains; 130 if interrupted.
+    """
+    args = _parser().parse_args(argv)
+    try:
+        status: int = args.run(args)
+        sys.stdout.flush()
+    except EcgfmError as error:
+        complain(str(error))
+        return 2
+    except KeyboardInterrupt:
+        complain("interrupted")
+        return 130
+    except BrokenPipeError:
+        # The reader of our output (``| head``) has seen enough; what Python would flush at exit goes nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())
