@@ -25,6 +25,7 @@ _CHECK_COLUMNS = {
     "reference": "reference encoder of a difference, or empty",
     "outcome": "pass, fail, inconclusive or insufficient",
     "tier": "blocking or advisory",
+    "sense": "whether threshold is a minimum or a maximum",
     "reason": "why this outcome",
     "split": "published, holdout or cv: how training and test records were told apart",
 }
@@ -33,7 +34,7 @@ _CHECK_NUMBERS = {
     "value": "estimate",
     "low": "lower end of the 95 % interval",
     "high": "upper end of the 95 % interval",
-    "threshold": "minimum that the profile demands",
+    "threshold": "bound that the profile demands",
 }
 
 

@@ -2,11 +2,11 @@
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
-from pytest_ecgfm.checks import Case, Outcome, Threshold, Tier
+from pytest_ecgfm.checks import Case, Outcome, Threshold, Tier, applicable_tier, enough, judge
 from pytest_ecgfm.errors import EcgfmError
 
 PROPERTY = "ecgfm_row"
@@ -14,6 +14,7 @@ PROPERTY = "ecgfm_row"
 
 _OUTCOMES = ("pass", "fail", "inconclusive", "insufficient")
 _TIERS = ("blocking", "advisory")
+_SENSES = ("minimum", "maximum")
 
 
 @dataclass(frozen=True)
@@ -34,13 +35,15 @@ class Row:
     encoder, check, suite, cohort, label, reference : str
         Identity; `check` is the full name with its cell.
     fraction : float
-        Share of the training patients.
+        Share of the training patients; NaN for checks that have none.
     outcome : {"pass", "fail", "inconclusive", "insufficient"}
         See the protocol, section 6.
     tier : {"blocking", "advisory"}
         Of this cell, after the rule that few positives never block.
     value, low, high, threshold : float
-        Estimate, 95 % interval, minimum; NaN where there is none.
+        Estimate, 95 % interval, bound; NaN where there is none.
+    sense : {"minimum", "maximum"}
+        What the bound is.
     reason : str
         Why this outcome, in plain words.
     counts : dict
@@ -66,6 +69,7 @@ class Row:
     low: float
     high: float
     threshold: float
+    sense: str
     reason: str
     counts: Mapping[str, int] = field(default_factory=dict)
     split: str = ""
@@ -88,9 +92,17 @@ class Row:
 
     def message(self) -> str:
         """Say what was found and what should have been: ``name = value, but should be >= bound [where]``."""
-        where = f"{self.encoder}, {self.counts.get('n_test_positive', 0)} of {self.counts.get('n_test', 0)} positive"
-        interval = f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
-        return f"{self.check} = {interval}, but should be >= {self.threshold:g} [{where}]: {self.reason}"
+        where = self.encoder
+        if "n_test" in self.counts:
+            where += f", {self.counts['n_test_positive']} of {self.counts['n_test']} positive"
+        sign = ">=" if self.sense == "minimum" else "<="
+        return f"{self.check} = {self.interval()}, but should be {sign} {self.threshold:g} [{where}]: {self.reason}"
+
+    def interval(self) -> str:
+        """Write value and interval; only the value where it has no sampling error."""
+        if self.low == self.high == self.value:
+            return f"{self.value:.6g}"
+        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
 
 
 def _plain(value: Any) -> Any:
@@ -123,50 +135,84 @@ def parse_row(text: str, *, where: str = "rows.jsonl") -> Row:
         for name in ("fraction", "value", "low", "high", "threshold"):
             raw[name] = _number(raw[name])
         unknown = set(raw) - {f.name for f in fields(Row)}
-        if unknown or raw["outcome"] not in _OUTCOMES or raw["tier"] not in _TIERS:
-            raise KeyError(*sorted(unknown), raw["outcome"], raw["tier"])
+        if unknown or raw["outcome"] not in _OUTCOMES or raw["tier"] not in _TIERS or raw["sense"] not in _SENSES:
+            raise KeyError(*sorted(unknown), raw["outcome"], raw["tier"], raw["sense"])
         return Row(**raw)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise EcgfmError(f"{where}: not a row of a run ({type(error).__name__}: {error}).") from None
 
 
+@dataclass(frozen=True)
+class Measured:
+    """What a suite hands to the gate.
+
+    Attributes
+    ----------
+    value, low, high : float
+        Estimate and 95 % interval; three times the same where there is no sampling error, NaN where there is none.
+    positives, negatives : int or None
+        Tested records of each class, where the quantity rests on them.
+    split : str
+        See `Row`.
+    cells : tuple of Cell
+        For the cube.
+    arrays : str
+        See `Row`.
+    note : str
+        Added to the reason.
+    """
+
+    value: float
+    low: float
+    high: float
+    positives: int | None = None
+    negatives: int | None = None
+    split: str = ""
+    cells: tuple[Cell, ...] = ()
+    arrays: str = ""
+    note: str = ""
+
+
+def judged_row(case: Case, threshold: Threshold, found: Measured) -> Row:
+    """Judge what was measured: enough records first, then the threshold."""
+    tier = threshold.tier
+    counts: dict[str, int] = {}
+    outcome, reason = judge(found.value, found.low, found.high, threshold)
+    if found.positives is not None and found.negatives is not None:
+        counts = {"n_test": found.positives + found.negatives, "n_test_positive": found.positives}
+        tier = applicable_tier(tier, found.positives)
+        if not enough(found.positives, found.negatives):
+            known = f"{found.positives} positive, {found.negatives} negative of {counts['n_test']} records"
+            outcome, reason = "insufficient", f"fewer than 10 records of a class: {known} with a known label"
+    return _row(case, threshold, outcome, reason if not found.note else f"{reason} ({found.note})", tier, counts, found)
+
+
 def failed_row(case: Case, threshold: Threshold, reason: str) -> Row:
     """Make the row of a check that could not be evaluated: a fail, with the reason, and no value."""
-    nan = math.nan
-    return make_row(case, threshold, ("fail", reason), (nan, nan, nan), threshold.tier)
+    return _row(case, threshold, "fail", reason, threshold.tier, {}, Measured(math.nan, math.nan, math.nan))
 
 
-def make_row(
-    case: Case,
-    threshold: Threshold,
-    judged: tuple[Outcome, str],
-    interval: tuple[float, float, float],
-    tier: Tier,
-    *,
-    counts: Mapping[str, int] | None = None,
-    split: str = "",
-    cells: Iterable[Cell] = (),
-    arrays: str = "",
+def _row(
+    case: Case, threshold: Threshold, outcome: Outcome, reason: str, tier: Tier, counts: dict[str, int], found: Measured
 ) -> Row:
-    """Put a case, what was found, and what it means into a row."""
-    value, low, high = interval
     return Row(
         encoder=case.encoder,
         check=case.name,
         suite=case.check.partition(".")[0],
         cohort=case.cohort,
         label=case.label,
-        fraction=case.fraction,
+        fraction=math.nan if case.fraction is None else case.fraction,
         reference=case.reference,
-        outcome=judged[0],
+        outcome=outcome,
         tier=tier,
-        value=float(value),
-        low=float(low),
-        high=float(high),
-        threshold=threshold.minimum,
-        reason=judged[1],
-        counts=dict(counts or {}),
-        split=split,
-        cells=tuple(cells),
-        arrays=arrays,
+        value=float(found.value),
+        low=float(found.low),
+        high=float(found.high),
+        threshold=threshold.bound,
+        sense=threshold.sense,
+        reason=reason,
+        counts=counts,
+        split=found.split,
+        cells=found.cells,
+        arrays=found.arrays,
     )

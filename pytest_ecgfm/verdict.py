@@ -73,14 +73,22 @@ def _encoder_verdict(encoder: str, rows: Sequence[Row], planned: Sequence[Case],
     elif not judged:
         reasons.append("nothing was measured: no check had enough positives to be judged")
         outcome = "incomplete"
-    elif not failed and not any(row.tier == "blocking" and row.outcome == "pass" for row in judged):
-        reasons.append("no blocking check passed: too few positives, or intervals too wide, to decide a release")
+    elif not failed and (empty := _without_a_pass(mine)):
+        reasons.append(
+            f"{', '.join(empty)}: no blocking check passed (too few positives, or intervals too wide, to decide)"
+        )
         outcome = "incomplete"
     counts = Counter(row.outcome for row in mine)
     summary = {name: counts.get(name, 0) for name in ("pass", "fail", "inconclusive", "insufficient")}
     summary["blocking_fail"] = len(failed)
     summary["planned"] = len(missing) + len(done)
     return EncoderVerdict(encoder, outcome, summary, tuple(reasons))
+
+
+def _without_a_pass(rows: Sequence[Row]) -> list[str]:
+    """Name the suites that decided nothing: one that passes must not stand in for another that could not measure."""
+    decided = {row.suite for row in rows if row.tier == "blocking" and row.outcome == "pass"}
+    return sorted({row.suite for row in rows} - decided)
 
 
 def decide(

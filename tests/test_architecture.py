@@ -21,7 +21,7 @@ STAGES = [
     {"run", "cube", "verdict"},
     {"report", "outputs", "collect"},
     {"listing", "session"},
-    {"plugin"},
+    {"plugin", "cli"},
 ]
 ORDER = {name: number for number, names in enumerate(STAGES) for name in names}
 MODULES = sorted(path for path in (ROOT / "pytest_ecgfm").rglob("*.py") if path.parent.name != "pytest_ecgfm")

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -6,7 +7,7 @@ from hypothesis import strategies as st
 
 from pytest_ecgfm.checks import Case, Threshold, applicable_tier, cells, enough, judge
 from pytest_ecgfm.errors import EcgfmError
-from pytest_ecgfm.rows import Cell, failed_row, make_row, parse_row
+from pytest_ecgfm.rows import Cell, Measured, Row, failed_row, judged_row, parse_row
 from pytest_ecgfm.verdict import decide
 
 CASE = Case("downstream.auroc", "m", "ptb-xl", "AF", 0.01)
@@ -14,7 +15,8 @@ THRESHOLD = Threshold(0.7)
 
 
 def row(outcome="pass", *, tier="blocking", case=CASE, value=0.8):
-    return make_row(case, THRESHOLD, (outcome, "because"), (value, value - 0.05, value + 0.05), tier)
+    made = judged_row(case, THRESHOLD, Measured(value, value - 0.05, value + 0.05, 60, 60))
+    return replace(made, outcome=outcome, tier=tier)
 
 
 @pytest.mark.parametrize(
@@ -48,12 +50,42 @@ def test_few_positives_never_block():
     assert enough(10, 10)
 
 
+def grid(**changes):
+    return {
+        "cohorts": ("a", "b"),
+        "labels": ("AF", "CD"),
+        "fractions": (0.01, 1.0),
+        "references": ("r", "m", "s"),
+        "suites": ("downstream",),
+        **changes,
+    }
+
+
 def test_names_hold_the_cell_and_are_unique():
-    found = list(cells("m", ("a", "b"), ("AF", "CD"), (0.01, 1.0), ("r", "m", "s"), ("downstream",)))
+    found = list(cells("m", **grid()))
     assert len({case.name for case in found}) == len(found) == 8 + 8 * 2
     assert CASE.name == "downstream.auroc[ptb-xl,AF,0.01]"
     assert not any(case.reference == "m" for case in found)
-    assert [case.check for case in cells("m", ("a",), ("AF",), (1.0,), (), ("downstream",))] == ["downstream.auroc"]
+    assert {case.check for case in cells("m", **grid(references=()))} == {"downstream.auroc"}
+    contract = list(cells("m", **grid(suites=("contract",))))
+    assert {case.cell for case in contract} == {"a", "b", ""}
+    assert Case("contract.generated", "m").name == "contract.generated"
+
+
+def test_a_maximum_is_the_mirror_of_a_minimum():
+    for value, low, high in [(0.2, 0.1, 0.3), (0.5, 0.4, 0.6), (0.7, 0.65, 0.8), (0.5, 0.5, 0.5)]:
+        upper = judge(value, low, high, Threshold(0.5, "maximum"))[0]
+        assert upper == judge(-value, -high, -low, Threshold(-0.5, "minimum"))[0]
+    assert judge(0.0, 0.0, 0.0, Threshold(0.0, "maximum"))[0] == "pass"
+    assert judge(1.0, 1.0, 1.0, Threshold(0.0, "maximum"))[0] == "fail"
+
+
+def test_few_records_of_a_class_are_insufficient_with_the_counts():
+    made = judged_row(CASE, THRESHOLD, Measured(0.9, 0.8, 1.0, 9, 300))
+    assert (made.outcome, made.tier) == ("insufficient", "advisory")
+    assert "9 positive, 300 negative of 309 records" in made.reason
+    assert judged_row(CASE, THRESHOLD, Measured(0.9, 0.8, 1.0, 10, 300)).outcome == "pass"
+    assert judged_row(CASE, THRESHOLD, Measured(0.9, 0.8, 1.0, 50, 300)).tier == "blocking"
 
 
 finite = st.floats(-1, 1)
@@ -62,21 +94,13 @@ finite = st.floats(-1, 1)
 @given(value=finite, low=finite, high=finite, threshold=finite, reason=st.text(max_size=30))
 def test_a_row_survives_its_line(value, low, high, threshold, reason):
     cell = Cell("downstream", {"fraction": 0.01, "cohort": "ptb-xl", "seed": 3}, {"auroc": value, "C": math.nan})
-    made = make_row(
-        CASE,
-        Threshold(threshold),
-        ("pass", reason),
-        (value, low, high),
-        "advisory",
-        counts={"n_test": 3},
-        split="cv",
-        cells=[cell],
-        arrays="arrays/x.npz",
-    )
+    found = Measured(value, low, high, 3, 4, "cv", (cell,), "arrays/x.npz", reason)
+    made = judged_row(CASE, Threshold(threshold), found)
     line = made.to_json()
     again = parse_row(line)
     assert "\n" not in line
     assert again.to_json() == line
+    assert isinstance(again, Row)
     assert (again.value, again.key, again.cells[0].values["auroc"]) == (value, made.key, value)
     assert math.isnan(again.cells[0].values["C"])
 
@@ -128,6 +152,14 @@ def test_nothing_measured_is_never_a_pass(rows):
 def test_no_blocking_check_that_passed_is_never_a_pass():
     assert decide([row("inconclusive")], [CASE], models=["m"]).outcome == "incomplete"
     assert decide([row("pass", tier="advisory")], [CASE], models=["m"]).outcome == "incomplete"
+
+
+def test_one_suite_that_passes_does_not_stand_in_for_another():
+    contract = Case("contract.generated", "m")
+    rows = [row(case=contract), row("insufficient", tier="advisory")]
+    verdict = decide(rows, [CASE, contract], models=["m"])
+    assert verdict.outcome == "incomplete"
+    assert verdict.reasons[0].startswith("m: downstream: no blocking check passed")
 
 
 def test_nothing_planned_is_never_a_pass():

@@ -5,7 +5,7 @@ import xarray as xr
 from pytest_ecgfm.checks import Case, Threshold
 from pytest_ecgfm.cube import SCHEMA_VERSION, build_cube, open_run, write_cube
 from pytest_ecgfm.errors import EcgfmError
-from pytest_ecgfm.rows import Cell, make_row
+from pytest_ecgfm.rows import Cell, Measured, judged_row
 
 
 def cell(seed=None, *, cohort="a", fraction=0.1, **values):
@@ -14,7 +14,7 @@ def cell(seed=None, *, cohort="a", fraction=0.1, **values):
 
 
 def row(case, cells=(), arrays=""):
-    return make_row(case, Threshold(0.7), ("pass", "because"), (0.8, 0.7, 0.9), "blocking", cells=cells, arrays=arrays)
+    return judged_row(case, Threshold(0.7), Measured(0.8, 0.7, 0.9, cells=tuple(cells), arrays=arrays))
 
 
 FIRST = Case("downstream.auroc", "m", "a", "AF", 0.1)

@@ -81,7 +81,7 @@ def test_a_batch_holds_records_of_one_length_and_few_are_kept_waiting():
 def test_what_is_no_embedding_is_an_error_that_names_cohort_and_model(model, message):
     cohort = MemoryCohort(n=100)
     cohort.signals = {name: signal[:, :500] for name, signal in cohort.signals.items()}
-    with pytest.raises(EcgfmError, match=r"^cohort memory: model 'm': .*" + message):
+    with pytest.raises(EcgfmError, match=r"^cohort memory: .*model 'm': .*" + message):
         embed_cohort(encoder_of(model), cohort)
 
 

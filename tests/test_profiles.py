@@ -32,10 +32,10 @@ def test_shipped_profiles_are_valid_and_say_where_thresholds_come_from(name):
 def test_the_last_entry_that_matches_decides(write):
     text = CHECK + CHECK.replace("0.6", "0.8") + 'labels = ["AF"]\nfractions = [1.0]\ntier = "advisory"\n'
     profile = load_profile(write(text))
-    assert profile.threshold(case()).minimum == 0.8
+    assert profile.threshold(case()).bound == 0.8
     assert profile.threshold(case()).tier == "advisory"
-    assert profile.threshold(case(label="CD")).minimum == 0.6
-    assert profile.threshold(case(fraction=0.1)).minimum == 0.6
+    assert profile.threshold(case(label="CD")).bound == 0.6
+    assert profile.threshold(case(fraction=0.1)).bound == 0.6
     assert profile.threshold(case(check="downstream.auroc_gain")) is None
 
 
@@ -58,6 +58,8 @@ def test_extending_merges_the_grid_and_appends_checks(write):
         (CHECK + "minimun = 0.5", "check.0.minimun = 0.5: Extra inputs are not permitted"),
         (CHECK.replace("0.6", "1.5"), "check.0.minimum = 1.5"),
         (CHECK.replace("0.6", "nan"), "check.0.minimum = nan"),
+        (CHECK + "maximum = 0.9", "should have either a minimum or a maximum"),
+        (CHECK.replace("minimum = 0.6", ""), "should have either a minimum or a maximum"),
         (CHECK.replace("auroc", "aurok"), "unknown check 'downstream.aurok'. Did you mean 'downstream.auroc'?"),
         (CHECK + 'labels = ["AFIB"]', "unknown label 'AFIB'. Did you mean 'AF'?"),
         (CHECK + "fractions = [2]", "check.0.fractions.0 = 2"),

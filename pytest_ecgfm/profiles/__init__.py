@@ -3,9 +3,9 @@
 import tomllib
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from pytest_ecgfm.cards import first_problem
 from pytest_ecgfm.checks import CHECKS, SUITES, Case, Threshold
@@ -24,7 +24,8 @@ class Rule(_Strict):
     """One ``[[check]]`` entry: a threshold, and the cells that it holds for (all, where a selector is left out)."""
 
     name: str
-    minimum: Annotated[float, Field(ge=-1, le=1, allow_inf_nan=False)]
+    minimum: Annotated[float, Field(ge=-1, le=1, allow_inf_nan=False)] | None = None
+    maximum: Annotated[float, Field(ge=-1, allow_inf_nan=False)] | None = None
     cohorts: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
     fractions: tuple[Fraction, ...] = ()
@@ -32,13 +33,19 @@ class Rule(_Strict):
     decide: Literal["interval", "point"] = "interval"
     reason: str = ""
 
+    @model_validator(mode="after")
+    def _one_bound(self) -> Self:
+        if (self.minimum is None) == (self.maximum is None):
+            raise ValueError("should have either a minimum or a maximum")
+        return self
+
     def holds_for(self, case: Case) -> bool:
         """Say whether this entry speaks of `case`."""
         return (
             self.name == case.check
             and (not self.cohorts or case.cohort in self.cohorts)
             and (not self.labels or case.label in self.labels)
-            and (not self.fractions or any(abs(case.fraction - f) < 1e-9 for f in self.fractions))
+            and (not self.fractions or any(abs((case.fraction or 0) - f) < 1e-9 for f in self.fractions))
         )
 
 
@@ -57,9 +64,11 @@ class Asked(_Strict):
     """What a finished run was asked for (``run.toml``), so that it can be repeated."""
 
     models: tuple[str, ...] = ()
+    checkpoints: tuple[str, ...] = ()
     data: str = ""
     cohorts: tuple[str, ...] = ()
     limit: Annotated[int, Field(ge=1)] | None = None
+    skip_bad_records: bool = False
     precision: Literal["float32", "bfloat16"] = "float32"
 
 
@@ -90,7 +99,9 @@ class Profile(_Strict):
         """Return what the profile demands of a cell, or None if it says nothing about it."""
         for rule in reversed(self.check):
             if rule.holds_for(case):
-                return Threshold(rule.minimum, rule.tier, rule.decide, rule.reason)
+                if rule.minimum is not None:
+                    return Threshold(rule.minimum, "minimum", rule.tier, rule.decide, rule.reason)
+                return Threshold(rule.maximum or 0.0, "maximum", rule.tier, rule.decide, rule.reason)
         return None
 
 

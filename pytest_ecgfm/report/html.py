@@ -53,12 +53,12 @@ def _values(row: Row) -> Sequence[str]:
     return (
         row.check,
         _number(row.value),
-        "" if isnan(row.low) else f"{row.low:.3f} to {row.high:.3f}",
-        f"{row.threshold:g}",
+        "" if isnan(row.low) or row.low == row.high else f"{row.low:.3f} to {row.high:.3f}",
+        f"{row.sense} {row.threshold:g}",
         row.tier,
         row.outcome,
     )
 
 
 def _number(value: float) -> str:
-    return "" if isnan(value) else f"{value:.3f}"
+    return "" if isnan(value) else f"{value:.6g}" if abs(value) < 1e-3 else f"{value:.3f}"

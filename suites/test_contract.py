@@ -1,0 +1,54 @@
+"""Is it an encoder at all? The preconditions of every other suite (docs/method.md#contract)."""
+
+import pytest
+
+from pytest_ecgfm.evaluations import contract
+from pytest_ecgfm.records import LEADS
+
+pytestmark = pytest.mark.ecgfm_contract
+
+
+@pytest.mark.ecgfm_check("contract.repeatable")
+def test_repeatable(ecgfm_encoder, ecgfm_sample, ecgfm_gate):
+    """Two passes agree."""
+    ecgfm_gate(contract.repeatable(ecgfm_encoder.embed_batch, ecgfm_sample))
+
+
+@pytest.mark.ecgfm_check("contract.batch")
+def test_batch(ecgfm_encoder, ecgfm_sample, ecgfm_gate):
+    """A record's embedding does not depend on the others of its batch."""
+    ecgfm_gate(contract.batch_independent(ecgfm_encoder.embed_batch, ecgfm_sample))
+
+
+@pytest.mark.ecgfm_check("contract.frozen")
+def test_frozen(ecgfm_encoder, ecgfm_sample, ecgfm_gate):
+    """Parameters and buffers are the same afterwards."""
+    before = ecgfm_encoder.weights()
+    ecgfm_encoder.embed_batch(ecgfm_sample)
+    after = ecgfm_encoder.weights()
+    changed = sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
+    ecgfm_gate(contract.Finding(len(changed), ", ".join(changed[:5])))
+
+
+@pytest.mark.ecgfm_check("contract.lead_order")
+def test_lead_order(ecgfm_encoder, ecgfm_sample, ecgfm_gate):
+    """Leads are read by name, not by position."""
+    ecgfm_gate(contract.lead_order(ecgfm_encoder.embed_batch, ecgfm_sample))
+
+
+@pytest.mark.ecgfm_check("contract.declared_leads")
+def test_declared_leads(ecgfm_encoder, ecgfm_sample, ecgfm_gate):
+    """The declared leads are the ones that are read."""
+    ecgfm_gate(contract.declared_leads(ecgfm_encoder.embed_batch, ecgfm_sample, ecgfm_encoder.card.leads))
+
+
+@pytest.mark.ecgfm_check("contract.hard_records")
+def test_hard_records(ecgfm_encoder, ecgfm_sample, ecgfm_gate):
+    """Flat, clipped, short and broken records are embedded, or refused by name."""
+    ecgfm_gate(contract.hard_records(ecgfm_encoder.embed_batch, ecgfm_sample))
+
+
+@pytest.mark.ecgfm_check("contract.generated")
+def test_generated(ecgfm_encoder, ecgfm_gate):
+    """So are generated ones, of any rate, amplitude, lead order and batch."""
+    ecgfm_gate(contract.generated(ecgfm_encoder.embed_batch, LEADS))

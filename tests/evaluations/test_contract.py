@@ -1,0 +1,128 @@
+"""Each check of the contract passes an honest encoder, and fails the one that is broken in its way, and only that."""
+
+import numpy as np
+import pytest
+
+from pytest_ecgfm.cards import parse_card
+from pytest_ecgfm.checks import judge
+from pytest_ecgfm.cohorts.embedded import load_embedded
+from pytest_ecgfm.encoders.base import Encoder
+from pytest_ecgfm.evaluations import contract
+from pytest_ecgfm.profiles import load_profile
+from pytest_ecgfm.records import LEADS, RecordBatch
+from tests import broken_models
+
+DECLARED = {
+    "repeatable": broken_models.Random,
+    "batch": broken_models.BatchCoupled,
+    "frozen": broken_models.Drifting,
+    "declared_leads": broken_models.OneLead,
+}
+
+
+@pytest.fixture(scope="module")
+def sample():
+    rng = np.random.default_rng(3)
+    signals = rng.normal(size=(6, 12, 1000)).cumsum(-1).astype(np.float32) / 30
+    return RecordBatch(signals, LEADS, 100.0, tuple(f"r{i}" for i in range(6)))
+
+
+def encoder_of(model, **fields):
+    return Encoder(parse_card("m", {"sampling_rate": 100, "seconds": 5, **fields}, where=""), model)
+
+
+def frozen(encoder, batch):
+    before = encoder.weights()
+    encoder.embed_batch(batch)
+    return contract.Finding(sum(before[name] != value for name, value in encoder.weights().items()))
+
+
+def outcomes(encoder, batch):
+    embed = encoder.embed_batch
+    found = {
+        "frozen": frozen(encoder, batch),
+        "repeatable": contract.repeatable(embed, batch),
+        "batch": contract.batch_independent(embed, batch),
+        "lead_order": contract.lead_order(embed, batch),
+        "declared_leads": contract.declared_leads(embed, batch, encoder.card.leads),
+        "hard_records": contract.hard_records(embed, batch),
+        "generated": contract.generated(embed, LEADS, examples=15),
+    }
+    bounds = {rule.name: rule for rule in load_profile("default").check}
+    from pytest_ecgfm.checks import Threshold
+
+    out = {}
+    for name, finding in found.items():
+        rule = bounds[f"contract.{name}"]
+        sense = "minimum" if rule.maximum is None else "maximum"
+        bound = rule.minimum if rule.maximum is None else rule.maximum
+        out[name] = judge(finding.value, finding.value, finding.value, Threshold(bound, sense))[0]
+    return out, found
+
+
+def test_an_honest_encoder_passes_everything(sample):
+    found, findings = outcomes(encoder_of(broken_models.Plain()), sample)
+    assert set(found.values()) == {"pass"}, findings
+
+
+@pytest.mark.parametrize("name", DECLARED)
+def test_a_broken_encoder_fails_its_check(sample, name):
+    found, findings = outcomes(encoder_of(DECLARED[name]()), sample)
+    failed = {check for check, outcome in found.items() if outcome == "fail"}
+    # What is random, or coupled to its batch, is so for every way of asking.
+    also = {
+        "repeatable": {"batch", "lead_order", "declared_leads", "generated"},
+        "batch": {"generated"},
+    }.get(name, set())
+    assert name in failed, findings
+    assert failed <= {name} | also, findings
+
+
+def test_an_encoder_that_breaks_on_flat_leads(sample):
+    found, findings = outcomes(encoder_of(broken_models.Fragile()), sample)
+    assert {check for check, outcome in found.items() if outcome == "fail"} == {"hard_records", "generated"}
+    assert "flat: ZeroDivisionError: flat lead" in findings["hard_records"].note
+    assert "Hz: ZeroDivisionError" in findings["generated"].note
+
+
+def test_an_encoder_that_reads_leads_by_position(sample):
+    model = broken_models.ByPosition()
+    found = contract.lead_order(model.embed, sample)
+    assert found.value < 0.9999
+    assert found.note.startswith("record r")
+
+
+def test_a_lead_that_is_read_and_not_declared(sample):
+    embed = encoder_of(broken_models.Plain()).embed_batch
+    found = contract.declared_leads(embed, sample, LEADS[:11])
+    assert found.value == pytest.approx(11 / 12)
+    assert found.note == "V6 is read, but not declared"
+
+
+def test_a_refusal_that_names_the_record_is_clear(sample):
+    encoder = encoder_of(broken_models.Plain())
+    found = contract.hard_records(encoder.embed_batch, sample)
+    assert found == contract.Finding(1.0, "")
+
+
+def test_generated_records_are_the_same_each_time():
+    def seen():
+        batches = []
+
+        def embed(batch):
+            batches.append((batch.signals.tobytes(), batch.leads, batch.sampling_rate))
+            return np.ones((len(batch), 2), np.float32)
+
+        contract.generated(embed, LEADS, examples=10)
+        return batches
+
+    first = seen()
+    assert first == seen()
+    assert len({rate for _, _, rate in first}) > 2
+
+
+def test_the_embedded_cohorts_records_will_do():
+    cohort = load_embedded("synthetic-europe")
+    batch = next(cohort.batches(4, list(cohort.records[:4])))
+    found, findings = outcomes(encoder_of(broken_models.Plain()), batch)
+    assert set(found.values()) == {"pass"}, findings
