@@ -98,6 +98,7 @@ class Outputs:
         self.settings = settings
         self.cards = cards
         self.started = _now()
+        self.notes: list[str] = []
         folder.make()
         self._rows = folder.path / "rows.jsonl"
         self._rows.unlink(missing_ok=True)
@@ -176,7 +177,23 @@ class Outputs:
             note = json.loads(path.read_text(encoding="utf-8"))
             cohorts[note["cohort"]["name"]] = note["cohort"]
             weights[note["encoder"]["name"]] = note["encoder"]["weights_sha256"]
+        self.notes = [note for cohort in cohorts.values() for note in _cohort_notes(cohort)]
         return cohorts, weights
+
+
+def _cohort_notes(cohort: dict[str, Any]) -> list[str]:
+    """Say what a reader of the results has to know about a cohort's records."""
+    about = []
+    if cohort["patients"] is None:
+        about.append("no patient identifiers are published, each record counts as a patient")
+    if cohort["excluded"]:
+        record, reason = next(iter(cohort["excluded"].items()))
+        about.append(f"{len(cohort['excluded'])} records left out, such as {record}: {reason}")
+    if cohort["unmapped"]:
+        about.append(f"codes without a row in our tables: {', '.join(sorted(cohort['unmapped'])[:10])}")
+    if cohort["caution"]:
+        about.append(cohort["caution"])
+    return [f"{cohort['name']}: {note}" for note in about]
 
 
 def _plain(value: Any) -> Any:

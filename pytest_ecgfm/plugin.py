@@ -18,6 +18,7 @@ pytest.register_assert_rewrite("pytest_ecgfm.suites")
 
 OPTIONS = {
     "": ("NAME", "encoder to test: the name of a model fixture; repeatable, comma-separated"),
+    "checkpoint": ("NAME=PATH", "weights of a built-in model: a file, a folder, or hf://owner/repo[@revision]/file"),
     "data": ("DIR", "folder that holds cohorts as published; default $ECGFM_DATA, else the embedded cohorts"),
     "cohorts": ("NAMES", "only these cohorts; default: all that are found"),
     "labels": ("NAMES", "only these labels; default from the profile"),
@@ -35,9 +36,10 @@ OPTIONS = {
 }
 """Option (without the prefix) to placeholder and help."""
 
-REPEATABLE = ("", "cohorts", "labels", "fractions", "suites", "reference")
+REPEATABLE = ("", "checkpoint", "cohorts", "labels", "fractions", "suites", "reference")
 
 MARKERS = {
+    "ecgfm_contract": "preconditions: repeatable, independent of the batch, frozen, honest about its leads",
     "ecgfm_downstream": "AUROC of probes on frozen embeddings, at each share of the training patients",
     "ecgfm_check(name)": "the check that a suite's test evaluates",
 }
@@ -52,6 +54,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action = "append" if name in REPEATABLE else "store"
         group.addoption(flag, dest=key, action=action, default=None, metavar=placeholder, help=text)
         parser.addini(key, text.replace("%%", "%"), default="")
+    group.addoption(
+        "--ecgfm-skip-bad-records",
+        dest="ecgfm_skip_bad_records",
+        action="store_true",
+        default=False,
+        help="leave out records that cannot be read, and count them, instead of stopping",
+    )
+    parser.addini("ecgfm_skip_bad_records", "leave out records that cannot be read, and count them", type="bool")
     group.addoption(
         "--ecgfm-list",
         dest="ecgfm_list",

@@ -13,6 +13,7 @@ import numpy as np
 from pytest_ecgfm.cards import ModelCard
 from pytest_ecgfm.checks import Case
 from pytest_ecgfm.cohorts import load_cohort
+from pytest_ecgfm.cohorts.bad_records import without_bad_records
 from pytest_ecgfm.cohorts.base import Cohort
 from pytest_ecgfm.cohorts.limit import limited
 from pytest_ecgfm.embeddings import EmbeddingCache, Progress, embed_cohort
@@ -20,10 +21,12 @@ from pytest_ecgfm.encoders.base import Encoder, digest
 from pytest_ecgfm.errors import EcgfmError
 from pytest_ecgfm.evaluations.downstream import DownstreamResult, evaluate, paired_difference, seeds_for
 from pytest_ecgfm.evaluations.splits import Split, make_split
-from pytest_ecgfm.records import FloatArray
-from pytest_ecgfm.rows import Cell
+from pytest_ecgfm.records import FloatArray, RecordBatch
+from pytest_ecgfm.rows import Cell, Measured
 from pytest_ecgfm.settings import Settings
 from pytest_ecgfm.statistics import Estimate
+
+_SAMPLE = 8
 
 Stage = Callable[[str], AbstractContextManager[Progress]]
 """Shows the progress of a long stage under a description."""
@@ -37,6 +40,7 @@ class Found:
     """
 
     case: Case
+    fraction: float
     encoder: str
     result: DownstreamResult | None
     positives: int
@@ -45,21 +49,21 @@ class Found:
     split: str
     arrays: str
 
-    @property
-    def estimate(self) -> Estimate | None:
+    def auroc(self) -> Measured:
         """AUROC over seeds, with its interval."""
-        return None if self.result is None else self.result.estimate
+        return self._measured(None if self.result is None else self.result.estimate, self.cells, self.arrays)
 
-    @property
-    def counts(self) -> dict[str, int]:
-        """Tested records and positives among them."""
-        return {"n_test": self.positives + self.negatives, "n_test_positive": self.positives}
-
-    def minus(self, other: "Found") -> Estimate | None:
+    def minus(self, other: "Found") -> Measured:
         """AUROC minus another encoder's on the same records, paired."""
-        if self.result is None or other.result is None:
-            return None
-        return paired_difference(self.result, other.result)
+        estimate = None
+        if self.result is not None and other.result is not None:
+            estimate = paired_difference(self.result, other.result)
+        return self._measured(estimate, (*self.cells, *other.cells), "")
+
+    def _measured(self, estimate: Estimate | None, cells: tuple[Cell, ...], arrays: str) -> Measured:
+        nan = float("nan")
+        value, low, high = (nan, nan, nan) if estimate is None else (estimate.value, estimate.low, estimate.high)
+        return Measured(value, low, high, self.positives, self.negatives, self.split, cells, arrays)
 
     @cached_property
     def cells(self) -> tuple[Cell, ...]:
@@ -71,7 +75,7 @@ class Found:
             "cohort": self.case.cohort,
             "label": self.case.label,
             "probe": self.probe,
-            "fraction": self.case.fraction,
+            "fraction": self.fraction,
         }
         dataset = self.result.to_dataset()
         whole = {str(name): float(array) for name, array in dataset.data_vars.items() if not array.dims}
@@ -104,18 +108,31 @@ class Run:
         self._stage = stage
         self._cache = EmbeddingCache(settings.cache, run_id)
         self._cohorts: dict[str, Cohort] = {}
+        self._excluded: dict[str, dict[str, str]] = {}
         self._encoders: dict[str, Encoder] = {}
         self._embeddings: dict[tuple[str, str], FloatArray | EcgfmError] = {}
         self._splits: dict[tuple[str, str], Split] = {}
         self._found: dict[tuple[object, ...], Found] = {}
 
     def cohort(self, name: str) -> Cohort:
-        """Load a cohort, limited as asked."""
+        """Load a cohort, limited and without bad records where that was asked for."""
         if name not in self._cohorts:
             settings = self.settings
-            cohort = load_cohort(name, settings.data, cache=settings.cache)
-            self._cohorts[name] = limited(cohort, settings.limit) if settings.limit else cohort
+            cohort = load_cohort(name, settings.data, cache=settings.cache, skip_bad=settings.skip_bad_records)
+            excluded = dict(getattr(cohort, "excluded", {}))
+            if settings.limit:
+                cohort = limited(cohort, settings.limit)
+            if settings.skip_bad_records:
+                with self._stage(f"reading {name}") as progress:
+                    cohort, bad = without_bad_records(cohort, progress)
+                excluded |= bad
+            self._cohorts[name], self._excluded[name] = cohort, excluded
         return self._cohorts[name]
+
+    def sample(self, name: str) -> RecordBatch:
+        """Return a few records of a cohort, all of one length: a batch for the contract."""
+        cohort = self.cohort(name)
+        return max(cohort.batches(_SAMPLE, list(cohort.records[: 4 * _SAMPLE])), key=len)
 
     def encoder(self, card: ModelCard, model: Any) -> Encoder:
         """Put a fixture's value behind its card."""
@@ -160,6 +177,10 @@ class Run:
                 "patients": int(cohort.patients.nunique()) if cohort.has_patients else None,
                 "positives": {label: int(cohort.labels[label].sum()) for label in cohort.labels},
                 "unknown": {label: int(cohort.labels[label].isna().sum()) for label in cohort.labels},
+                "excluded": self._excluded[cohort.name],
+                "unmapped": getattr(cohort, "unmapped", {}),
+                "label_notes": getattr(cohort, "label_notes", {}),
+                "caution": getattr(cohort, "caution", ""),
             },
         }
         path = self.folder / "arrays" / f"{digest([encoder.card.name.encode(), cohort.name.encode()])[:24]}.json"
@@ -174,6 +195,7 @@ class Run:
 
     def _evaluate(self, encoder: Encoder, case: Case) -> Found:
         cohort = self.cohort(case.cohort)
+        fraction = 1.0 if case.fraction is None else case.fraction
         label = cohort.labels[case.label]
         known = label.notna().to_numpy()
         targets = label[known].to_numpy(dtype=bool)
@@ -181,15 +203,15 @@ class Run:
         positives, negatives = int(targets.sum()), int((~targets).sum())
         # Five folds need both classes in each: with fewer there is no probe to speak of.
         if min(positives, negatives) < 5:
-            return Found(case, name, None, positives, negatives, probe, "", "")
+            return Found(case, fraction, name, None, positives, negatives, probe, "", "")
         embeddings = self.embeddings(encoder, cohort)[known]
         patients = cohort.patients[known].to_numpy(dtype=str)
-        seeds = seeds_for(case.fraction)[: self.settings.seeds]
+        seeds = seeds_for(fraction)[: self.settings.seeds]
         split = self._split(cohort, case.label, targets, patients, known)
-        result = evaluate(embeddings, targets, patients, split, case.fraction, seeds, probe=probe)
+        result = evaluate(embeddings, targets, patients, split, fraction, seeds, probe=probe)
         tested = result.targets
-        arrays = self._keep(name, case, cohort, known, result) if case.fraction == 1.0 else ""
-        return Found(case, name, result, int(tested.sum()), int((~tested).sum()), probe, split.kind, arrays)
+        arrays = self._keep(name, case, cohort, known, result) if fraction == 1.0 else ""
+        return Found(case, fraction, name, result, int(tested.sum()), int((~tested).sum()), probe, split.kind, arrays)
 
     def _split(self, cohort: Cohort, label: str, targets: Any, patients: Any, known: Any) -> Split:
         key = cohort.name, label

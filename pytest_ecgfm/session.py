@@ -1,7 +1,8 @@
 """The pytest plugin of a run with ``--ecgfm``: wiring between pytest and `Run`, nothing else."""
 
 import os
-from collections.abc import Generator
+from collections.abc import Callable, Generator
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -9,20 +10,22 @@ import pytest
 from threadpoolctl import threadpool_limits
 
 from pytest_ecgfm.cards import ModelCard, parse_card
-from pytest_ecgfm.checks import Case, Outcome, Threshold, applicable_tier, cells, enough, judge
+from pytest_ecgfm.checks import Case, Threshold, cells
 from pytest_ecgfm.collect import SUITES_PACKAGE, suites_folder
 from pytest_ecgfm.encoders.base import Encoder
 from pytest_ecgfm.encoders.registry import fixture_modules
+from pytest_ecgfm.encoders.sources import resolve_checkpoint
 from pytest_ecgfm.errors import EcgfmError, unknown_name
+from pytest_ecgfm.evaluations.contract import Finding
 from pytest_ecgfm.models import Declaration, declared_in
 from pytest_ecgfm.outputs import Outputs, RunFolder, new_run_id
 from pytest_ecgfm.progress import Progressing
+from pytest_ecgfm.records import RecordBatch
 from pytest_ecgfm.report.html import HtmlColumns
 from pytest_ecgfm.report.terminal import LETTERS, summary_lines
-from pytest_ecgfm.rows import PROPERTY, Row, failed_row, make_row, parse_row
-from pytest_ecgfm.run import Found, Run
+from pytest_ecgfm.rows import PROPERTY, Measured, Row, failed_row, judged_row, parse_row
+from pytest_ecgfm.run import Run
 from pytest_ecgfm.settings import Settings, read_settings
-from pytest_ecgfm.statistics import Estimate
 from pytest_ecgfm.verdict import Verdict
 
 CASE = "ecgfm_case"
@@ -84,7 +87,13 @@ def _cards(config: pytest.Config, settings: Settings) -> dict[str, ModelCard]:
             where = "--ecgfm" if name in settings.models else "--ecgfm-reference"
             raise unknown_name("model", name, declared, where=where)
         declaration = declared[name][1]
-        cards[name] = parse_card(name, declaration.fields, where=declaration.where)
+        cards[name] = card = parse_card(name, declaration.fields, where=declaration.where)
+        if card.checkpoint:
+            # A file that is not there is found now; one on a hub is fetched when the model is first used.
+            resolve_checkpoint(card, settings.checkpoints, download=Path)
+    for name in settings.checkpoints:
+        if name not in cards:
+            raise unknown_name("model", name, cards, where="--ecgfm-checkpoint")
     return cards
 
 
@@ -99,7 +108,12 @@ class Session:
         self.thresholds: dict[Case, Threshold] = {}
         for model in settings.models:
             for case in cells(
-                model, settings.cohorts, settings.labels, settings.fractions, settings.references, settings.suites
+                model,
+                cohorts=settings.cohorts,
+                labels=settings.labels,
+                fractions=settings.fractions,
+                references=settings.references,
+                suites=settings.suites,
             ):
                 threshold = settings.profile.threshold(case)
                 if threshold is not None:
@@ -140,6 +154,13 @@ class Session:
         declared = declared_models(self.config)
         for name in self.settings.encoders:
             setattr(holder, name.replace(".", "_"), declared[name][0])
+
+        @pytest.fixture(scope="session")
+        def ecgfm_checkpoint() -> Callable[[str], Path]:
+            """Give a function of a model's name that finds its weights."""
+            return lambda name: resolve_checkpoint(self.cards[name], self.settings.checkpoints)
+
+        holder.ecgfm_checkpoint = ecgfm_checkpoint  # type: ignore[attr-defined]
         self.config.pluginmanager.register(holder, "ecgfm-model-fixtures")
 
     @pytest.hookimpl(tryfirst=True)
@@ -184,12 +205,19 @@ class Session:
         return self.run.encoder(self.cards[name], request.getfixturevalue(name))
 
     @pytest.fixture
+    def ecgfm_sample(self, ecgfm_case: Case) -> RecordBatch:
+        """Give a few records of the cohort, as one batch."""
+        return self.run.sample(ecgfm_case.cohort)
+
+    @pytest.fixture
     def ecgfm_gate(self, request: pytest.FixtureRequest, ecgfm_case: Case) -> Any:
         """Record what was found, then judge it: a row exists even where the check fails."""
 
-        def gate(estimate: Estimate | None, found: Found, *others: Found) -> None:
+        def gate(found: Measured | Finding) -> None:
             __tracebackhide__ = True
-            row = _judged(ecgfm_case, self.thresholds[ecgfm_case], estimate, found, others)
+            if isinstance(found, Finding):
+                found = Measured(found.value, found.value, found.value, note=found.note)
+            row = judged_row(ecgfm_case, self.thresholds[ecgfm_case], found)
             request.node.user_properties.append((PROPERTY, row.to_json()))
             block = self.settings.profile.inconclusive == "block" and row.outcome == "inconclusive"
             if row.blocks or (block and row.tier == "blocking"):
@@ -305,6 +333,8 @@ class Session:
         terminalreporter.section("ECG foundation model conformance")
         for line in summary_lines(self.verdict, self.rows):
             terminalreporter.write_line(line)
+        for note in self.outputs.notes:
+            terminalreporter.write_line(f"note: {note}")
         for reason in self.trouble:
             terminalreporter.write_line(f"! {reason}")
         colour = {"pass": "green", "fail": "red", "incomplete": "yellow"}[self.verdict.outcome]
@@ -324,30 +354,3 @@ def _case_of(item: pytest.Item) -> Case | None:
     callspec = getattr(item, "callspec", None)
     case = callspec.params.get(CASE) if callspec is not None else None
     return case if isinstance(case, Case) else None
-
-
-def _judged(
-    case: Case, threshold: Threshold, estimate: Estimate | None, found: Found, others: tuple[Found, ...]
-) -> Row:
-    """Turn an estimate into a row: enough records first, then the threshold."""
-    nan = float("nan")
-    interval = (nan, nan, nan) if estimate is None else (estimate.value, estimate.low, estimate.high)
-    cubes = [cell for one in (found, *others) for cell in one.cells]
-    tier = applicable_tier(threshold.tier, found.positives)
-    if not enough(found.positives, found.negatives):
-        total = found.positives + found.negatives
-        known = f"{found.positives} positive, {found.negatives} negative of {total} records with a known label"
-        judged: tuple[Outcome, str] = ("insufficient", f"fewer than 10 records of a class: {known}")
-    else:
-        judged = judge(*interval, threshold)
-    return make_row(
-        case,
-        threshold,
-        judged,
-        interval,
-        tier,
-        counts=found.counts,
-        split=found.split,
-        cells=cubes,
-        arrays="" if case.reference else found.arrays,
-    )

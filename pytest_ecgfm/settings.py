@@ -1,7 +1,7 @@
 """Options, ini keys and profile, as one frozen object. Usage errors are raised here."""
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from pytest_ecgfm.checks import SUITES
 from pytest_ecgfm.cohorts import available_cohorts
 from pytest_ecgfm.cohorts.base import LABELS
 from pytest_ecgfm.encoders.base import PRECISIONS, choose_device
+from pytest_ecgfm.encoders.sources import parse_checkpoints
 from pytest_ecgfm.errors import EcgfmError, unknown_name
 from pytest_ecgfm.profiles import Asked, Profile, load_profile
 
@@ -21,6 +22,7 @@ class Settings:
     """What a run was asked for, every default filled in."""
 
     models: tuple[str, ...]
+    checkpoints: Mapping[str, str]
     profile: Profile
     data: Path | None
     cohorts: tuple[str, ...]
@@ -35,6 +37,7 @@ class Settings:
     batch_size: int
     precision: str
     limit: int | None
+    skip_bad_records: bool
 
     @property
     def encoders(self) -> tuple[str, ...]:
@@ -55,9 +58,11 @@ class Settings:
         asked = Asked.model_validate(
             {
                 "models": self.models,
+                "checkpoints": tuple(f"{name}={place}" for name, place in self.checkpoints.items()),
                 "data": str(self.data) if self.data else "",
                 "cohorts": self.cohorts,
                 "limit": self.limit,
+                "skip_bad_records": self.skip_bad_records,
                 "precision": self.precision,
             }
         )
@@ -176,6 +181,7 @@ def read_settings(config: pytest.Config) -> Settings:
     out = options.text("out")
     return Settings(
         models=models,
+        checkpoints=parse_checkpoints(options.names("checkpoint") or asked.checkpoints),
         profile=profile,
         data=root,
         cohorts=cohorts,
@@ -190,4 +196,9 @@ def read_settings(config: pytest.Config) -> Settings:
         batch_size=64 if size == "auto" else int(size),
         precision=_one_of(options, "precision", PRECISIONS, asked.precision),
         limit=options.whole("limit") or asked.limit,
+        skip_bad_records=bool(
+            config.getoption("ecgfm_skip_bad_records")
+            or config.getini("ecgfm_skip_bad_records")
+            or asked.skip_bad_records
+        ),
     )

@@ -67,6 +67,10 @@ class Encoder:
         self._is_module = _is_torch_module(model)
         if self._is_module:
             model.eval().requires_grad_(False).to(device)
+        elif self.module is not None and hasattr(model, "device"):
+            # A model that does its own preprocessing keeps its torch module in `module`, and says where it runs.
+            self.module.to(device)
+            model.device = device
         elif not callable(model) and not callable(getattr(model, "embed", None)):
             raise EcgfmError(
                 f"model {card.name!r} is a {type(model).__name__}, but should be a torch.nn.Module, "
@@ -102,13 +106,19 @@ class Encoder:
 
     def embed_batch(self, batch: RecordBatch) -> FloatArray:
         """Embed a batch of records as stored (see `embed`)."""
-        return self._checked(self._run(preprocessing.prepare(batch, self.card)), batch)
+        try:
+            return self._checked(self._run(preprocessing.prepare(batch, self.card)), batch)
+        except EcgfmError as error:
+            if any(record in str(error) for record in batch.records):
+                raise
+            others = f" and {len(batch) - 1} more of its length" if len(batch) > 1 else ""
+            raise EcgfmError(f"record {batch.records[0]}{others}: {error}") from None
 
     def _run(self, batch: RecordBatch) -> Any:
-        if self.card.input == "records":
-            return self.model.embed(batch)
         if self.card.input == "array":
             return self._callable(batch.signals)
+        if self.card.input == "records" and self.module is None:
+            return self.model.embed(batch)
         import torch
 
         with ExitStack() as stack:
@@ -116,8 +126,10 @@ class Encoder:
             if self.precision != "float32":
                 kind = self.device.partition(":")[0]
                 stack.enter_context(torch.autocast(kind, dtype=getattr(torch, self.precision)))
+            if self.card.input == "records":
+                return self.model.embed(batch)
             out = self._callable(torch.from_numpy(batch.signals).to(self.device if self._is_module else "cpu"))
-        return out.detach().float().cpu().numpy() if isinstance(out, torch.Tensor) else out
+            return out.detach().float().cpu().numpy() if isinstance(out, torch.Tensor) else out
 
     @property
     def _callable(self) -> Any:
@@ -152,19 +164,26 @@ class Encoder:
             inspect.getsource(preprocessing).encode(),
             self.precision.encode(),
         ]
-        module = self.model if self._is_module else getattr(self.model, "module", None)
         if not self.card.version and not type(self.model).__module__.startswith("pytest_ecgfm."):
             return None
-        if _is_torch_module(module):
-            parts.append(weights_digest(module).encode())
+        parts.append(self.weights_sha256.encode())
         parts += _sources(type(self.model))
         return digest(parts)
 
     @property
+    def module(self) -> Any:
+        """The torch module behind the model, or None."""
+        module = self.model if self._is_module else getattr(self.model, "module", None)
+        return module if _is_torch_module(module) else None
+
+    def weights(self) -> dict[str, str]:
+        """SHA-256 of each parameter and buffer; empty for a model without a torch module."""
+        return {} if self.module is None else tensor_digests(self.module)
+
+    @property
     def weights_sha256(self) -> str:
         """SHA-256 over parameters and buffers, or an empty string for a model without a torch module."""
-        module = self.model if self._is_module else getattr(self.model, "module", None)
-        return weights_digest(module) if _is_torch_module(module) else ""
+        return "" if self.module is None else weights_digest(self.module)
 
 
 def _is_torch_module(model: object) -> bool:
@@ -197,14 +216,15 @@ def digest(parts: Iterable[bytes]) -> str:
 
 def weights_digest(module: Any) -> str:
     """SHA-256 over the names, shapes, types and values of a module's parameters and buffers."""
-    parts = []
-    for name, tensor in sorted(module.state_dict().items()):
-        parts.append(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
-        parts.append(tensor.detach().cpu().contiguous().flatten().view(dtype=_bytes_type()).numpy().tobytes())
-    return digest(parts)
+    return digest(f"{name} {found}".encode() for name, found in tensor_digests(module).items())
 
 
-def _bytes_type() -> Any:
+def tensor_digests(module: Any) -> dict[str, str]:
+    """SHA-256 over shape, type and values of each of a module's parameters and buffers."""
     import torch
 
-    return torch.uint8
+    found = {}
+    for name, tensor in sorted(module.state_dict().items()):
+        values = tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy()
+        found[name] = digest([f"{tuple(tensor.shape)} {tensor.dtype}".encode(), values.tobytes()])
+    return found

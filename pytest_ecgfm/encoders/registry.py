@@ -1,11 +1,13 @@
 """Names of built-in models, and cards in files, to encoders. Works without a pytest run."""
 
 from importlib import import_module
+from pathlib import Path
 from pkgutil import iter_modules
 from typing import Any
 
 from pytest_ecgfm.cards import parse_card
 from pytest_ecgfm.encoders.base import Encoder, choose_device
+from pytest_ecgfm.encoders.sources import resolve_checkpoint
 from pytest_ecgfm.errors import unknown_name
 from pytest_ecgfm.models import Declaration, declared_in
 
@@ -23,13 +25,17 @@ def builtin_models() -> dict[str, Declaration]:
     }
 
 
-def load_encoder(name: str, *, device: str = "auto", precision: str = "float32") -> Encoder:
+def load_encoder(
+    name: str, *, checkpoint: str | Path | None = None, device: str = "auto", precision: str = "float32"
+) -> Encoder:
     """Load a built-in encoder.
 
     Parameters
     ----------
     name : str
-        Such as ``"handcrafted"``.
+        Such as ``"handcrafted"`` or ``"ecgfounder"``.
+    checkpoint : path, optional
+        The weights of a model that has some: a file, a folder, or ``hf://owner/repo[@revision]/file``.
     device : str
         ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
     precision : {"float32", "bfloat16"}
@@ -38,11 +44,14 @@ def load_encoder(name: str, *, device: str = "auto", precision: str = "float32")
     Raises
     ------
     EcgfmError
-        If the name is unknown; the message offers the nearest one.
+        If the name is unknown (the message offers the nearest one), or the weights are missing or do not fit.
     """
     models = builtin_models()
     if name not in models:
         raise unknown_name("model", name, models)
     declaration = models[name]
     card = parse_card(name, declaration.fields, where=declaration.where)
-    return Encoder(card, declaration.function(), device=choose_device(device), precision=precision)
+    given = {} if checkpoint is None else {name: str(checkpoint)}
+    # Foundation models ask for this fixture, reference encoders for none.
+    wanted = {"ecgfm_checkpoint": lambda _: resolve_checkpoint(card, given)} if card.checkpoint else {}
+    return Encoder(card, declaration.function(**wanted), device=choose_device(device), precision=precision)

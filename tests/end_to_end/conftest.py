@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 SMALL = (
+    "--ecgfm-suites=downstream",
     "--ecgfm-cohorts=synthetic-europe",
     "--ecgfm-labels=AF",
     "--ecgfm-fractions=0.1,1",

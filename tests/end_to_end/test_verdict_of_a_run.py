@@ -213,6 +213,17 @@ def test_list(user):
         (["--ecgfm=spread", "--ecgfm-device=tpu"], "--ecgfm-device=tpu: not a device. Valid: *"),
         (["--ecgfm=spread", "--ecgfm-batch-size=none"], "--ecgfm-batch-size=none: should be auto, or *"),
         (["--ecgfm=spread", "--ecgfm-precision=int8"], "*unknown precision 'int8'*"),
+        (
+            ["--ecgfm=ecgfounder"],
+            "model 'ecgfounder' needs its weights: 12_lead_ECGFounder.pth from hf://PKUDigitalHealth/ECGFounder *"
+            "Give --ecgfm-checkpoint=ecgfounder=PATH.",
+        ),
+        (
+            ["--ecgfm=ecgfounder", "--ecgfm-checkpoint=ecgfounder=none.pth"],
+            "--ecgfm-checkpoint=ecgfounder=none.pth: no such file or folder.",
+        ),
+        (["--ecgfm=spread", "--ecgfm-checkpoint=x"], "--ecgfm-checkpoint=x: should be NAME=PATH*"),
+        (["--ecgfm=spread", "--ecgfm-checkpoint=spraed=x"], "--ecgfm-checkpoint: unknown model 'spraed'*'spread'*"),
         (["--ecgfm=misdeclared"], "conftest.py:*: card of 'misdeclared': unknown field *'sampling_rate'*"),
         (["--ecgfm=mislead"], "conftest.py:*: card of 'mislead': *unknown lead 'V7'*"),
     ],
