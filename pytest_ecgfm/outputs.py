@@ -171,12 +171,15 @@ class Outputs:
         }
 
     def _identities(self) -> tuple[dict[str, Any], dict[str, str]]:
-        """Read what the processes that embedded wrote down about cohorts and weights."""
-        cohorts, weights = {}, {}
+        """Read what each process wrote down about cohorts and weights."""
+        cohorts: dict[str, Any] = {}
+        weights: dict[str, str] = {}
         for path in sorted((self.folder.path / "arrays").glob("*.json")):
             note = json.loads(path.read_text(encoding="utf-8"))
-            cohorts[note["cohort"]["name"]] = note["cohort"]
-            weights[note["encoder"]["name"]] = note["encoder"]["weights_sha256"]
+            if note.pop("kind") == "cohort":
+                cohorts[note["name"]] = note
+            else:
+                weights[note["name"]] = note["weights_sha256"]
         self.notes = [note for cohort in cohorts.values() for note in _cohort_notes(cohort)]
         return cohorts, weights
 

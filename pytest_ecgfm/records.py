@@ -105,3 +105,15 @@ class RecordBatch:
 
     def __len__(self) -> int:
         return len(self.records)
+
+    def rows(self, numbers: Sequence[int]) -> "RecordBatch":
+        """Return some of the records, in the given order."""
+        chosen = list(numbers)
+        return RecordBatch(
+            self.signals[chosen],
+            self.leads,
+            self.sampling_rate,
+            tuple(self.records[row] for row in chosen),
+            self.ages[chosen],
+            tuple(self.sexes[row] for row in chosen),
+        )

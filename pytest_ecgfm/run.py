@@ -108,7 +108,6 @@ class Run:
         self._stage = stage
         self._cache = EmbeddingCache(settings.cache, run_id)
         self._cohorts: dict[str, Cohort] = {}
-        self._excluded: dict[str, dict[str, str]] = {}
         self._encoders: dict[str, Encoder] = {}
         self._embeddings: dict[tuple[str, str], FloatArray | EcgfmError] = {}
         self._splits: dict[tuple[str, str], Split] = {}
@@ -126,7 +125,8 @@ class Run:
                 with self._stage(f"reading {name}") as progress:
                     cohort, bad = without_bad_records(cohort, progress)
                 excluded |= bad
-            self._cohorts[name], self._excluded[name] = cohort, excluded
+            self._cohorts[name] = cohort
+            self._note("cohort", name, _about(cohort, excluded))
         return self._cohorts[name]
 
     def sample(self, name: str) -> RecordBatch:
@@ -138,7 +138,9 @@ class Run:
         """Put a fixture's value behind its card."""
         if card.name not in self._encoders:
             settings = self.settings
-            self._encoders[card.name] = Encoder(card, model, device=settings.device, precision=settings.precision)
+            encoder = Encoder(card, model, device=settings.device, precision=settings.precision)
+            self._encoders[card.name] = encoder
+            self._note("encoder", card.name, {"weights_sha256": encoder.weights_sha256})
         return self._encoders[card.name]
 
     def embeddings(self, encoder: Encoder, cohort: Cohort) -> FloatArray:
@@ -153,7 +155,6 @@ class Run:
         if key not in self._embeddings:
             try:
                 self._embeddings[key] = self._cache.get(encoder, cohort, lambda: self._embed(encoder, cohort))
-                self._note(encoder, cohort)
             except EcgfmError as error:
                 self._embeddings[key] = error
         held = self._embeddings[key]
@@ -165,26 +166,10 @@ class Run:
         with self._stage(f"{encoder.card.name} embeds {cohort.name}") as progress:
             return embed_cohort(encoder, cohort, batch_size=self.settings.batch_size, progress=progress)
 
-    def _note(self, encoder: Encoder, cohort: Cohort) -> None:
-        """Write down what was embedded with what, for the cube's provenance."""
-        note = {
-            "encoder": {"name": encoder.card.name, "weights_sha256": encoder.weights_sha256},
-            "cohort": {
-                "name": cohort.name,
-                "continent": cohort.continent,
-                "digest": cohort.digest,
-                "records": len(cohort),
-                "patients": int(cohort.patients.nunique()) if cohort.has_patients else None,
-                "positives": {label: int(cohort.labels[label].sum()) for label in cohort.labels},
-                "unknown": {label: int(cohort.labels[label].isna().sum()) for label in cohort.labels},
-                "excluded": self._excluded[cohort.name],
-                "unmapped": getattr(cohort, "unmapped", {}),
-                "label_notes": getattr(cohort, "label_notes", {}),
-                "caution": getattr(cohort, "caution", ""),
-            },
-        }
-        path = self.folder / "arrays" / f"{digest([encoder.card.name.encode(), cohort.name.encode()])[:24]}.json"
-        path.write_text(json.dumps(note), encoding="utf-8")
+    def _note(self, kind: str, name: str, note: dict[str, Any]) -> None:
+        """Write down what an encoder or a cohort is, for the cube's provenance."""
+        path = self.folder / "arrays" / f"{digest([kind.encode(), name.encode()])[:24]}.json"
+        path.write_text(json.dumps({"kind": kind, "name": name, **note}), encoding="utf-8")
 
     def downstream(self, encoder: Encoder, case: Case) -> Found:
         """Evaluate the probe of one encoder in one cell (protocol, section 1)."""
@@ -235,3 +220,19 @@ class Run:
             target=result.targets.astype(np.float32),
         )
         return f"arrays/{name}"
+
+
+def _about(cohort: Cohort, excluded: dict[str, str]) -> dict[str, Any]:
+    """Say what a cohort's records are: content, counts, and what a reader of the results has to know."""
+    return {
+        "continent": cohort.continent,
+        "digest": cohort.digest,
+        "records": len(cohort),
+        "patients": int(cohort.patients.nunique()) if cohort.has_patients else None,
+        "positives": {label: int(cohort.labels[label].sum()) for label in cohort.labels},
+        "unknown": {label: int(cohort.labels[label].isna().sum()) for label in cohort.labels},
+        "excluded": excluded,
+        "unmapped": getattr(cohort, "unmapped", {}),
+        "label_notes": getattr(cohort, "label_notes", {}),
+        "caution": getattr(cohort, "caution", ""),
+    }

@@ -13,6 +13,7 @@ from pytest_ecgfm.cards import ModelCard, parse_card
 from pytest_ecgfm.checks import Case, Threshold, cells
 from pytest_ecgfm.collect import SUITES_PACKAGE, suites_folder
 from pytest_ecgfm.encoders.base import Encoder
+from pytest_ecgfm.encoders.exported import OnnxModel, read_card_file
 from pytest_ecgfm.encoders.registry import fixture_modules
 from pytest_ecgfm.encoders.sources import resolve_checkpoint
 from pytest_ecgfm.errors import EcgfmError, unknown_name
@@ -83,6 +84,13 @@ def _cards(config: pytest.Config, settings: Settings) -> dict[str, ModelCard]:
     declared = declared_models(config)
     cards = {}
     for name in settings.encoders:
+        if name in settings.card_files:
+            if name in declared:
+                raise EcgfmError(
+                    f"--ecgfm: {settings.card_files[name].name} and {declared[name][1].where} share a name."
+                )
+            cards[name] = read_card_file(settings.card_files[name])[0]
+            continue
         if name not in declared:
             where = "--ecgfm" if name in settings.models else "--ecgfm-reference"
             raise unknown_name("model", name, declared, where=where)
@@ -153,7 +161,8 @@ class Session:
         holder = ModuleType("ecgfm_model_fixtures")
         declared = declared_models(self.config)
         for name in self.settings.encoders:
-            setattr(holder, name.replace(".", "_"), declared[name][0])
+            fixture = declared[name][0] if name in declared else _exported(name, self.settings.card_files[name])
+            setattr(holder, name.replace(".", "_"), fixture)
 
         @pytest.fixture(scope="session")
         def ecgfm_checkpoint() -> Callable[[str], Path]:
@@ -340,6 +349,16 @@ class Session:
         colour = {"pass": "green", "fail": "red", "incomplete": "yellow"}[self.verdict.outcome]
         terminalreporter.write_line(f"verdict: {self.verdict.outcome.upper()}", **{colour: True, "bold": True})
         terminalreporter.write_line(f"run: {self.folder.path}")
+
+
+def _exported(name: str, card_file: Path) -> Any:
+    """Make the fixture of a model that is given as a card."""
+
+    @pytest.fixture(scope="session", name=name)
+    def model() -> OnnxModel:
+        return OnnxModel(read_card_file(card_file)[1])
+
+    return model
 
 
 def _share_cores(workers: int) -> None:

@@ -12,6 +12,7 @@ from pytest_ecgfm.checks import SUITES
 from pytest_ecgfm.cohorts import available_cohorts
 from pytest_ecgfm.cohorts.base import LABELS
 from pytest_ecgfm.encoders.base import PRECISIONS, choose_device
+from pytest_ecgfm.encoders.exported import read_card_file
 from pytest_ecgfm.encoders.sources import parse_checkpoints
 from pytest_ecgfm.errors import EcgfmError, unknown_name
 from pytest_ecgfm.profiles import Asked, Profile, load_profile
@@ -22,6 +23,7 @@ class Settings:
     """What a run was asked for, every default filled in."""
 
     models: tuple[str, ...]
+    card_files: Mapping[str, Path]
     checkpoints: Mapping[str, str]
     profile: Profile
     data: Path | None
@@ -57,7 +59,7 @@ class Settings:
         )
         asked = Asked.model_validate(
             {
-                "models": self.models,
+                "models": tuple(str(self.card_files.get(name, name)) for name in self.models),
                 "checkpoints": tuple(f"{name}={place}" for name, place in self.checkpoints.items()),
                 "data": str(self.data) if self.data else "",
                 "cohorts": self.cohorts,
@@ -143,6 +145,14 @@ def _one_of(options: Options, name: str, valid: Sequence[str], default: str) -> 
     return given
 
 
+def _card_file(model: str) -> tuple[str, Path | None]:
+    """Return a model's name and, for one that is given as a card, the card's path."""
+    if not model.endswith(".toml"):
+        return model, None
+    path = Path(model).expanduser().absolute()
+    return read_card_file(path)[0].name, path
+
+
 def _cache_folder(options: Options) -> Path:
     given = options.text("cache") or os.environ.get("ECGFM_CACHE")
     if given:
@@ -166,6 +176,7 @@ def read_settings(config: pytest.Config) -> Settings:
     models = options.names("") or asked.models
     if not models:
         raise EcgfmError("--ecgfm: name a model to test.")
+    named = {name: _card_file(name) for name in models}
     data = options.text("data") or asked.data or os.environ.get("ECGFM_DATA") or None
     root = Path(data).expanduser().absolute() if data else None
     found = available_cohorts(root)
@@ -180,7 +191,8 @@ def read_settings(config: pytest.Config) -> Settings:
         raise EcgfmError(f"--ecgfm-batch-size={size}: should be auto, or a whole number, 1 or more.")
     out = options.text("out")
     return Settings(
-        models=models,
+        models=tuple(dict.fromkeys(name for name, _ in named.values())),
+        card_files={name: path for name, path in named.values() if path is not None},
         checkpoints=parse_checkpoints(options.names("checkpoint") or asked.checkpoints),
         profile=profile,
         data=root,

@@ -105,14 +105,29 @@ class Encoder:
         return self.embed_batch(RecordBatch(array, canonical_leads(leads), float(sampling_rate), names))
 
     def embed_batch(self, batch: RecordBatch) -> FloatArray:
-        """Embed a batch of records as stored (see `embed`)."""
+        """Embed a batch of records as stored (see `embed`); in halves, if the device has no memory for it."""
         try:
             return self._checked(self._run(preprocessing.prepare(batch, self.card)), batch)
+        except MemoryError as error:
+            return self._in_halves(batch, error)
+        except RuntimeError as error:
+            # torch's out-of-memory error is a RuntimeError, and so is anything else that its kernels say.
+            if type(error).__name__ != "OutOfMemoryError" and "out of memory" not in str(error).lower():
+                raise
+            return self._in_halves(batch, error)
         except EcgfmError as error:
             if any(record in str(error) for record in batch.records):
                 raise
             others = f" and {len(batch) - 1} more of its length" if len(batch) > 1 else ""
             raise EcgfmError(f"record {batch.records[0]}{others}: {error}") from None
+
+    def _in_halves(self, batch: RecordBatch, error: Exception) -> FloatArray:
+        if len(batch) == 1:
+            raise EcgfmError(f"record {batch.records[0]}: no memory on {self.device} for a batch of one.") from error
+        half = len(batch) // 2
+        return np.concatenate(
+            [self.embed_batch(batch.rows(range(half))), self.embed_batch(batch.rows(range(half, len(batch))))]
+        )
 
     def _run(self, batch: RecordBatch) -> Any:
         if self.card.input == "array":
@@ -182,8 +197,10 @@ class Encoder:
 
     @property
     def weights_sha256(self) -> str:
-        """SHA-256 over parameters and buffers, or an empty string for a model without a torch module."""
-        return "" if self.module is None else weights_digest(self.module)
+        """SHA-256 over parameters and buffers, or of an exported model's file; empty for a model that has neither."""
+        if self.module is not None:
+            return weights_digest(self.module)
+        return str(getattr(self.model, "sha256", ""))
 
 
 def _is_torch_module(model: object) -> bool:

@@ -62,17 +62,6 @@ def _smallest_cosine(a: FloatArray, b: FloatArray, records: Sequence[str]) -> Fi
     return Finding(float(cosine[worst]), f"record {records[worst]}")
 
 
-def _part(batch: RecordBatch, rows: Sequence[int]) -> RecordBatch:
-    return RecordBatch(
-        batch.signals[list(rows)],
-        batch.leads,
-        batch.sampling_rate,
-        tuple(batch.records[row] for row in rows),
-        batch.ages[list(rows)],
-        tuple(batch.sexes[row] for row in rows),
-    )
-
-
 def batch_independent(embed: Embed, batch: RecordBatch) -> Finding:
     """Embed one by one, and in the opposite order; return the smallest cosine to the embedding of the whole batch.
 
@@ -83,8 +72,8 @@ def batch_independent(embed: Embed, batch: RecordBatch) -> Finding:
     """
     whole = embed(batch)
     rows = range(len(batch))
-    backwards = embed(_part(batch, rows[::-1]))[::-1]
-    single = np.concatenate([embed(_part(batch, [row])) for row in rows])
+    backwards = embed(batch.rows(rows[::-1]))[::-1]
+    single = np.concatenate([embed(batch.rows([row])) for row in rows])
     return min(
         (_smallest_cosine(whole, other, batch.records) for other in (backwards, single)), key=lambda found: found.value
     )
@@ -131,7 +120,7 @@ def declared_leads(embed: Embed, batch: RecordBatch, declared: Sequence[str]) ->
 
 def _unusual(batch: RecordBatch) -> Iterator[tuple[str, RecordBatch]]:
     """Yield records that occur in real cohorts and that encoders break on."""
-    one = _part(batch, [0])
+    one = batch.rows([0])
     signals, rate = one.signals, batch.sampling_rate
 
     def with_lead(number: int, value: float) -> FloatArray:
@@ -244,6 +233,6 @@ def _answer(embed: Embed, batch: RecordBatch) -> str:
         return "" if any(name in str(error) for name in batch.records) else f"does not name the record: {error}"
     except Exception as error:
         return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
-    single = np.concatenate([embed(_part(batch, [row])) for row in range(len(batch))])
+    single = np.concatenate([embed(batch.rows([row])) for row in range(len(batch))])
     found = _smallest_cosine(whole, single, batch.records)
     return "" if found.value >= 0.999 else f"another embedding alone than in its batch (cosine {found.value:.4f})"

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from tests.encoders.test_exported import CARD, export
 from tests.end_to_end.conftest import SMALL
 
 pytestmark = pytest.mark.slow
@@ -246,3 +247,13 @@ def mislead(): ...
     assert len(lines) == 1, lines
     result.stderr.fnmatch_lines([f"ERROR: {message}"])
     assert not (user.path / "ecgfm-results").exists()
+
+
+def test_an_exported_model_is_tested_by_its_card(user, run_folder):
+    export(user.path / "model.onnx")
+    (user.path / "mine.toml").write_text(CARD.replace("mine", "exported"))
+    result = user.runpytest_subprocess("--ecgfm=mine.toml", "--ecgfm-suites=contract", *SMALL[1:])
+    assert result.ret == 0, result.stdout.str()
+    result.stdout.fnmatch_lines(["mine: PASS (7 pass, *"])
+    attributes = json.loads(xr.open_datatree(run_folder() / "cube.nc", engine="h5netcdf").attrs["encoders"])
+    assert len(attributes["mine"]["weights_sha256"]) == 64

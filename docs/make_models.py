@@ -1,0 +1,87 @@
+"""Write docs/models.md from the cards, so that the two cannot disagree: ``python docs/make_models.py``."""
+
+from pathlib import Path
+
+from pytest_ecgfm.cards import ModelCard, parse_card
+from pytest_ecgfm.encoders.registry import builtin_models
+
+HEAD = """# Models
+
+Made from the cards in `fixtures/` by `docs/make_models.py`; a test keeps the two equal.
+
+A foundation model is loaded from its official checkpoint file, as its authors publish it, and embeds records exactly as their code
+does: preprocessing, crops and aggregation included. Adapters were compared with the output of the official implementations on
+synthetic weights (embeddings within 1e-5, preprocessed inputs within 1e-5); none of the official weights was at hand.
+
+```sh
+pip install -c constraints.txt '.[models]'
+pytest --ecgfm=ecgfounder --ecgfm-checkpoint=ecgfounder=12_lead_ECGFounder.pth
+pytest --ecgfm=hubert_ecg_base --ecgfm-checkpoint=hubert_ecg_base=hf://Edoardo-BS/hubert-ecg-base/model.safetensors
+```
+
+```python
+import pytest_ecgfm
+
+encoder = pytest_ecgfm.load_encoder("ecgfounder", checkpoint="12_lead_ECGFounder.pth", device="cpu")
+embedding = encoder.embed(signal, sampling_rate=400, leads=["I", "II", ...])  # (records, leads, samples) in mV
+```
+
+Every key of the backbone must be in the file with its shape, and every key of the file must be the backbone's or a known head of
+pretraining; otherwise the run stops and lists them. Files are opened without running anything in them. One that needs more than
+tensors and plain containers is refused; `ecgfm convert IN OUT.safetensors --trust` converts it once, and is the only place that
+may run what a file says. The SHA-256 of the weights goes into the run.
+
+**seen** and **unknown** name cohorts that the model saw, or may have seen, in pretraining; all others count as unseen.
+"""
+
+TAIL = """
+## Reference encoders
+
+`handcrafted`, `random_conv` and `demographics` need no weights and saw nothing: see [method.md](method.md#reference-encoders).
+
+## Traps
+
+- Lead order differs (MERL and MIMIC-IV-ECG have aVF before aVL); adapters pick leads by name.
+- The official preprocessing differs from one script to the next in several repositories; each section above says which one is followed.
+- Records shorter than a model's input are padded with zeros where its code has no rule, and refused below 1 s.
+- An average over seen and unseen cohorts says nothing about generalisation. `exposure` in the cube keeps them apart.
+
+## Add a model
+
+One file in `fixtures/` with an `@ecg_model` fixture, whose card says everything above, and one in `pytest_ecgfm/encoders/` with the network and
+`load`, built from `read_checkpoint`, `descend` and `load_backbone` (`encoders/checkpoints.py`) and `Frozen` (`encoders/frozen.py`). The test
+compares with embeddings of the official code. Then `python docs/make_models.py`.
+"""
+
+
+def _cohorts(names: tuple[str, ...] | None) -> str:
+    return "unknown" if names is None else ", ".join(names) or "none"
+
+
+def _row(card: ModelCard) -> str:
+    length = "any" if card.seconds is None else f"{card.seconds:g} s"
+    read = f"{len(card.leads)} leads, {card.sampling_rate:g} Hz, {length}"
+    return f"| [`{card.name}`](#{card.name}) | {card.dimensions} | {read} | {card.licence} |"
+
+
+def _section(card: ModelCard) -> str:
+    facts = [
+        f"- **file**: `{card.checkpoint}`, from {card.source}",
+        f"- **licence**: {card.licence}",
+        f"- **seen**: {_cohorts(card.pretrained_on)}; **unknown**: {_cohorts(card.possibly_pretrained_on)}",
+        f"- **leads**: {' '.join(card.leads)}",
+        f"- **cite**: {card.citation}",
+    ]
+    return f"## {card.name}\n\n{card.description}\n\n" + "\n".join(facts) + "\n"
+
+
+def render() -> str:
+    """Return the page's text."""
+    cards = [parse_card(name, found.fields, where=found.where) for name, found in sorted(builtin_models().items())]
+    models = [card for card in cards if card.checkpoint]
+    table = ["| model | dimensions | reads | licence |", "| --- | --- | --- | --- |", *map(_row, models)]
+    return "\n".join([HEAD, *table, "", *map(_section, models)]) + TAIL
+
+
+if __name__ == "__main__":
+    Path(__file__).with_name("models.md").write_text(render(), encoding="utf-8")
