@@ -54,8 +54,14 @@ compares with embeddings of the official code. Then `python docs/make_models.py`
 """
 
 
-def _cohorts(names: tuple[str, ...] | None) -> str:
-    return "unknown" if names is None else ", ".join(names) or "none"
+def _cohorts(names: tuple[str, ...]) -> str:
+    return ", ".join(names) or "none"
+
+
+def _exposure(card: ModelCard) -> str:
+    if card.pretrained_on is None:
+        return f"- **unknown**: every cohort; named as sources are {', '.join(card.possibly_pretrained_on)}"
+    return f"- **seen**: {_cohorts(card.pretrained_on)}; **unknown**: {_cohorts(card.possibly_pretrained_on)}"
 
 
 def _row(card: ModelCard) -> str:
@@ -68,7 +74,7 @@ def _section(card: ModelCard) -> str:
     facts = [
         f"- **file**: `{card.checkpoint}`, from {card.source}",
         f"- **licence**: {card.licence}",
-        f"- **seen**: {_cohorts(card.pretrained_on)}; **unknown**: {_cohorts(card.possibly_pretrained_on)}",
+        _exposure(card),
         f"- **leads**: {' '.join(card.leads)}",
         f"- **cite**: {card.citation}",
     ]

@@ -180,7 +180,8 @@ def test_cards(size):
     name = f"hubert_ecg_{size}"
     card = parse_card(name, declared_in(fixtures)[name][2].fields, where="here")
     assert card.dimensions == SIZES[size].width
-    assert card.exposure("ptb-xl") == "unknown" and card.exposure("ludb") == "unseen"
+    # The named sources hold fewer records than the authors count, so nothing can be called unseen.
+    assert card.exposure("ptb-xl") == card.exposure("ludb") == "unknown"
 
 
 def test_declaring_is_light():

@@ -88,7 +88,7 @@ def test_a_users_own_tests_are_left_alone_without_the_option(user):
 
         class TestPlain:
             def test_one(self):
-                assert True
+                assert sys.path
         """
     )
     result = user.runpytest_subprocess()
