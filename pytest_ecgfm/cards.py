@@ -73,7 +73,7 @@ class ModelCard(BaseModel):
     source : str
         Where the checkpoint is published, such as ``hf://owner/repo``.
     expected_failures : dict
-        Check name to reason.
+        Check name, with its cell, to reason. Such a check does not block; if it passes after all, it fails.
     version : str
         Change it whenever the same weights would give another embedding. Embeddings of an encoder without weights
         or version are not kept between runs.
@@ -109,6 +109,11 @@ class ModelCard(BaseModel):
         if not isinstance(value, str | list | tuple) or not all(isinstance(lead, str) for lead in value):
             raise ValueError("should be lead names, as a list or separated by blanks")
         return canonical_leads(value)
+
+    @field_validator("pretrained_on", "possibly_pretrained_on", mode="before")
+    @classmethod
+    def _as_names(cls, value: Any) -> Any:
+        return value.split() if isinstance(value, str) else value
 
     @field_validator("pretrained_on", "possibly_pretrained_on")
     @classmethod

@@ -1,7 +1,9 @@
 """Records to embeddings: streamed, batched, cached on disk."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -9,6 +11,7 @@ from uuid import uuid4
 import numpy as np
 from filelock import FileLock
 
+from pytest_ecgfm import cohorts
 from pytest_ecgfm.cohorts.base import Cohort
 from pytest_ecgfm.encoders.base import Encoder, digest
 from pytest_ecgfm.errors import EcgfmError
@@ -65,8 +68,9 @@ def embed_cohort(
 class EmbeddingCache:
     """Embeddings on disk, found again by what made them.
 
-    The key holds the encoder's fingerprint and the digest of the cohort's records, so that neither another model nor
-    other data can be served. Encoders without a fingerprint are kept only for the run that made them.
+    The key holds the encoder's fingerprint, the digest of the cohort's records, their patients' ages and sexes, and the
+    code that reads them, so that neither another model nor other data can be served. Encoders without a fingerprint
+    are kept only for the run that made them.
 
     Parameters
     ----------
@@ -89,18 +93,36 @@ class EmbeddingCache:
             If the folder cannot be written.
         """
         identity = encoder.fingerprint or f"{self.run_id} {encoder.card.name}"
-        key = digest([identity.encode(), cohort.digest.encode(), "\n".join(cohort.records).encode()])[:32]
+        # Some encoders read age and sex; what a reader makes of the stored bytes may change with a release.
+        about = cohort.table[["age", "sex"]].to_csv()
+        key = digest([identity.encode(), cohort.digest.encode(), about.encode(), _readers().encode()])[:32]
         path = self.folder / f"{encoder.card.name}-{cohort.name}-{key}.npy"
-        try:
+        with self._writable():
             self.folder.mkdir(parents=True, exist_ok=True)
-            with FileLock(f"{path}.lock"):
-                found = _load(path, key, len(cohort))
-                if found is None:
-                    found = make()
+            lock = FileLock(f"{path}.lock")
+            lock.acquire()
+        try:
+            found = _load(path, key, len(cohort))
+            if found is None:
+                found = make()
+                with self._writable():
                     _store(path, key, found)
+        finally:
+            lock.release()
+        return found
+
+    @contextmanager
+    def _writable(self) -> Iterator[None]:
+        try:
+            yield
         except OSError as error:
             raise EcgfmError(f"cannot write the cache folder {self.folder}: {error.strerror}.") from error
-        return found
+
+
+@cache
+def _readers() -> str:
+    """Digest of the code that reads cohorts."""
+    return digest(path.read_bytes() for path in sorted(Path(cohorts.__file__).parent.glob("*.py")))
 
 
 def _load(path: Path, key: str, records: int) -> FloatArray | None:

@@ -8,6 +8,10 @@ class EcgfmError(Exception):
     """Bad input: the message says what is wrong, where (file, record, field), and what would be valid."""
 
 
+class NotAnEmbedding(EcgfmError):
+    """What a model returned is no embedding: the model is at fault, not the record."""
+
+
 def unknown_name(kind: str, name: str, valid: Iterable[str], *, where: str = "") -> EcgfmError:
     """Build the error for a name that is not in a closed set.
 

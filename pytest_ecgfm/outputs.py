@@ -50,8 +50,8 @@ class RunFolder:
         elif out is None:
             stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
             self.path = Path.cwd() / "ecgfm-results" / f"{stamp}-{run_id}"
-        elif (out / "verdict.json").exists():
-            # An earlier run lives there and stays: this one goes below it, and says where at the end.
+        elif any((out / name).exists() for name in ("verdict.json", "rows.jsonl", "arrays")):
+            # An earlier run, finished or not, lives there and stays: this one goes below it, and says so at the end.
             self.path = out / f"run-{run_id}"
         else:
             self.path = out
@@ -120,8 +120,9 @@ class Outputs:
             cube = build_cube(rows, self.folder.path / "arrays", self._attributes(verdict))
             write_cube(cube, self.folder.path / "cube.nc")
             shutil.rmtree(self.folder.path / "arrays", ignore_errors=True)
-        except (EcgfmError, OSError) as error:
-            problems.append(f"the cube could not be written: {error}")
+        except Exception as error:
+            # Whatever it is, a damaged file or a full disk: the rows are written below, and the verdict says why.
+            problems.append(f"the cube could not be written: {type(error).__name__}: {error}")
             verdict = self._decide(rows, planned, problems)
         lines = "".join(row.to_json() + "\n" for row in sorted(rows, key=lambda row: row.key))
         self._write("rows.jsonl", lines)

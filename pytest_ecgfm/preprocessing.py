@@ -123,11 +123,12 @@ def prepare(batch: RecordBatch, card: ModelCard) -> RecordBatch:
         raise EcgfmError(f"record {record}: samples that are not finite numbers; {card.name} cannot read it.")
     signals = select_leads(batch.signals, batch.leads, card.leads)
     if card.preprocessing == "model":
-        return replace(batch, signals=signals, leads=card.leads)
+        return replace(batch, signals=np.array(signals), leads=card.leads)
     signals = resample(signals, batch.sampling_rate, card.sampling_rate)
     if card.seconds is not None:
         signals = fit_length(signals, round(card.seconds * card.sampling_rate), card.crop)
     if card.units == "uV":
         signals = signals * np.float32(1000)
-    signals = np.ascontiguousarray(normalise(signals, card.normalize), dtype=np.float32)
+    # A copy, always: a model that writes into its input must not change the records of the next one.
+    signals = np.array(normalise(signals, card.normalize), dtype=np.float32, order="C")
     return replace(batch, signals=signals, leads=card.leads, sampling_rate=card.sampling_rate)

@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from pytest_ecgfm.checks import Case, Outcome, Threshold, Tier, applicable_tier, enough, judge
@@ -185,6 +185,15 @@ def judged_row(case: Case, threshold: Threshold, found: Measured) -> Row:
             known = f"{found.positives} positive, {found.negatives} negative of {counts['n_test']} records"
             outcome, reason = "insufficient", f"fewer than 10 records of a class: {known} with a known label"
     return _row(case, threshold, outcome, reason if not found.note else f"{reason} ({found.note})", tier, counts, found)
+
+
+def expected_to_fail(row: Row, reason: str) -> Row:
+    """Apply a card's expected failure, strictly: a fail does not block, and a pass fails until the card is mended."""
+    if row.outcome == "fail":
+        return replace(row, tier="advisory", reason=f"expected failure ({reason}): {row.reason}")
+    if row.outcome == "pass":
+        return replace(row, outcome="fail", reason=f"expected to fail ({reason}), but passed: mend the card")
+    return row
 
 
 def failed_row(case: Case, threshold: Threshold, reason: str) -> Row:

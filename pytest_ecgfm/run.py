@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 
@@ -132,7 +133,21 @@ class Run:
     def sample(self, name: str) -> RecordBatch:
         """Return a few records of a cohort, all of one length: a batch for the contract."""
         cohort = self.cohort(name)
-        return max(cohort.batches(_SAMPLE, list(cohort.records[: 4 * _SAMPLE])), key=len)
+        records = list(cohort.records[:_SAMPLE])
+        read = [cohort.read(record) for record in records]
+        alike = [one.leads == read[0].leads and one.sampling_rate == read[0].sampling_rate for one in read]
+        # Cropped to the shortest: in some cohorts no two records are of one length.
+        samples = min(one.signals.shape[-1] for one, same in zip(read, alike, strict=True) if same)
+        chosen = [record for record, same in zip(records, alike, strict=True) if same]
+        about = cohort.table.loc[chosen]
+        return RecordBatch(
+            np.stack([one.signals[:, :samples] for one, same in zip(read, alike, strict=True) if same]),
+            read[0].leads,
+            read[0].sampling_rate,
+            tuple(chosen),
+            about["age"].to_numpy(np.float32),
+            tuple(about["sex"]),
+        )
 
     def encoder(self, card: ModelCard, model: Any) -> Encoder:
         """Put a fixture's value behind its card."""
@@ -169,7 +184,9 @@ class Run:
     def _note(self, kind: str, name: str, note: dict[str, Any]) -> None:
         """Write down what an encoder or a cohort is, for the cube's provenance."""
         path = self.folder / "arrays" / f"{digest([kind.encode(), name.encode()])[:24]}.json"
-        path.write_text(json.dumps({"kind": kind, "name": name, **note}), encoding="utf-8")
+        temporary = path.with_name(f".{path.name}.{uuid4().hex}")
+        temporary.write_text(json.dumps({"kind": kind, "name": name, **note}), encoding="utf-8")
+        temporary.replace(path)
 
     def downstream(self, encoder: Encoder, case: Case) -> Found:
         """Evaluate the probe of one encoder in one cell (protocol, section 1)."""
@@ -211,14 +228,16 @@ class Run:
         folds = cohort.folds.fillna(-1).to_numpy(dtype=np.int32)[known][result.tested]
         name = digest([encoder.encode(), case.cell.encode()])[:24] + ".npz"
         arrays = self.folder / "arrays"
+        temporary = arrays / f".{uuid4().hex}.npz"
         np.savez(
-            arrays / name,
+            temporary,
             record=records,
             patient=cohort.patients[known].to_numpy(dtype=str)[result.tested],
             fold=folds,
             score=result.scores.mean(axis=0).astype(np.float32),
             target=result.targets.astype(np.float32),
         )
+        temporary.replace(arrays / name)
         return f"arrays/{name}"
 
 

@@ -1,7 +1,7 @@
 """The pytest plugin of a run with ``--ecgfm``: wiring between pytest and `Run`, nothing else."""
 
 import os
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -10,7 +10,7 @@ import pytest
 from threadpoolctl import threadpool_limits
 
 from pytest_ecgfm.cards import ModelCard, parse_card
-from pytest_ecgfm.checks import Case, Threshold, cells
+from pytest_ecgfm.checks import CHECKS, Case, Threshold, cells
 from pytest_ecgfm.collect import SUITES_PACKAGE, suites_folder
 from pytest_ecgfm.encoders.base import Encoder
 from pytest_ecgfm.encoders.exported import OnnxModel, read_card_file
@@ -24,7 +24,7 @@ from pytest_ecgfm.progress import Progressing
 from pytest_ecgfm.records import RecordBatch
 from pytest_ecgfm.report.html import HtmlColumns
 from pytest_ecgfm.report.terminal import LETTERS, summary_lines
-from pytest_ecgfm.rows import PROPERTY, Measured, Row, failed_row, judged_row, parse_row
+from pytest_ecgfm.rows import PROPERTY, Measured, Row, expected_to_fail, failed_row, judged_row, parse_row
 from pytest_ecgfm.run import Run
 from pytest_ecgfm.settings import Settings, read_settings
 from pytest_ecgfm.verdict import Verdict
@@ -126,11 +126,17 @@ class Session:
                 threshold = settings.profile.threshold(case)
                 if threshold is not None:
                     self.thresholds[case] = threshold
+        _require_cells(settings, self.thresholds)
         worker = getattr(config, "workerinput", None)
         self.is_worker = worker is not None
         if worker:
             _share_cores(int(worker["workercount"]))
-        self.trouble: list[str] = []
+        self.trouble = [
+            f"{model}: the card expects {name} to fail, but no such check is part of this run"
+            for model in settings.models
+            for name in cards[model].expected_failures
+            if name not in {case.name for case in self.thresholds if case.encoder == model}
+        ]
         self.verdict: Verdict | None = None
         self.suites_collected = False
         self.run_id = worker["ecgfm_run_id"] if worker else new_run_id()
@@ -227,6 +233,8 @@ class Session:
             if isinstance(found, Finding):
                 found = Measured(found.value, found.value, found.value, note=found.note)
             row = judged_row(ecgfm_case, self.thresholds[ecgfm_case], found)
+            expected = self.cards[ecgfm_case.encoder].expected_failures.get(row.check)
+            row = row if expected is None else expected_to_fail(row, expected)
             request.node.user_properties.append((PROPERTY, row.to_json()))
             block = self.settings.profile.inconclusive == "block" and row.outcome == "inconclusive"
             if row.blocks or (block and row.tier == "blocking"):
@@ -349,6 +357,24 @@ class Session:
         colour = {"pass": "green", "fail": "red", "incomplete": "yellow"}[self.verdict.outcome]
         terminalreporter.write_line(f"verdict: {self.verdict.outcome.upper()}", **{colour: True, "bold": True})
         terminalreporter.write_line(f"run: {self.folder.path}")
+
+
+def _require_cells(settings: Settings, planned: Iterable[Case]) -> None:
+    """Refuse a run in which something that was asked for would not be judged."""
+    cases = list(planned)
+    profile = f"profile {settings.profile.name}: no [[check]] entry"
+    for suite in settings.suites:
+        mine = [case for case in cases if CHECKS[case.check].suite == suite]
+        if not mine:
+            labels, fractions = ", ".join(settings.labels), ", ".join(f"{one:g}" for one in settings.fractions)
+            asked = f"labels {labels or 'none'} and fractions {fractions or 'none'}"
+            raise EcgfmError(f"{profile} holds for suite {suite} at {asked}, so it would judge nothing.")
+        for label in settings.labels:
+            if any(case.label for case in mine) and label not in {case.label for case in mine}:
+                raise EcgfmError(f"{profile} of suite {suite} holds for label {label}.")
+        for fraction in settings.fractions:
+            if any(case.fraction for case in mine) and fraction not in {case.fraction for case in mine}:
+                raise EcgfmError(f"{profile} of suite {suite} holds for fraction {fraction:g}.")
 
 
 def _exported(name: str, card_file: Path) -> Any:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from pytest_ecgfm.cards import COHORTS
 from pytest_ecgfm.checks import SUITES
 from pytest_ecgfm.cohorts import available_cohorts
 from pytest_ecgfm.cohorts.base import LABELS
@@ -89,6 +90,16 @@ class Options:
             raise EcgfmError(f"{self.flag(name)} was given without a value.")
         return joined.strip()
 
+    def path(self, name: str) -> Path | None:
+        """Return a path: an option's from the working folder, an ini key's from the ini file's folder."""
+        given = self.text(name)
+        if given is None:
+            return None
+        ini = self._config.inipath
+        from_ini = self._config.getoption(f"ecgfm_{name}") is None and ini is not None
+        base = ini.parent if from_ini and ini is not None else Path.cwd()
+        return (base / Path(given).expanduser()).absolute()
+
     def names(self, name: str) -> tuple[str, ...] | None:
         """Return a comma-separated option as names, each once."""
         joined = self.text(name)
@@ -154,9 +165,11 @@ def _card_file(model: str) -> tuple[str, Path | None]:
 
 
 def _cache_folder(options: Options) -> Path:
-    given = options.text("cache") or os.environ.get("ECGFM_CACHE")
-    if given:
-        return Path(given).expanduser().absolute()
+    given = options.path("cache")
+    if given is not None:
+        return given
+    if os.environ.get("ECGFM_CACHE"):
+        return Path(os.environ["ECGFM_CACHE"]).expanduser().absolute()
     from platformdirs import user_cache_path
 
     return user_cache_path("pytest-ecgfm")
@@ -177,9 +190,13 @@ def read_settings(config: pytest.Config) -> Settings:
     if not models:
         raise EcgfmError("--ecgfm: name a model to test.")
     named = {name: _card_file(name) for name in models}
-    data = options.text("data") or asked.data or os.environ.get("ECGFM_DATA") or None
-    root = Path(data).expanduser().absolute() if data else None
+    # A run that is repeated keeps to its own data, also where that was the embedded cohorts.
+    otherwise = asked.data if asked.models else os.environ.get("ECGFM_DATA")
+    root = options.path("data") or (Path(otherwise).expanduser().absolute() if otherwise else None)
     found = available_cohorts(root)
+    for name in (name for rule in profile.check for name in rule.cohorts):
+        if name not in (*COHORTS, *found):
+            raise unknown_name("cohort", name, (*COHORTS, *found), where=f"profile {profile.name}: check.cohorts")
     cohorts = options.chosen("cohorts", "cohort", found)
     if cohorts is None:
         for name in asked.cohorts:
@@ -189,7 +206,6 @@ def read_settings(config: pytest.Config) -> Settings:
     size = options.text("batch_size") or "auto"
     if size != "auto" and (not size.isdigit() or int(size) < 1):
         raise EcgfmError(f"--ecgfm-batch-size={size}: should be auto, or a whole number, 1 or more.")
-    out = options.text("out")
     return Settings(
         models=tuple(dict.fromkeys(name for name, _ in named.values())),
         card_files={name: path for name, path in named.values() if path is not None},
@@ -202,7 +218,7 @@ def read_settings(config: pytest.Config) -> Settings:
         seeds=options.whole("seeds") or grid.seeds,
         suites=options.chosen("suites", "suite", SUITES) or grid.suites,
         references=options.names("reference") or grid.references,
-        out=Path(out).expanduser().absolute() if out else None,
+        out=options.path("out"),
         cache=_cache_folder(options),
         device=choose_device(options.text("device") or "auto"),
         batch_size=64 if size == "auto" else int(size),

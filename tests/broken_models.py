@@ -66,6 +66,29 @@ class Fragile(Plain):
         return super().forward(x)
 
 
+class HiddenDrift(Drifting):
+    """Drifts in a buffer that is not saved."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("seen", torch.zeros(1), persistent=False)
+
+
+class NotANumber(Plain):
+    """Divides by the amplitude of each lead: not a number on flat leads."""
+
+    def forward(self, x):
+        return super().forward(x / x.std(dim=-1, keepdim=True))
+
+
+class Overwriting(Plain):
+    """Scales its input in place, which is its own business."""
+
+    def forward(self, x):
+        x *= 0.5
+        return super().forward(x)
+
+
 class ByPosition:
     """Takes records as stored and reads their leads by position."""
 

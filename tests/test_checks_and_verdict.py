@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from pytest_ecgfm.checks import Case, Threshold, applicable_tier, cells, enough, judge
 from pytest_ecgfm.errors import EcgfmError
-from pytest_ecgfm.rows import Cell, Measured, Row, failed_row, judged_row, parse_row
+from pytest_ecgfm.rows import Cell, Measured, Row, expected_to_fail, failed_row, judged_row, parse_row
 from pytest_ecgfm.verdict import decide
 
 CASE = Case("downstream.auroc", "m", "ptb-xl", "AF", 0.01)
@@ -128,6 +128,15 @@ def test_an_advisory_fail_does_not():
     other = Case("downstream.auroc", "m", "georgia", "AF", 1.0)
     verdict = decide([row(), row("fail", tier="advisory", case=other)], [CASE, other], models=["m"])
     assert verdict.outcome == "pass"
+
+
+def test_an_expected_failure_is_strict():
+    failed = expected_to_fail(row("fail"), "issue 12")
+    assert (failed.outcome, failed.tier) == ("fail", "advisory")
+    assert "issue 12" in failed.reason
+    passed = expected_to_fail(row("pass"), "issue 12")
+    assert passed.blocks
+    assert expected_to_fail(row("inconclusive"), "issue 12") == row("inconclusive")
 
 
 def test_inconclusive_is_the_profiles_decision():

@@ -196,6 +196,23 @@ def test_a_damaged_cache_is_made_again(tmp_path, damage):
     assert not list(cache.folder.glob("*.tmp*"))
 
 
+def test_ages_are_part_of_the_caches_key(tmp_path):
+    cohort, encoder = MemoryCohort(), encoder_of(means, version="1")
+    cache, made = EmbeddingCache(tmp_path, "a"), []
+    for age in (50.0, 50.0, 60.0):
+        cohort.table["age"] = age
+        cache.get(encoder, cohort, lambda: made.append(1) or embed_cohort(encoder, cohort))
+    assert len(made) == 2
+
+
+def test_a_models_own_error_is_not_the_caches(tmp_path):
+    def make():
+        raise FileNotFoundError("vocabulary.txt")
+
+    with pytest.raises(FileNotFoundError, match=r"vocabulary\.txt"):
+        EmbeddingCache(tmp_path, "a").get(encoder_of(means, version="1"), MemoryCohort(), make)
+
+
 def test_a_cache_that_cannot_be_written_is_a_clear_error(tmp_path):
     (tmp_path / "embeddings").write_text("a file where a folder should be")
     cohort, encoder = MemoryCohort(), encoder_of(means, version="1")

@@ -62,6 +62,7 @@ def test_extending_merges_the_grid_and_appends_checks(write):
         (CHECK.replace("minimum = 0.6", ""), "should have either a minimum or a maximum"),
         (CHECK.replace("auroc", "aurok"), "unknown check 'downstream.aurok'. Did you mean 'downstream.auroc'?"),
         (CHECK + 'labels = ["AFIB"]', "unknown label 'AFIB'. Did you mean 'AF'?"),
+        (CHECK.replace("downstream.auroc", "contract.batch") + 'labels = ["AF"]', "labels select nothing"),
         (CHECK + "fractions = [2]", "check.0.fractions.0 = 2"),
         (CHECK + '[grid]\nsuites = ["downstraem"]', "unknown suite 'downstraem'"),
         ('extends = "defalt"\n' + CHECK, "unknown profile 'defalt'. Did you mean 'default'?"),

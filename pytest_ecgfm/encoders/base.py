@@ -13,7 +13,7 @@ import numpy as np
 
 from pytest_ecgfm import preprocessing
 from pytest_ecgfm.cards import ModelCard
-from pytest_ecgfm.errors import EcgfmError
+from pytest_ecgfm.errors import EcgfmError, NotAnEmbedding
 from pytest_ecgfm.records import FloatArray, RecordBatch, canonical_leads
 
 DEVICES = "auto, cpu, cuda, cuda:N, mps"
@@ -119,7 +119,7 @@ class Encoder:
             if any(record in str(error) for record in batch.records):
                 raise
             others = f" and {len(batch) - 1} more of its length" if len(batch) > 1 else ""
-            raise EcgfmError(f"record {batch.records[0]}{others}: {error}") from None
+            raise type(error)(f"record {batch.records[0]}{others}: {error}") from None
 
     def _in_halves(self, batch: RecordBatch, error: Exception) -> FloatArray:
         if len(batch) == 1:
@@ -156,16 +156,16 @@ class Encoder:
         try:
             array = np.asarray(out, dtype=np.float32)
         except (TypeError, ValueError):
-            raise EcgfmError(f"{where}: returned a {type(out).__name__}, but should return an array.") from None
+            raise NotAnEmbedding(f"{where}: returned a {type(out).__name__}, but should return an array.") from None
         if array.ndim != 2 or len(array) != len(batch) or array.shape[1] == 0:
-            raise EcgfmError(f"{where}: embedding.shape={array.shape}, but should be ({len(batch)}, dimensions).")
+            raise NotAnEmbedding(f"{where}: embedding.shape={array.shape}, but should be ({len(batch)}, dimensions).")
         if self._dimensions is not None and array.shape[1] != self._dimensions:
-            raise EcgfmError(f"{where}: {array.shape[1]} dimensions, but should be {self._dimensions}.")
+            raise NotAnEmbedding(f"{where}: {array.shape[1]} dimensions, but should be {self._dimensions}.")
         self._dimensions = array.shape[1]
         bad = ~np.isfinite(array).all(axis=1)
         if bad.any():
             record = batch.records[int(np.argmax(bad))]
-            raise EcgfmError(f"{where}: the embedding of record {record} is not finite.")
+            raise NotAnEmbedding(f"{where}: the embedding of record {record} is not finite.")
         return array
 
     @cached_property
@@ -241,7 +241,9 @@ def tensor_digests(module: Any) -> dict[str, str]:
     import torch
 
     found = {}
-    for name, tensor in sorted(module.state_dict().items()):
+    # Not `state_dict`: it leaves out buffers that are not saved, and those drift like any other.
+    tensors = {**dict(module.named_parameters()), **dict(module.named_buffers())}
+    for name, tensor in sorted(tensors.items()):
         values = tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy()
         found[name] = digest([f"{tuple(tensor.shape)} {tensor.dtype}".encode(), values.tobytes()])
     return found

@@ -7,7 +7,7 @@ import numpy as np
 from hypothesis import HealthCheck, Phase, Verbosity, given, settings
 from hypothesis import strategies as st
 
-from pytest_ecgfm.errors import EcgfmError
+from pytest_ecgfm.errors import EcgfmError, NotAnEmbedding
 from pytest_ecgfm.records import FloatArray, RecordBatch
 
 Embed = Callable[[RecordBatch], FloatArray]
@@ -103,7 +103,7 @@ def declared_leads(embed: Embed, batch: RecordBatch, declared: Sequence[str]) ->
     embed : callable
         RecordBatch to array (records, dimensions).
     batch : RecordBatch
-        At least two records.
+        One record or more.
     declared : sequence of str
         From the card.
     """
@@ -111,7 +111,9 @@ def declared_leads(embed: Embed, batch: RecordBatch, declared: Sequence[str]) ->
     wrong = []
     for number, lead in enumerate(batch.leads):
         signals = batch.signals.copy()
-        signals[:, number] = np.roll(batch.signals[:, number], 1, axis=0)
+        # A record alone has no other to take the lead from, and takes it backwards.
+        other = np.roll(batch.signals[:, number], 1, axis=0) if len(batch) > 1 else batch.signals[:, number, ::-1]
+        signals[:, number] = other
         changed = not np.array_equal(embed(replace(batch, signals=signals)), clean)
         if changed != (lead in declared):
             wrong.append(f"{lead} is {'read, but not declared' if changed else 'declared, but not read'}")
@@ -149,13 +151,15 @@ def _unusual(batch: RecordBatch) -> Iterator[tuple[str, RecordBatch]]:
 def _refusal(embed: Embed, batch: RecordBatch) -> str:
     """Return what is wrong with the answer to one record; nothing if it is embedded, or refused by its name."""
     try:
-        out = embed(batch)
+        embed(batch)
+    except NotAnEmbedding as error:
+        return str(error)
     except EcgfmError as error:
         return "" if batch.records[0] in str(error) else f"an error that does not name the record: {error}"
     except Exception as error:
         # Whatever a model raises is a finding, and the next record is still asked.
         return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
-    return "" if np.isfinite(out).all() else "an embedding that is not finite"
+    return ""
 
 
 def hard_records(embed: Embed, batch: RecordBatch) -> Finding:
@@ -229,6 +233,8 @@ def generated(embed: Embed, leads: tuple[str, ...], *, examples: int = _EXAMPLES
 def _answer(embed: Embed, batch: RecordBatch) -> str:
     try:
         whole = embed(batch)
+    except NotAnEmbedding as error:
+        return str(error)
     except EcgfmError as error:
         return "" if any(name in str(error) for name in batch.records) else f"does not name the record: {error}"
     except Exception as error:

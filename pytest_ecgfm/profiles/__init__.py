@@ -123,7 +123,7 @@ def load_profile(name: str) -> Profile:
     if name in known:
         path = known[name]
     elif name.endswith(".toml"):
-        path = Path(name)
+        path = Path(name).expanduser()
     else:
         raise unknown_name("profile", name, [*known, "PATH.toml"], where="--ecgfm-profile")
     raw = _read(path, ())
@@ -175,5 +175,11 @@ def _check_names(profile: Profile, file: str) -> None:
     for rule in profile.check:
         if rule.name not in CHECKS:
             raise unknown_name("check", rule.name, CHECKS, where=f"{where}: check.name")
+        for selector in ("cohorts", "labels", "fractions"):
+            if getattr(rule, selector) and selector[:-1] not in CHECKS[rule.name].cells:
+                has = ", ".join(CHECKS[rule.name].cells) or "nothing"
+                raise EcgfmError(
+                    f"{where}: check {rule.name}: {selector} select nothing; it is evaluated for each {has}."
+                )
     if not profile.check:
         raise EcgfmError(f"{where}: no [[check]] entry, so nothing would be judged.")

@@ -210,6 +210,8 @@ def test_list(user):
         (["--ecgfm=spread", "--ecgfm-reference=nobody"], "*--ecgfm-reference: unknown model 'nobody'*"),
         (["--ecgfm=spread", "--ecgfm-data=empty"], "*empty: no cohort found. Layouts that are recognised: *"),
         (["--ecgfm=spread", "--ecgfm-data=missing"], "*missing: no such folder*"),
+        (["--ecgfm=spread", "--ecgfm-fractions=0.3,1"], "profile default: no *check* entry *holds for fraction 0.3."),
+        (["--ecgfm=spread", "--ecgfm-fractions=0.3"], "profile default: *suite downstream at * fractions 0.3, *"),
         (["--ecgfm=spread", "--ecgfm-limit=0"], "--ecgfm-limit=0: should be a whole number, 1 or more."),
         (["--ecgfm=spread", "--ecgfm-device=tpu"], "--ecgfm-device=tpu: not a device. Valid: *"),
         (["--ecgfm=spread", "--ecgfm-batch-size=none"], "--ecgfm-batch-size=none: should be auto, or *"),
@@ -257,3 +259,38 @@ def test_an_exported_model_is_tested_by_its_card(user, run_folder):
     result.stdout.fnmatch_lines(["mine: PASS (7 pass, *"])
     attributes = json.loads(xr.open_datatree(run_folder() / "cube.nc", engine="h5netcdf").attrs["encoders"])
     assert len(attributes["mine"]["weights_sha256"]) == 64
+
+
+def test_paths_in_an_ini_file_start_at_the_ini_file(user):
+    user.makeini("[pytest]\necgfm_out = results\n")
+    below = user.mkdir("below")
+    user.runpytest_subprocess("--rootdir", str(user.path), f"--confcutdir={user.path}", "--ecgfm=spread", *SMALL)
+    assert (user.path / "results" / "verdict.json").exists()
+    assert not any(below.iterdir())
+
+
+def test_the_leftovers_of_a_killed_run_are_kept(user):
+    (user.path / "out").mkdir()
+    (user.path / "out" / "rows.jsonl").write_text("measured before the crash\n")
+    user.runpytest_subprocess("--ecgfm=spread", "--ecgfm-out=out", *SMALL)
+    assert (user.path / "out" / "rows.jsonl").read_text() == "measured before the crash\n"
+    (run,) = (user.path / "out").glob("run-*")
+    assert (run / "verdict.json").exists()
+
+
+def test_an_expected_failure_does_not_block_and_an_unmatched_one_does(user, run_folder):
+    with (user.path / "conftest.py").open("a") as handle:
+        handle.write(
+            """
+@ecg_model(sampling_rate=50, seconds=5, leads="II V1", pretrained_on=[], version="1",
+           expected_failures={"contract.declared_leads[synthetic-europe]": "known, issue 12", "contract.batch[x]": ""})
+def known():
+    return lambda x: np.ones((len(x), 4), np.float32)
+"""
+        )
+    result = user.runpytest_subprocess("--ecgfm=known", *SMALL[1:], "--ecgfm-suites=contract")
+    result.stdout.fnmatch_lines(["*expects contract.batch?x? to fail, but no such check*", "verdict: INCOMPLETE"])
+    rows = {row["check"]: row for row in map(json.loads, (run_folder() / "rows.jsonl").read_text().splitlines())}
+    row = rows["contract.declared_leads[synthetic-europe]"]
+    assert (row["outcome"], row["tier"]) == ("fail", "advisory")
+    assert row["reason"].startswith("expected failure (known, issue 12)")

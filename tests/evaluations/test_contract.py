@@ -16,6 +16,7 @@ DECLARED = {
     "repeatable": broken_models.Random,
     "batch": broken_models.BatchCoupled,
     "frozen": broken_models.Drifting,
+    "frozen, in a buffer that is not saved": broken_models.HiddenDrift,
     "declared_leads": broken_models.OneLead,
 }
 
@@ -65,9 +66,10 @@ def test_an_honest_encoder_passes_everything(sample):
     assert set(found.values()) == {"pass"}, findings
 
 
-@pytest.mark.parametrize("name", DECLARED)
-def test_a_broken_encoder_fails_its_check(sample, name):
-    found, findings = outcomes(encoder_of(DECLARED[name]()), sample)
+@pytest.mark.parametrize("how", DECLARED)
+def test_a_broken_encoder_fails_its_check(sample, how):
+    found, findings = outcomes(encoder_of(DECLARED[how]()), sample)
+    name = how.partition(",")[0]
     failed = {check for check, outcome in found.items() if outcome == "fail"}
     # What is random, or coupled to its batch, is so for every way of asking.
     also = {
@@ -83,6 +85,25 @@ def test_an_encoder_that_breaks_on_flat_leads(sample):
     assert {check for check, outcome in found.items() if outcome == "fail"} == {"hard_records", "generated"}
     assert "flat: ZeroDivisionError: flat lead" in findings["hard_records"].note
     assert "Hz: ZeroDivisionError" in findings["generated"].note
+
+
+def test_an_embedding_that_is_no_number_is_no_refusal(sample):
+    found, findings = outcomes(encoder_of(broken_models.NotANumber()), sample)
+    assert {check for check, outcome in found.items() if outcome == "fail"} == {"hard_records", "generated"}
+    assert "flat: model 'm': the embedding of record r0 (flat) is not finite" in findings["hard_records"].note
+
+
+def test_an_encoder_that_writes_into_its_input(sample):
+    before = sample.signals.copy()
+    # The card asks for what the sample is, so nothing is resampled or cropped.
+    found, findings = outcomes(encoder_of(broken_models.Overwriting(), seconds=10), sample)
+    assert set(found.values()) == {"pass"}, findings
+    np.testing.assert_array_equal(sample.signals, before)
+
+
+def test_one_record_will_do(sample):
+    found, findings = outcomes(encoder_of(broken_models.Plain()), sample.rows([0]))
+    assert set(found.values()) == {"pass"}, findings
 
 
 def test_an_encoder_that_reads_leads_by_position(sample):
