@@ -181,7 +181,7 @@ class Outputs:
                 cohorts[note["name"]] = note
             else:
                 weights[note["name"]] = note["weights_sha256"]
-        self.notes = [note for cohort in cohorts.values() for note in _cohort_notes(cohort)]
+        self.notes = [note for _, cohort in sorted(cohorts.items()) for note in _cohort_notes(cohort)]
         return cohorts, weights
 
 
