@@ -8,6 +8,7 @@ import pytest
 
 from pytest_ecgfm.checks import CHECKS, SUITES
 from pytest_ecgfm.cohorts import available_cohorts, load_cohort
+from pytest_ecgfm.declared import declared_models
 from pytest_ecgfm.errors import EcgfmError
 from pytest_ecgfm.profiles import shipped
 from pytest_ecgfm.settings import Options
@@ -45,8 +46,6 @@ class Listing:
             session.exitstatus = pytest.ExitCode.OK
 
     def _lines(self, config: pytest.Config) -> Iterator[str]:
-        from pytest_ecgfm.session import declared_models
-
         yield "models:"
         for name, (_, declaration) in sorted(declared_models(config).items()):
             yield f"  {name}: {declaration.fields.get('description', '')} ({declaration.where})"

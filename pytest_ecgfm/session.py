@@ -1,7 +1,7 @@
 """The pytest plugin of a run with ``--ecgfm``: wiring between pytest and `Run`, nothing else."""
 
 import os
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -9,16 +9,14 @@ from typing import Any
 import pytest
 from threadpoolctl import threadpool_limits
 
-from pytest_ecgfm.cards import ModelCard, parse_card
-from pytest_ecgfm.checks import CHECKS, Case, Threshold, cells
+from pytest_ecgfm.cards import ModelCard
+from pytest_ecgfm.checks import Case, Threshold, cells
 from pytest_ecgfm.collect import SUITES_PACKAGE, suites_folder
+from pytest_ecgfm.declared import declared_models, exported_fixture, model_cards, require_cells
 from pytest_ecgfm.encoders.base import Encoder
-from pytest_ecgfm.encoders.exported import OnnxModel, read_card_file
-from pytest_ecgfm.encoders.registry import fixture_modules
 from pytest_ecgfm.encoders.sources import resolve_checkpoint
-from pytest_ecgfm.errors import EcgfmError, unknown_name
+from pytest_ecgfm.errors import EcgfmError
 from pytest_ecgfm.evaluations.contract import Finding
-from pytest_ecgfm.models import Declaration, declared_in
 from pytest_ecgfm.outputs import Outputs, RunFolder, new_run_id
 from pytest_ecgfm.progress import Progressing
 from pytest_ecgfm.records import RecordBatch
@@ -51,7 +49,7 @@ def activate(config: pytest.Config) -> None:
             config.pluginmanager.register(Listing(config), "ecgfm-listing")
             return
         settings = read_settings(config)
-        cards = _cards(config, settings)
+        cards = model_cards(config, settings)
         session = Session(config, settings, cards)
     except EcgfmError as error:
         raise pytest.UsageError(str(error)) from None
@@ -59,50 +57,6 @@ def activate(config: pytest.Config) -> None:
     if config.args_source is not pytest.Config.ArgsSource.ARGS:
         config.args = [SUITES_PACKAGE]
         config.option.pyargs = True
-
-
-def declared_models(config: pytest.Config) -> dict[str, tuple[Any, Declaration]]:
-    """Find every `@ecg_model` fixture: built in, in conftest files, in modules given with ``-p``, in plugins.
-
-    Raises
-    ------
-    EcgfmError
-        If two declarations share a name.
-    """
-    found: dict[str, tuple[Any, Declaration]] = {}
-    plugins = [plugin for plugin in config.pluginmanager.get_plugins() if isinstance(plugin, ModuleType)]
-    for module in (*fixture_modules(), *sorted(plugins, key=lambda plugin: plugin.__name__)):
-        for name, (_, fixture, declaration) in declared_in(module).items():
-            if name in found and found[name][1] is not declaration:
-                places = f"{found[name][1].where} and {declaration.where}"
-                raise EcgfmError(f"two models are named {name!r}: {places}.")
-            found[name] = fixture, declaration
-    return found
-
-
-def _cards(config: pytest.Config, settings: Settings) -> dict[str, ModelCard]:
-    declared = declared_models(config)
-    cards = {}
-    for name in settings.encoders:
-        if name in settings.card_files:
-            if name in declared:
-                raise EcgfmError(
-                    f"--ecgfm: {settings.card_files[name].name} and {declared[name][1].where} share a name."
-                )
-            cards[name] = read_card_file(settings.card_files[name])[0]
-            continue
-        if name not in declared:
-            where = "--ecgfm" if name in settings.models else "--ecgfm-reference"
-            raise unknown_name("model", name, declared, where=where)
-        declaration = declared[name][1]
-        cards[name] = card = parse_card(name, declaration.fields, where=declaration.where)
-        if card.checkpoint:
-            # A file that is not there is found now; one on a hub is fetched when the model is first used.
-            resolve_checkpoint(card, settings.checkpoints, download=Path)
-    for name in settings.checkpoints:
-        if name not in cards:
-            raise unknown_name("model", name, cards, where="--ecgfm-checkpoint")
-    return cards
 
 
 class Session:
@@ -126,7 +80,7 @@ class Session:
                 threshold = settings.profile.threshold(case)
                 if threshold is not None:
                     self.thresholds[case] = threshold
-        _require_cells(settings, self.thresholds)
+        require_cells(settings, self.thresholds)
         worker = getattr(config, "workerinput", None)
         self.is_worker = worker is not None
         if worker:
@@ -167,7 +121,7 @@ class Session:
         holder = ModuleType("ecgfm_model_fixtures")
         declared = declared_models(self.config)
         for name in self.settings.encoders:
-            fixture = declared[name][0] if name in declared else _exported(name, self.settings.card_files[name])
+            fixture = declared[name][0] if name in declared else exported_fixture(name, self.settings.card_files[name])
             setattr(holder, name.replace(".", "_"), fixture)
 
         @pytest.fixture(scope="session")
@@ -357,34 +311,6 @@ class Session:
         colour = {"pass": "green", "fail": "red", "incomplete": "yellow"}[self.verdict.outcome]
         terminalreporter.write_line(f"verdict: {self.verdict.outcome.upper()}", **{colour: True, "bold": True})
         terminalreporter.write_line(f"run: {self.folder.path}")
-
-
-def _require_cells(settings: Settings, planned: Iterable[Case]) -> None:
-    """Refuse a run in which something that was asked for would not be judged."""
-    cases = list(planned)
-    profile = f"profile {settings.profile.name}: no [[check]] entry"
-    for suite in settings.suites:
-        mine = [case for case in cases if CHECKS[case.check].suite == suite]
-        if not mine:
-            labels, fractions = ", ".join(settings.labels), ", ".join(f"{one:g}" for one in settings.fractions)
-            asked = f"labels {labels or 'none'} and fractions {fractions or 'none'}"
-            raise EcgfmError(f"{profile} holds for suite {suite} at {asked}, so it would judge nothing.")
-        for label in settings.labels:
-            if any(case.label for case in mine) and label not in {case.label for case in mine}:
-                raise EcgfmError(f"{profile} of suite {suite} holds for label {label}.")
-        for fraction in settings.fractions:
-            if any(case.fraction for case in mine) and fraction not in {case.fraction for case in mine}:
-                raise EcgfmError(f"{profile} of suite {suite} holds for fraction {fraction:g}.")
-
-
-def _exported(name: str, card_file: Path) -> Any:
-    """Make the fixture of a model that is given as a card."""
-
-    @pytest.fixture(scope="session", name=name)
-    def model() -> OnnxModel:
-        return OnnxModel(read_card_file(card_file)[1])
-
-    return model
 
 
 def _share_cores(workers: int) -> None:

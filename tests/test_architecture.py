@@ -19,7 +19,7 @@ STAGES = [
     {"settings", "progress"},
     {"rows"},
     {"run", "cube", "verdict"},
-    {"report", "outputs", "collect"},
+    {"report", "outputs", "collect", "declared"},
     {"listing", "session"},
     {"plugin", "cli"},
 ]
