@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any, Literal
 
+from pytest_ecgfm.perturbations import VARIANTS
+
 Outcome = Literal["pass", "fail", "inconclusive", "insufficient"]
 Tier = Literal["blocking", "advisory"]
 
@@ -29,13 +31,16 @@ class CheckKind:
     definition : str
         Where the quantity is defined.
     cells : tuple of str
-        What it is evaluated for, beside the encoder: among ``cohort``, ``label``, ``fraction`` and ``reference``.
+        What it is evaluated for, beside the encoder: among `COORDINATES`.
+    limits : tuple of float
+        Smallest and largest value that the quantity can take; a bound outside them can be no threshold.
     """
 
     name: str
     title: str
     definition: str
     cells: tuple[str, ...] = ("cohort",)
+    limits: tuple[float, float] = (-math.inf, math.inf)
 
     @property
     def suite(self) -> str:
@@ -43,30 +48,100 @@ class CheckKind:
         return self.name.partition(".")[0]
 
 
-_CONTRACT = "docs/method.md#contract"
-_DOWNSTREAM = "docs/method.md#downstream"
+COORDINATES = ("source", "cohort", "label", "fraction", "reference", "perturbation", "space")
+"""What a check can be evaluated for, in the order in which its cells are named."""
+
+SPACES = ("embedding", "selected", "umap")
+"""Spaces of the separability suite: z-scored, its dimensions of highest relevance, two dimensions by UMAP."""
+
+OTHERS = "others"
+"""As the source of a transfer: all other cohorts together."""
+
+_DEFINITION = "docs/method.md#"
+
+
+def _kind(name: str, title: str, *cells: str, limits: tuple[float, float] = (-math.inf, math.inf)) -> CheckKind:
+    return CheckKind(name, title, _DEFINITION + name.partition(".")[0], cells, limits)
+
+
+_SHARE, _DIFFERENCE, _ANY = (0.0, 1.0), (-1.0, 1.0), (0.0, math.inf)
+_CELL = ("cohort", "label", "fraction")
 
 CHECKS = {
     kind.name: kind
     for kind in (
-        CheckKind("contract.repeatable", "Largest difference between two passes, relative to the spread", _CONTRACT),
-        CheckKind("contract.batch", "Smallest cosine between batches of one, of many, and in another order", _CONTRACT),
-        CheckKind("contract.frozen", "Parameters and buffers that changed while embedding", _CONTRACT),
-        CheckKind(
-            "contract.lead_order", "Smallest cosine between records with their leads in another order", _CONTRACT
-        ),
-        CheckKind("contract.declared_leads", "Share of leads that are read if, and only if, declared", _CONTRACT),
-        CheckKind("contract.hard_records", "Share of unusual records that are embedded, or refused clearly", _CONTRACT),
-        CheckKind(
-            "contract.generated", "Share of generated records that are embedded, or refused clearly", _CONTRACT, ()
-        ),
-        CheckKind("downstream.auroc", "AUROC of a linear probe", _DOWNSTREAM, ("cohort", "label", "fraction")),
-        CheckKind(
+        _kind("contract.repeatable", "Largest difference between two passes, relative to the spread", "cohort"),
+        _kind("contract.batch", "Smallest cosine between batches of one, of many, and in another order", "cohort"),
+        _kind("contract.frozen", "Parameters and buffers that changed while embedding", "cohort", limits=_ANY),
+        _kind("contract.lead_order", "Smallest cosine between records with their leads in another order", "cohort"),
+        _kind("contract.declared_leads", "Share of leads that are read if, and only if, declared", "cohort"),
+        _kind("contract.hard_records", "Share of unusual records that are embedded, or refused clearly", "cohort"),
+        _kind("contract.generated", "Share of generated records that are embedded, or refused clearly"),
+        _kind("downstream.auroc", "AUROC of a linear probe", *_CELL, limits=_SHARE),
+        _kind(
             "downstream.auroc_gain",
             "AUROC minus that of a reference encoder on the same records",
-            _DOWNSTREAM,
-            ("cohort", "label", "fraction", "reference"),
+            *_CELL,
+            "reference",
+            limits=_DIFFERENCE,
         ),
+        _kind(
+            "transfer.drop",
+            "AUROC of a probe of this cohort minus that of another cohort's probe, on the same records",
+            "source",
+            "cohort",
+            "label",
+            limits=_DIFFERENCE,
+        ),
+        _kind("stability.effective_rank", "Effective rank of the embedding: has it collapsed?", "cohort", limits=_ANY),
+        _kind(
+            "stability.displacement",
+            "Distance to the clean embedding, over the distance between patients",
+            "cohort",
+            "perturbation",
+            limits=_ANY,
+        ),
+        _kind(
+            "stability.retrieval",
+            "Share of perturbed records whose nearest record is their clean twin",
+            "cohort",
+            "perturbation",
+            limits=_SHARE,
+        ),
+        _kind(
+            "stability.auroc_drop",
+            "AUROC on clean minus AUROC on perturbed records, mean over labels",
+            "cohort",
+            "perturbation",
+            limits=_DIFFERENCE,
+        ),
+        _kind(
+            "stability.noticed",
+            "Displacement by a change that should be noticed",
+            "cohort",
+            "perturbation",
+            limits=_ANY,
+        ),
+        _kind("stability.retest", "Distance between the halves of a record, over that between patients", "cohort"),
+        _kind("stability.precision", "Displacement by bfloat16 instead of float32", "cohort", limits=_ANY),
+        _kind("relevance.efficiency", "Largest error of a sum of Shapley values", "cohort", limits=_ANY),
+        _kind("relevance.shuffled_labels", "Agreement with probes of shuffled labels", "cohort", "label"),
+        _kind("relevance.baselines", "Agreement of lead profiles over two baselines", "cohort", "label"),
+        _kind("relevance.cohorts", "Agreement of lead profiles over cohorts", "label"),
+        _kind("relevance.concentration", "Relevance of the most relevant lead", "cohort", "label", limits=_SHARE),
+        _kind("relevance.deletion", "AUROC lost without the most relevant leads, over random ones", "cohort", "label"),
+        _kind("relevance.prior", "Agreement with where cardiology looks", "cohort", "label"),
+        _kind(
+            "relevance.selected_auroc",
+            "AUROC on the dimensions of highest relevance alone",
+            "cohort",
+            "label",
+            limits=_SHARE,
+        ),
+        _kind("separability.neighbours", "Class-balanced neighbour agreement above chance", "cohort", "label", "space"),
+        _kind("separability.robustness", "Robustness Index: labels before cohorts", "label", limits=_SHARE),
+        _kind("separability.cohort_auroc", "AUROC of a classifier of cohorts", limits=_SHARE),
+        _kind("separability.trustworthiness", "Trustworthiness of the map by UMAP", limits=_SHARE),
     )
 }
 """Every check there is."""
@@ -85,13 +160,18 @@ class Case:
     label: str = ""
     fraction: float | None = None
     reference: str = ""
+    source: str = ""
+    perturbation: str = ""
+    space: str = ""
 
     @property
     def cell(self) -> str:
         """The part in square brackets of `name`."""
+        source = f"from-{self.source}" if self.source else ""
         fraction = "" if self.fraction is None else f"{self.fraction:.6g}"
         reference = f"vs-{self.reference}" if self.reference else ""
-        return ",".join(part for part in (self.cohort, self.label, fraction, reference) if part)
+        parts = (source, self.cohort, self.label, fraction, reference, self.perturbation, self.space)
+        return ",".join(part for part in parts if part)
 
     @property
     def name(self) -> str:
@@ -127,6 +207,20 @@ class Threshold:
     tier: Tier = "blocking"
     decide: Literal["interval", "point"] = "interval"
     reason: str = ""
+
+    def looser_than(self, other: "Threshold") -> bool:
+        """Say whether something passes here, or does not block, that would not pass, or would block, there."""
+        if self.tier == "advisory" and other.tier == "blocking":
+            return True
+        if self.decide == "point" and other.decide == "interval":
+            return True
+        sign = 1.0 if self.sense == "minimum" else -1.0
+        return self.sense != other.sense or sign * self.bound < sign * other.bound
+
+    def words(self) -> str:
+        """Write as in a profile."""
+        tier = "" if self.tier == "blocking" else ", advisory"
+        return f"{self.sense} {self.bound:g}{tier}{'' if self.decide == 'interval' else ', decided by the value'}"
 
 
 def judge(value: float, low: float, high: float, threshold: Threshold) -> tuple[Outcome, str]:
@@ -183,13 +277,20 @@ def cells(
 ) -> Iterator[Case]:
     """Enumerate the cells of every check of the chosen suites, for one encoder."""
     grid: dict[str, tuple[Any, ...]] = {
+        "source": (*cohorts, *((OTHERS,) if len(cohorts) > 2 else ())),
         "cohort": cohorts,
         "label": labels,
         "fraction": fractions,
         # An encoder is not compared with itself.
         "reference": tuple(name for name in references if name != encoder),
+        "perturbation": tuple(VARIANTS),
+        "space": SPACES,
     }
     for kind in CHECKS.values():
-        if kind.suite in suites:
-            for values in product(*(grid[name] for name in kind.cells)):
-                yield Case(kind.name, encoder, **dict(zip(kind.cells, values, strict=True)))
+        if kind.suite not in suites:
+            continue
+        for values in product(*(grid[name] for name in kind.cells)):
+            case = Case(kind.name, encoder, **dict(zip(kind.cells, values, strict=True)))
+            # Nothing is transferred from a cohort to itself.
+            if not case.source or case.source != case.cohort:
+                yield case

@@ -11,22 +11,39 @@ import numpy as np
 import xarray as xr
 
 from pytest_ecgfm.errors import EcgfmError
-from pytest_ecgfm.evaluations.downstream import METRICS
+from pytest_ecgfm.evaluations import downstream, features, relevance, separability, stability, transfer
 from pytest_ecgfm.rows import Cell, Row
 
 SCHEMA_VERSION = 1
 
-_DIMENSIONS = {"downstream": ("encoder", "cohort", "label", "probe", "fraction", "seed")}
+_DIMENSIONS = {
+    "downstream": ("encoder", "cohort", "label", "probe", "fraction", "seed"),
+    "transfer": ("encoder", "source", "target", "label"),
+    "stability": ("encoder", "cohort", "label", "perturbation", "severity"),
+    "relevance": ("encoder", "cohort", "label", "fraction", "baseline", "removed", "lead"),
+    "separability": ("encoder", "space", "grouping", "cohort", "label", "metric"),
+}
+_METRICS = {
+    "downstream": downstream.METRICS,
+    "transfer": transfer.METRICS,
+    "stability": stability.METRICS,
+    "relevance": {**relevance.METRICS, **features.METRICS},
+    "separability": separability.METRICS,
+}
 _CHECK_COLUMNS = {
     "encoder": "encoder that was judged",
     "suite": "suite that evaluated it",
     "cohort": "cohort",
     "label": "harmonised label",
     "reference": "reference encoder of a difference, or empty",
+    "source": "cohort that a probe comes from, or empty",
+    "perturbation": "perturbation with its severity, or empty",
+    "space": "space of a separability, or empty",
     "outcome": "pass, fail, inconclusive or insufficient",
     "tier": "blocking or advisory",
     "sense": "whether threshold is a minimum or a maximum",
     "reason": "why this outcome",
+    "why": "why this threshold, as the profile says",
     "split": "published, holdout or cv: how training and test records were told apart",
 }
 _CHECK_NUMBERS = {
@@ -71,9 +88,10 @@ def build_cube(rows: Iterable[Row], folder: Path, attributes: Mapping[str, Any])
             groups[cell.group].append(cell)
     for group, cells in sorted(groups.items()):
         tree[f"/{group}"] = _group(group, cells)
-    scores = [row for row in ordered if row.arrays]
-    if scores:
-        tree["/scores"] = _scores(scores, folder)
+    files = [(row, folder / Path(name).name) for row in ordered for name in row.arrays]
+    if scores := [(row, path) for row, path in files if path.suffix == ".npz"]:
+        tree["/scores"] = _scores(scores)
+    tree |= _larger(sorted({path for _, path in files if path.suffix == ".nc"}))
     tree["/checks"] = _checks(ordered)
     return xr.DataTree.from_dict(tree)
 
@@ -98,31 +116,45 @@ def _group(name: str, cells: Sequence[Cell]) -> xr.Dataset:
                 raise EcgfmError(f"two results for {variable} at {dict(cell.coordinates)}: {held} and {value}.")
             arrays[variable][index] = value
     data = {
-        variable: xr.Variable(dims_of[variable], array, _attributes(variable))
+        variable: xr.Variable(dims_of[variable], array, _attributes(name, variable))
         for variable, array in sorted(arrays.items())
     }
     return xr.Dataset(data, coords={dim: labels[dim] for dim in dimensions if labels[dim]})
 
 
-def _attributes(variable: str) -> dict[str, Any]:
+def _larger(paths: Sequence[Path]) -> dict[str, xr.Dataset]:
+    """Lay what came as whole arrays side by side; each file's attribute `group` says where it belongs."""
+    parts: dict[str, list[xr.Dataset]] = defaultdict(list)
+    for path in paths:
+        with xr.open_dataset(path, engine="h5netcdf") as held:
+            parts[str(held.attrs["group"])].append(held.load())
+    merged = {}
+    for group, datasets in sorted(parts.items()):
+        whole = xr.merge(datasets, join="outer", compat="no_conflicts", combine_attrs="drop_conflicts")
+        whole.attrs.pop("group", None)
+        merged[f"/{group}"] = whole
+    return merged
+
+
+def _attributes(group: str, variable: str) -> dict[str, Any]:
     """Describe a variable; netCDF has no booleans, so `higher_is_better` is 1 or 0."""
-    found = METRICS.get(variable, {"long_name": variable.replace("_", " "), "units": "1"})
+    found = _METRICS[group].get(variable, {"long_name": variable.replace("_", " "), "units": "1"})
     return {key: int(value) if isinstance(value, bool) else value for key, value in found.items() if value is not None}
 
 
-def _scores(rows: Sequence[Row], folder: Path) -> xr.Dataset:
+def _scores(files: Sequence[tuple[Row, Path]]) -> xr.Dataset:
     """Per-record test scores at the whole training set; records are named ``cohort/record``."""
     parts = []
-    for row in rows:
-        with np.load(folder / Path(row.arrays).name, allow_pickle=False) as held:
+    for row, path in files:
+        with np.load(path, allow_pickle=False) as held:
             parts.append((row, {key: held[key] for key in held.files}))
     about: dict[str, tuple[str, str, int]] = {}
     for row, part in parts:
         for record, patient, fold in zip(part["record"], part["patient"], part["fold"], strict=True):
             about[f"{row.cohort}/{record}"] = (row.cohort, str(patient), int(fold))
     records = sorted(about)
-    encoders = sorted({row.encoder for row in rows})
-    labels = sorted({row.label for row in rows})
+    encoders = sorted({row.encoder for row, _ in files})
+    labels = sorted({row.label for row, _ in files})
     position = {record: number for number, record in enumerate(records)}
     score = np.full((len(encoders), len(labels), len(records)), np.nan, np.float32)
     target = np.full((len(labels), len(records)), np.nan, np.float32)

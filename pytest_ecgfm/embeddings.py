@@ -3,18 +3,21 @@
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import numpy as np
+import numpy.typing as npt
 from filelock import FileLock
 
-from pytest_ecgfm import cohorts
+from pytest_ecgfm import coalitions, cohorts, electrodes, perturbations
 from pytest_ecgfm.cohorts.base import Cohort
 from pytest_ecgfm.encoders.base import Encoder, digest
 from pytest_ecgfm.errors import EcgfmError
+from pytest_ecgfm.evaluations import shapley
 from pytest_ecgfm.records import FloatArray
 
 Progress = Callable[[int, int], None]
@@ -49,20 +52,38 @@ def embed_cohort(
     row = {record: number for number, record in enumerate(cohort.records)}
     out: FloatArray | None = None
     done = 0
-    for batch in cohort.batches(batch_size):
-        try:
-            part = encoder.embed_batch(batch)
-        except EcgfmError as error:
-            raise EcgfmError(f"cohort {cohort.name}: {error}") from None
-        if out is None:
-            out = np.full((len(row), part.shape[1]), np.nan, np.float32)
-        out[[row[record] for record in batch.records]] = part
-        done += len(batch)
-        if progress is not None:
-            progress(done, len(row))
+    try:
+        for batch, part in encoder.embed_batches(cohort.batches(batch_size)):
+            if out is None:
+                out = np.full((len(row), part.shape[1]), np.nan, np.float32)
+            out[[row[record] for record in batch.records]] = part
+            done += len(batch)
+            if progress is not None:
+                progress(done, len(row))
+    except EcgfmError as error:
+        raise EcgfmError(f"cohort {cohort.name}: {error}") from None
     if out is None:
         raise EcgfmError(f"cohort {cohort.name}: no records.")
     return out
+
+
+@dataclass(frozen=True)
+class Part:
+    """What is derived from a cohort before it is embedded, such as perturbed records.
+
+    Attributes
+    ----------
+    title : str
+        For the progress display, and part of the file's name.
+    identity : str
+        Everything that makes it this part and no other; part of the key.
+    records : int
+        Rows of the array.
+    """
+
+    title: str
+    identity: str
+    records: int
 
 
 class EmbeddingCache:
@@ -84,8 +105,12 @@ class EmbeddingCache:
         self.folder = folder / "embeddings"
         self.run_id = run_id
 
-    def get(self, encoder: Encoder, cohort: Cohort, make: Callable[[], FloatArray]) -> FloatArray:
+    def get(
+        self, encoder: Encoder, cohort: Cohort, make: Callable[[], npt.NDArray[Any]], part: Part | None = None
+    ) -> npt.NDArray[Any]:
         """Return the cached embeddings, or make and keep them; two processes never make the same ones.
+
+        Of the whole cohort, or of what `part` says.
 
         Raises
         ------
@@ -95,14 +120,18 @@ class EmbeddingCache:
         identity = encoder.fingerprint or f"{self.run_id} {encoder.card.name}"
         # Some encoders read age and sex; what a reader makes of the stored bytes may change with a release.
         about = cohort.table[["age", "sex"]].to_csv()
-        key = digest([identity.encode(), cohort.digest.encode(), about.encode(), _readers().encode()])[:32]
+        parts = [identity, cohort.digest, about, _readers()]
+        if part is not None:
+            parts += [part.identity, _derivations()]
+        key = digest(text.encode() for text in parts)[:32]
         path = self.folder / f"{encoder.card.name}-{cohort.name}-{key}.npy"
+        rows = len(cohort) if part is None else part.records
         with self._writable():
             self.folder.mkdir(parents=True, exist_ok=True)
             lock = FileLock(f"{path}.lock")
             lock.acquire()
         try:
-            found = _load(path, key, len(cohort))
+            found = _load(path, key, rows)
             if found is None:
                 found = make()
                 with self._writable():
@@ -125,7 +154,15 @@ def _readers() -> str:
     return digest(path.read_bytes() for path in sorted(Path(cohorts.__file__).parent.glob("*.py")))
 
 
-def _load(path: Path, key: str, records: int) -> FloatArray | None:
+@cache
+def _derivations() -> str:
+    """Digest of the code that perturbs records and takes leads away."""
+    return digest(
+        Path(str(module.__file__)).read_bytes() for module in (coalitions, electrodes, perturbations, shapley)
+    )
+
+
+def _load(path: Path, key: str, records: int) -> npt.NDArray[Any] | None:
     try:
         note: dict[str, Any] = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
         array = np.load(path, allow_pickle=False)
@@ -133,14 +170,14 @@ def _load(path: Path, key: str, records: int) -> FloatArray | None:
         return None
     intact = (
         note.get("key") == key
-        and array.dtype == np.float32
+        and array.dtype in (np.float32, np.float64)
         and array.shape[:1] == (records,)
         and digest([array.tobytes()]) == note.get("sha256")
     )
     return array if intact else None
 
 
-def _store(path: Path, key: str, array: FloatArray) -> None:
+def _store(path: Path, key: str, array: npt.NDArray[Any]) -> None:
     # A temporary name of its own, then a rename: a killed run leaves no half-written file under the final name.
     stem = f"{path.name}.{uuid4().hex}.tmp"
     with (path.parent / stem).open("wb") as handle:

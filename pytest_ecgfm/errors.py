@@ -8,6 +8,10 @@ class EcgfmError(Exception):
     """Bad input: the message says what is wrong, where (file, record, field), and what would be valid."""
 
 
+class NotApplicable(EcgfmError):
+    """Something cannot be done with these records, and nobody is to blame."""
+
+
 class NotAnEmbedding(EcgfmError):
     """What a model returned is no embedding: the model is at fault, not the record."""
 

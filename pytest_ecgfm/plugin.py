@@ -41,6 +41,11 @@ REPEATABLE = ("", "checkpoint", "cohorts", "labels", "fractions", "suites", "ref
 MARKERS = {
     "ecgfm_contract": "preconditions: repeatable, independent of the batch, frozen, honest about its leads",
     "ecgfm_downstream": "AUROC of probes on frozen embeddings, at each share of the training patients",
+    "ecgfm_transfer": "what a probe of one cohort is worth on another",
+    "ecgfm_stability": "how far perturbed records move in the embedding",
+    "ecgfm_relevance": "which leads and dimensions carry a label: Shapley values and their sanity",
+    "ecgfm_separability": "clusters, neighbours and UMAP: labels should separate, cohorts should not",
+    "ecgfm_advisory": "checks that do not set the exit status",
     "ecgfm_check(name)": "the check that a suite's test evaluates",
 }
 

@@ -32,8 +32,8 @@ class Row:
 
     Attributes
     ----------
-    encoder, check, suite, cohort, label, reference : str
-        Identity; `check` is the full name with its cell.
+    encoder, check, suite, cohort, label, reference, source, perturbation, space : str
+        Identity; `check` is the full name with its cell. Empty where a check has no such coordinate.
     fraction : float
         Share of the training patients; NaN for checks that have none.
     outcome : {"pass", "fail", "inconclusive", "insufficient"}
@@ -52,8 +52,10 @@ class Row:
         How training and test records were told apart.
     cells : tuple of Cell
         What goes into the cube.
-    arrays : str
-        File with per-record values, below the run's folder; empty where there is none.
+    why : str
+        The profile's reason for the threshold.
+    arrays : tuple of str
+        Files with larger arrays for the cube, below the run's folder.
     """
 
     encoder: str
@@ -74,7 +76,11 @@ class Row:
     counts: Mapping[str, int] = field(default_factory=dict)
     split: str = ""
     cells: Sequence[Cell] = ()
-    arrays: str = ""
+    arrays: Sequence[str] = ()
+    source: str = ""
+    perturbation: str = ""
+    space: str = ""
+    why: str = ""
 
     @property
     def key(self) -> tuple[str, str]:
@@ -132,6 +138,7 @@ def parse_row(text: str, *, where: str = "rows.jsonl") -> Row:
         raw["cells"] = tuple(
             Cell(c["group"], c["coordinates"], {k: _number(v) for k, v in c["values"].items()}) for c in raw["cells"]
         )
+        raw["arrays"] = tuple(str(name) for name in raw["arrays"])
         for name in ("fraction", "value", "low", "high", "threshold"):
             raw[name] = _number(raw[name])
         unknown = set(raw) - {f.name for f in fields(Row)}
@@ -156,10 +163,14 @@ class Measured:
         See `Row`.
     cells : tuple of Cell
         For the cube.
-    arrays : str
+    arrays : tuple of str
         See `Row`.
     note : str
         Added to the reason.
+    advisory : str
+        Why this cell never blocks, whatever the profile says; empty where it may.
+    missing : str
+        Why the quantity cannot be measured here although nothing is wrong; the outcome is then `insufficient`.
     """
 
     value: float
@@ -169,8 +180,10 @@ class Measured:
     negatives: int | None = None
     split: str = ""
     cells: tuple[Cell, ...] = ()
-    arrays: str = ""
+    arrays: tuple[str, ...] = ()
     note: str = ""
+    advisory: str = ""
+    missing: str = ""
 
 
 def judged_row(case: Case, threshold: Threshold, found: Measured) -> Row:
@@ -184,6 +197,10 @@ def judged_row(case: Case, threshold: Threshold, found: Measured) -> Row:
         if not enough(found.positives, found.negatives):
             known = f"{found.positives} positive, {found.negatives} negative of {counts['n_test']} records"
             outcome, reason = "insufficient", f"fewer than 10 records of a class: {known} with a known label"
+    if found.missing:
+        outcome, reason = "insufficient", found.missing
+    if found.advisory:
+        tier, reason = "advisory", f"{reason}; {found.advisory}"
     return _row(case, threshold, outcome, reason if not found.note else f"{reason} ({found.note})", tier, counts, found)
 
 
@@ -212,12 +229,16 @@ def _row(
         label=case.label,
         fraction=math.nan if case.fraction is None else case.fraction,
         reference=case.reference,
+        source=case.source,
+        perturbation=case.perturbation,
+        space=case.space,
         outcome=outcome,
         tier=tier,
         value=float(found.value),
         low=float(found.low),
         high=float(found.high),
         threshold=threshold.bound,
+        why=threshold.reason,
         sense=threshold.sense,
         reason=reason,
         counts=counts,

@@ -1,31 +1,30 @@
-"""One run: its cohorts, encoders, embeddings and results, each made once and kept."""
+"""One run: its cohorts, encoders and embeddings, each made once and kept."""
 
 import json
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 from uuid import uuid4
 
 import numpy as np
+import numpy.typing as npt
+import xarray as xr
 
 from pytest_ecgfm.cards import ModelCard
-from pytest_ecgfm.checks import Case
 from pytest_ecgfm.cohorts import load_cohort
 from pytest_ecgfm.cohorts.bad_records import without_bad_records
 from pytest_ecgfm.cohorts.base import Cohort
 from pytest_ecgfm.cohorts.limit import limited
-from pytest_ecgfm.embeddings import EmbeddingCache, Progress, embed_cohort
+from pytest_ecgfm.embeddings import EmbeddingCache, Part, Progress, embed_cohort
 from pytest_ecgfm.encoders.base import Encoder, digest
 from pytest_ecgfm.errors import EcgfmError
-from pytest_ecgfm.evaluations.downstream import DownstreamResult, evaluate, paired_difference, seeds_for
 from pytest_ecgfm.evaluations.splits import Split, make_split
 from pytest_ecgfm.records import FloatArray, RecordBatch
-from pytest_ecgfm.rows import Cell, Measured
 from pytest_ecgfm.settings import Settings
-from pytest_ecgfm.statistics import Estimate
+
+T = TypeVar("T")
 
 _SAMPLE = 8
 
@@ -34,58 +33,33 @@ Stage = Callable[[str], AbstractContextManager[Progress]]
 
 
 @dataclass(frozen=True)
-class Found:
-    """What the downstream evaluation found for one encoder in one cell, with what the cube keeps of it.
+class Labelled:
+    """The records of a cohort whose label is known, and how they are split.
 
-    `result` is None where a class is too rare for any split.
+    Attributes
+    ----------
+    known : ndarray of bool, shape (all records of the cohort,)
+        Which ones they are; the arrays below have a row for each of them, in the cohort's order.
+    targets : ndarray of bool, shape (records,)
+    patients : ndarray of str, shape (records,)
+    split : Split or None
+        None where a class has fewer than five records: five folds need both classes in each.
     """
 
-    case: Case
-    fraction: float
-    encoder: str
-    result: DownstreamResult | None
-    positives: int
-    negatives: int
-    probe: str
-    split: str
-    arrays: str
+    known: npt.NDArray[np.bool_]
+    targets: npt.NDArray[np.bool_]
+    patients: npt.NDArray[np.str_]
+    split: Split | None
 
-    def auroc(self) -> Measured:
-        """AUROC over seeds, with its interval."""
-        return self._measured(None if self.result is None else self.result.estimate, self.cells, self.arrays)
+    @property
+    def counts(self) -> tuple[int, int]:
+        """Positives and negatives."""
+        return int(self.targets.sum()), int((~self.targets).sum())
 
-    def minus(self, other: "Found") -> Measured:
-        """AUROC minus another encoder's on the same records, paired."""
-        estimate = None
-        if self.result is not None and other.result is not None:
-            estimate = paired_difference(self.result, other.result)
-        return self._measured(estimate, (*self.cells, *other.cells), "")
-
-    def _measured(self, estimate: Estimate | None, cells: tuple[Cell, ...], arrays: str) -> Measured:
-        nan = float("nan")
-        value, low, high = (nan, nan, nan) if estimate is None else (estimate.value, estimate.low, estimate.high)
-        return Measured(value, low, high, self.positives, self.negatives, self.split, cells, arrays)
-
-    @cached_property
-    def cells(self) -> tuple[Cell, ...]:
-        """Values for the cube: one cell a seed, and one for what is summed over seeds."""
-        if self.result is None:
-            return ()
-        at: dict[str, str | float | int] = {
-            "encoder": self.encoder,
-            "cohort": self.case.cohort,
-            "label": self.case.label,
-            "probe": self.probe,
-            "fraction": self.fraction,
-        }
-        dataset = self.result.to_dataset()
-        whole = {str(name): float(array) for name, array in dataset.data_vars.items() if not array.dims}
-        out = [Cell("downstream", at, whole)]
-        for seed in dataset["seed"].values.tolist():
-            one = dataset.sel(seed=seed)
-            values = {str(name): float(one[name]) for name, array in dataset.data_vars.items() if array.dims}
-            out.append(Cell("downstream", {**at, "seed": int(seed)}, values))
-        return tuple(out)
+    @property
+    def rows(self) -> npt.NDArray[np.intp]:
+        """Rows of the cohort."""
+        return np.flatnonzero(self.known)
 
 
 class Run:
@@ -110,9 +84,7 @@ class Run:
         self._cache = EmbeddingCache(settings.cache, run_id)
         self._cohorts: dict[str, Cohort] = {}
         self._encoders: dict[str, Encoder] = {}
-        self._embeddings: dict[tuple[str, str], FloatArray | EcgfmError] = {}
-        self._splits: dict[tuple[str, str], Split] = {}
-        self._found: dict[tuple[object, ...], Found] = {}
+        self._made: dict[tuple[object, ...], object] = {}
 
     def cohort(self, name: str) -> Cohort:
         """Load a cohort, limited and without bad records where that was asked for."""
@@ -159,23 +131,42 @@ class Run:
         return self._encoders[card.name]
 
     def embeddings(self, encoder: Encoder, cohort: Cohort) -> FloatArray:
-        """Embed a cohort, or find it embedded. A failure is kept too: it would only happen again.
+        """Embed a cohort, or find it embedded: float32, shape (records, dimensions).
 
         Raises
         ------
         EcgfmError
             If a record cannot be read or embedded.
         """
-        key = encoder.card.name, cohort.name
-        if key not in self._embeddings:
-            try:
-                self._embeddings[key] = self._cache.get(encoder, cohort, lambda: self._embed(encoder, cohort))
-            except EcgfmError as error:
-                self._embeddings[key] = error
-        held = self._embeddings[key]
-        if isinstance(held, EcgfmError):
-            raise EcgfmError(str(held))
-        return held
+        return self.once(
+            ("embeddings", encoder.card.name, cohort.name),
+            lambda: self._cache.get(encoder, cohort, lambda: self._embed(encoder, cohort)),
+        )
+
+    def stage(self, title: str) -> AbstractContextManager[Progress]:
+        """Show that something long is under way."""
+        return self._stage(title)
+
+    def derived(
+        self, encoder: Encoder, cohort: Cohort, part: Part, make: Callable[[Progress], npt.NDArray[Any]]
+    ) -> npt.NDArray[Any]:
+        """Embed something that is derived from a cohort's records, or find it embedded.
+
+        Parameters
+        ----------
+        encoder, cohort
+            What embeds, and whose records.
+        part : Part
+            What is derived; part of the cache's key.
+        make : callable
+            Takes a progress callback; returns an array with one row a record of `part`.
+        """
+
+        def shown() -> npt.NDArray[Any]:
+            with self._stage(f"{encoder.card.name}, {cohort.name}: {part.title}") as progress:
+                return make(progress)
+
+        return self._cache.get(encoder, cohort, shown, part)
 
     def _embed(self, encoder: Encoder, cohort: Cohort) -> FloatArray:
         with self._stage(f"{encoder.card.name} embeds {cohort.name}") as progress:
@@ -188,57 +179,46 @@ class Run:
         temporary.write_text(json.dumps({"kind": kind, "name": name, **note}), encoding="utf-8")
         temporary.replace(path)
 
-    def downstream(self, encoder: Encoder, case: Case) -> Found:
-        """Evaluate the probe of one encoder in one cell (protocol, section 1)."""
-        key = (encoder.card.name, case.cohort, case.label, case.fraction)
-        if key not in self._found:
-            self._found[key] = self._evaluate(encoder, case)
-        return self._found[key]
+    def once(self, key: tuple[object, ...], make: Callable[[], T]) -> T:
+        """Make something once in this process; a failure is kept too, as it would only happen again.
 
-    def _evaluate(self, encoder: Encoder, case: Case) -> Found:
-        cohort = self.cohort(case.cohort)
-        fraction = 1.0 if case.fraction is None else case.fraction
-        label = cohort.labels[case.label]
-        known = label.notna().to_numpy()
-        targets = label[known].to_numpy(dtype=bool)
-        name, probe = encoder.card.name, self.settings.profile.grid.probe
-        positives, negatives = int(targets.sum()), int((~targets).sum())
-        # Five folds need both classes in each: with fewer there is no probe to speak of.
-        if min(positives, negatives) < 5:
-            return Found(case, fraction, name, None, positives, negatives, probe, "", "")
-        embeddings = self.embeddings(encoder, cohort)[known]
-        patients = cohort.patients[known].to_numpy(dtype=str)
-        seeds = seeds_for(fraction)[: self.settings.seeds]
-        split = self._split(cohort, case.label, targets, patients, known)
-        result = evaluate(embeddings, targets, patients, split, fraction, seeds, probe=probe)
-        tested = result.targets
-        arrays = self._keep(name, case, cohort, known, result) if fraction == 1.0 else ""
-        return Found(case, fraction, name, result, int(tested.sum()), int((~tested).sum()), probe, split.kind, arrays)
+        Raises
+        ------
+        EcgfmError
+            As `make` does.
+        """
+        if key not in self._made:
+            try:
+                self._made[key] = make()
+            except EcgfmError as error:
+                self._made[key] = error
+        held = self._made[key]
+        if isinstance(held, EcgfmError):
+            raise type(held)(str(held))
+        return cast("T", held)
 
-    def _split(self, cohort: Cohort, label: str, targets: Any, patients: Any, known: Any) -> Split:
-        key = cohort.name, label
-        if key not in self._splits:
-            folds = cohort.folds[known].to_numpy(dtype=object)
-            self._splits[key] = make_split(targets, patients, folds, cohort.split)
-        return self._splits[key]
+    def labelled(self, cohort: Cohort, label: str) -> Labelled:
+        """Return the records whose label is known, with their split."""
+        return self.once(("labelled", cohort.name, label), lambda: _labelled(cohort, label))
 
-    def _keep(self, encoder: str, case: Case, cohort: Cohort, known: Any, result: DownstreamResult) -> str:
-        """Write per-record scores beside the rows; return the file's name."""
-        records = cohort.records[known].to_numpy(dtype=str)[result.tested]
-        folds = cohort.folds.fillna(-1).to_numpy(dtype=np.int32)[known][result.tested]
-        name = digest([encoder.encode(), case.cell.encode()])[:24] + ".npz"
-        arrays = self.folder / "arrays"
-        temporary = arrays / f".{uuid4().hex}.npz"
-        np.savez(
-            temporary,
-            record=records,
-            patient=cohort.patients[known].to_numpy(dtype=str)[result.tested],
-            fold=folds,
-            score=result.scores.mean(axis=0).astype(np.float32),
-            target=result.targets.astype(np.float32),
-        )
-        temporary.replace(arrays / name)
+    def keep(self, identity: tuple[str, ...], dataset: xr.Dataset) -> str:
+        """Write arrays too large for a row; return the file's name. The attribute `group` says where they go."""
+        name = digest([part.encode() for part in identity])[:24] + ".nc"
+        temporary = self.folder / "arrays" / f".{uuid4().hex}.nc"
+        dataset.to_netcdf(temporary, engine="h5netcdf")
+        temporary.replace(self.folder / "arrays" / name)
         return f"arrays/{name}"
+
+
+def _labelled(cohort: Cohort, label: str) -> Labelled:
+    values = cohort.labels[label]
+    known = values.notna().to_numpy()
+    targets = values[known].to_numpy(dtype=bool)
+    patients = cohort.patients[known].to_numpy(dtype=str)
+    split = None
+    if min(int(targets.sum()), int((~targets).sum())) >= 5:
+        split = make_split(targets, patients, cohort.folds[known].to_numpy(dtype=object), cohort.split)
+    return Labelled(known, targets, patients, split)
 
 
 def _about(cohort: Cohort, excluded: dict[str, str]) -> dict[str, Any]:

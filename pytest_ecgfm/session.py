@@ -18,9 +18,11 @@ from pytest_ecgfm.encoders.sources import resolve_checkpoint
 from pytest_ecgfm.errors import EcgfmError
 from pytest_ecgfm.evaluations.contract import Finding
 from pytest_ecgfm.outputs import Outputs, RunFolder, new_run_id
+from pytest_ecgfm.profiles import require_reasons
 from pytest_ecgfm.progress import Progressing
 from pytest_ecgfm.records import RecordBatch
 from pytest_ecgfm.report.html import HtmlColumns
+from pytest_ecgfm.report.junit import mark_outcomes
 from pytest_ecgfm.report.terminal import LETTERS, summary_lines
 from pytest_ecgfm.rows import PROPERTY, Measured, Row, expected_to_fail, failed_row, judged_row, parse_row
 from pytest_ecgfm.run import Run
@@ -81,6 +83,7 @@ class Session:
                 if threshold is not None:
                     self.thresholds[case] = threshold
         require_cells(settings, self.thresholds)
+        require_reasons(settings.profile, self.thresholds)
         worker = getattr(config, "workerinput", None)
         self.is_worker = worker is not None
         if worker:
@@ -143,7 +146,9 @@ class Session:
         marker = metafunc.definition.get_closest_marker("ecgfm_check")
         if marker is not None and CASE in metafunc.fixturenames:
             cases = [case for case in self.thresholds if case.check == marker.args[0]]
-            metafunc.parametrize(CASE, cases, ids=[case.id for case in cases])
+            marks = {"advisory": [pytest.mark.ecgfm_advisory], "blocking": []}
+            params = [pytest.param(case, id=case.id, marks=marks[self.thresholds[case].tier]) for case in cases]
+            metafunc.parametrize(CASE, params)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
@@ -311,6 +316,12 @@ class Session:
         colour = {"pass": "green", "fail": "red", "incomplete": "yellow"}[self.verdict.outcome]
         terminalreporter.write_line(f"verdict: {self.verdict.outcome.upper()}", **{colour: True, "bold": True})
         terminalreporter.write_line(f"run: {self.folder.path}")
+
+    def pytest_unconfigure(self) -> None:
+        """Put our outcomes into the JUnit file, which is written by now."""
+        path = getattr(self.config.option, "xmlpath", None)
+        if path and not self.is_worker:
+            mark_outcomes(Path(path))
 
 
 def _share_cores(workers: int) -> None:

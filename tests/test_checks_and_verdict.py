@@ -94,7 +94,7 @@ finite = st.floats(-1, 1)
 @given(value=finite, low=finite, high=finite, threshold=finite, reason=st.text(max_size=30))
 def test_a_row_survives_its_line(value, low, high, threshold, reason):
     cell = Cell("downstream", {"fraction": 0.01, "cohort": "ptb-xl", "seed": 3}, {"auroc": value, "C": math.nan})
-    found = Measured(value, low, high, 3, 4, "cv", (cell,), "arrays/x.npz", reason)
+    found = Measured(value, low, high, 3, 4, "cv", (cell,), ("arrays/x.npz",), reason)
     made = judged_row(CASE, Threshold(threshold), found)
     line = made.to_json()
     again = parse_row(line)

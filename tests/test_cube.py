@@ -13,7 +13,7 @@ def cell(seed=None, *, cohort="a", fraction=0.1, **values):
     return Cell("downstream", at if seed is None else {**at, "seed": seed}, values)
 
 
-def row(case, cells=(), arrays=""):
+def row(case, cells=(), arrays=()):
     return judged_row(case, Threshold(0.7), Measured(0.8, 0.7, 0.9, cells=tuple(cells), arrays=arrays))
 
 
@@ -39,7 +39,7 @@ def test_the_file_opens_with_xarray_alone_and_describes_itself(tmp_path):
     np.savez(
         tmp_path / "s.npz", record=["1", "2"], patient=["p", "q"], fold=[-1, 3], score=[0.25, 0.5], target=[0.0, 1.0]
     )
-    tree = build_cube([row(FIRST, [cell(0, auroc=0.5)], "arrays/s.npz"), row(SECOND)], tmp_path, {"run_id": "x"})
+    tree = build_cube([row(FIRST, [cell(0, auroc=0.5)], ("arrays/s.npz",)), row(SECOND)], tmp_path, {"run_id": "x"})
     write_cube(tree, tmp_path / "cube.nc")
     again = xr.open_datatree(tmp_path / "cube.nc", engine="h5netcdf").load()
     assert again.attrs["schema_version"] == SCHEMA_VERSION

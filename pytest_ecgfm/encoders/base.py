@@ -3,8 +3,9 @@
 import hashlib
 import inspect
 import json
-from collections.abc import Iterable, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,18 @@ def choose_device(name: str) -> str:
     if int(number or 0) >= count:
         raise EcgfmError(f"--ecgfm-device={name}: this machine has {count} {kind} device(s).")
     return name
+
+
+@contextmanager
+def _naming(batch: RecordBatch) -> Iterator[None]:
+    """Name the records in errors that do not."""
+    try:
+        yield
+    except EcgfmError as error:
+        if any(record in str(error) for record in batch.records):
+            raise
+        others = f" and {len(batch) - 1} more of its length" if len(batch) > 1 else ""
+        raise type(error)(f"record {batch.records[0]}{others}: {error}") from None
 
 
 class Encoder:
@@ -106,8 +119,47 @@ class Encoder:
 
     def embed_batch(self, batch: RecordBatch) -> FloatArray:
         """Embed a batch of records as stored (see `embed`); in halves, if the device has no memory for it."""
+        return self._embedded(batch, self._prepared(batch))
+
+    def embed_batches(self, batches: Iterable[RecordBatch]) -> Iterator[tuple[RecordBatch, FloatArray]]:
+        """Embed batches one after the other; the next one is read and prepared meanwhile.
+
+        Parameters
+        ----------
+        batches : iterable of RecordBatch
+            Consumed in another thread, one batch ahead.
+
+        Yields
+        ------
+        RecordBatch, ndarray of float32
+            Each batch as it came, and its embedding; see `embed`.
+
+        Raises
+        ------
+        EcgfmError
+            If a record cannot be read or embedded.
+        """
+        coming = iter(batches)
+
+        def following() -> tuple[RecordBatch, RecordBatch] | None:
+            batch = next(coming, None)
+            return None if batch is None else (batch, self._prepared(batch))
+
+        with ThreadPoolExecutor(1, thread_name_prefix="ecgfm-prepare") as ahead:
+            waiting = ahead.submit(following)
+            while (found := waiting.result()) is not None:
+                waiting = ahead.submit(following)
+                batch, prepared = found
+                yield batch, self._embedded(batch, prepared)
+
+    def _prepared(self, batch: RecordBatch) -> RecordBatch:
+        with _naming(batch):
+            return preprocessing.prepare(batch, self.card)
+
+    def _embedded(self, batch: RecordBatch, prepared: RecordBatch) -> FloatArray:
         try:
-            return self._checked(self._run(preprocessing.prepare(batch, self.card)), batch)
+            with _naming(batch):
+                return self._checked(self._run(prepared), batch)
         except MemoryError as error:
             return self._in_halves(batch, error)
         except RuntimeError as error:
@@ -115,11 +167,6 @@ class Encoder:
             if type(error).__name__ != "OutOfMemoryError" and "out of memory" not in str(error).lower():
                 raise
             return self._in_halves(batch, error)
-        except EcgfmError as error:
-            if any(record in str(error) for record in batch.records):
-                raise
-            others = f" and {len(batch) - 1} more of its length" if len(batch) > 1 else ""
-            raise type(error)(f"record {batch.records[0]}{others}: {error}") from None
 
     def _in_halves(self, batch: RecordBatch, error: Exception) -> FloatArray:
         if len(batch) == 1:

@@ -5,7 +5,8 @@ for ten seconds of it: hours for a large cohort. The detector here follows the s
 energy, moving average, adaptive threshold, refractory period, search-back: Pan and Tompkins, IEEE Trans Biomed Eng
 1985;32:230) on the combined leads in about 2 ms; the tests hold it against ``xqrs_detect``.
 
-Records are taken one by one, never as a block, so that a record's beats cannot depend on its batch.
+Beats are sought record by record; only filters run over a block, row by row, so that a record's beats cannot depend on
+its batch.
 """
 
 from dataclasses import dataclass
@@ -93,7 +94,7 @@ def band_pass(signals: Floats, low: float, high: float, sampling_rate: float) ->
 
     Parameters
     ----------
-    signals : ndarray of float64, shape (leads, samples)
+    signals : ndarray of float64, shape (..., samples)
         In mV.
     low, high : float
         Corner frequencies in Hz.
@@ -102,7 +103,7 @@ def band_pass(signals: Floats, low: float, high: float, sampling_rate: float) ->
 
     Returns
     -------
-    ndarray of float64, shape (leads, samples)
+    ndarray of float64, shape (..., samples)
         In mV.
     """
     from scipy.signal import sosfiltfilt
@@ -126,25 +127,25 @@ def without_spikes(signals: npt.NDArray[np.floating], sampling_rate: float) -> F
 
     Parameters
     ----------
-    signals : ndarray, shape (leads, samples)
+    signals : ndarray, shape (..., samples)
         In mV.
     sampling_rate : float
         In Hz.
 
     Returns
     -------
-    ndarray of float64, shape (leads, samples)
+    ndarray of float64, shape (..., samples)
     """
     from scipy.ndimage import binary_dilation, median_filter
 
     out = np.asarray(signals, dtype=np.float64).copy()
     # Most leads have no step of that size, and are spared the filter.
-    for lead in np.flatnonzero(np.abs(np.diff(out, axis=-1)).max(axis=-1, initial=0.0) > SPIKE / 2):
+    for lead in map(tuple, np.argwhere(np.abs(np.diff(out, axis=-1)).max(axis=-1, initial=0.0) > SPIKE / 2)):
         local = median_filter(out[lead], size=2 * round(0.014 * sampling_rate) + 1, mode="nearest")
         apart = np.abs(out[lead] - local) > SPIKE
         # Resampling leaves ripples on both sides of a spike.
         near = binary_dilation(apart, iterations=max(1, round(0.012 * sampling_rate))) if apart.any() else apart
-        out[lead, near] = local[near]
+        out[lead][near] = local[near]
     return out
 
 
@@ -163,7 +164,16 @@ def find_beats(signals: npt.NDArray[np.floating], sampling_rate: float) -> Beats
     Beats
         Without any beat where no lead holds one.
     """
-    filtered = band_pass(without_spikes(signals, sampling_rate), 5.0, 20.0, sampling_rate)
+    return beats_in(qrs_band(without_spikes(signals, sampling_rate), sampling_rate), sampling_rate)
+
+
+def qrs_band(signals: Floats, sampling_rate: float) -> Floats:
+    """Filter to the band in which QRS complexes stand out."""
+    return band_pass(signals, 5.0, 20.0, sampling_rate)
+
+
+def beats_in(filtered: Floats, sampling_rate: float) -> Beats:
+    """Find the beats of one record that `qrs_band` has filtered, shape (leads, samples)."""
     energy = _slope_energy(filtered, sampling_rate)
     rough = _pick(energy, sampling_rate)
     if not len(rough):
@@ -210,7 +220,13 @@ def median_beat(signals: Floats, beats: Beats, sampling_rate: float) -> Floats:
     usual = usual_beats(beats)
     whole = usual & (beats.peaks >= before) & (beats.peaks + after <= signals.shape[-1])
     chosen = beats.peaks[whole if whole.any() else usual]
-    return np.median(windows(signals, chosen, before, after), axis=0)
+    return median_of_beats(windows(signals, chosen, before, after))
+
+
+def median_of_beats(values: Floats) -> Floats:
+    """Return the median along the first axis; for a few beats, sorting is three times as fast as ``numpy.median``."""
+    ordered, count = np.sort(values, axis=0), len(values)
+    return np.asarray((ordered[(count - 1) // 2] + ordered[count // 2]) / 2)
 
 
 def usual_beats(beats: Beats) -> npt.NDArray[np.bool_]:
@@ -245,7 +261,10 @@ def _block_maxima(values: Floats, sampling_rate: float) -> Floats:
 
     size = round(_BLOCK * sampling_rate)
     count = max(1, values.shape[-1] // size)
-    blocks = np.stack([part.max(axis=-1) for part in np.array_split(values, count, axis=-1)], axis=-1)
+    # The first blocks are longer by one sample where the samples do not divide evenly.
+    short, longer = divmod(values.shape[-1], count)
+    starts = np.cumsum([0, *([short + 1] * longer), *([short] * (count - longer))])[:count]
+    blocks = np.maximum.reduceat(values, starts, axis=-1)
     return np.asarray(maximum_filter1d(blocks, 4, axis=-1, mode="nearest"))
 
 
@@ -350,14 +369,14 @@ def _align(filtered: Floats, rough: Ints, sampling_rate: float) -> Beats:
     unit = np.clip(filtered / np.maximum(scale, FLAT / 4)[:, None], -8.0, 8.0)
     peaks, similarity = rough, np.zeros(len(rough))
     for _ in range(2):
-        template = np.median(windows(unit, peaks, half, half + 1), axis=0)
+        template = median_of_beats(windows(unit, peaks, half, half + 1))
         product, correlation = shifted_products(windows(unit, peaks, half + reach, half + reach + 1), template)
         best = np.argmax(product, axis=-1)
         similarity = correlation[np.arange(len(peaks)), best]
         # Two rounds must not walk onto a neighbouring wave.
         peaks = np.clip(peaks + best - reach, rough - reach, rough + reach)
     # The fiducial point is the largest deflection of the median QRS, the same for every beat: exact RR intervals.
-    template = np.median(windows(unit, peaks, half, half + 1), axis=0)
+    template = median_of_beats(windows(unit, peaks, half, half + 1))
     peaks = peaks + int(np.argmax(np.sum(template**2, axis=0))) - half
     inside = (peaks >= 0) & (peaks < filtered.shape[-1])
     peaks, similarity = peaks[inside], similarity[inside]

@@ -5,8 +5,10 @@ z-score, and is neutral where it cannot be measured (see `DEFAULTS`).
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from pytest_ecgfm.encoders.beats import (
     AFTER,
@@ -14,8 +16,10 @@ from pytest_ecgfm.encoders.beats import (
     Beats,
     Floats,
     band_pass,
-    find_beats,
+    beats_in,
     median_beat,
+    median_of_beats,
+    qrs_band,
     shifted_products,
     signals_by_name,
     usual_beats,
@@ -127,8 +131,10 @@ class Handcrafted:
             Finite; a row depends on its record only.
         """
         out = np.empty((len(batch), DIMENSIONS), dtype=np.float32)
-        for row, signals in enumerate(signals_by_name(batch, LEADS, SAMPLING_RATE)):
-            measured = features(signals)
+        still = without_spikes(signals_by_name(batch, LEADS, SAMPLING_RATE), SAMPLING_RATE)
+        sharp, clean = qrs_band(still, SAMPLING_RATE), band_pass(still, 0.5, 40.0, SAMPLING_RATE)
+        for row in range(len(batch)):
+            measured = _measure(sharp[row], clean[row])
             out[row] = [measured[name] for name in self.feature_names]
         return out
 
@@ -177,10 +183,15 @@ def features(signals: FloatArray) -> dict[str, float]:
     dict of str to float
         The keys of `DEFAULTS`, in that order.
     """
-    beats = find_beats(signals, SAMPLING_RATE)
+    still = without_spikes(signals, SAMPLING_RATE)
+    return _measure(qrs_band(still, SAMPLING_RATE), band_pass(still, 0.5, 40.0, SAMPLING_RATE))
+
+
+def _measure(sharp: Floats, clean: Floats) -> dict[str, float]:
+    beats = beats_in(sharp, SAMPLING_RATE)
     if not len(beats):
         return dict(DEFAULTS)
-    record = _delineate(band_pass(without_spikes(signals, SAMPLING_RATE), 0.5, 40.0, SAMPLING_RATE), beats)
+    record = _delineate(clean, beats)
     return {**DEFAULTS, **_rhythm(beats, record.usual), **_atrial(record), **_qrs(record), **_repolarisation(record)}
 
 
@@ -259,10 +270,10 @@ def _atrial(record: _Record) -> dict[str, float]:
     if stop - start < 15 or not len(peaks):
         return out
     wide = _levelled(_smooth(windows(record.clean, peaks, _CENTRE - start, stop - _CENTRE)))
-    mean = np.median(wide, axis=0)
+    mean = median_of_beats(wide)
     size = np.sqrt(np.sum(mean**2, axis=0))
     top = int(np.argmax(size))
-    noise = np.sqrt(np.mean(np.median(np.abs(wide - mean), axis=0) ** 2))
+    noise = np.sqrt(np.mean(median_of_beats(np.abs(wide - mean)) ** 2))
     out["pr_interval"] = (record.onset - start - top) / SAMPLING_RATE
     out["p_to_noise"] = float(np.clip(np.log((size[top] / np.sqrt(len(LEADS)) + 1e-3) / (noise + 1e-3)), -3.0, 4.0))
     for lead in _ATRIAL:
@@ -334,6 +345,10 @@ def _f_waves(record: _Record) -> dict[str, float]:
     return out
 
 
+def _by_lead(name: str, values: npt.NDArray[np.floating[Any]], leads: tuple[str, ...] = LEADS) -> dict[str, float]:
+    return {f"{name}_{lead}": value for lead, value in zip(leads, values.tolist(), strict=True)}
+
+
 def _qrs(record: _Record) -> dict[str, float]:
     onset, offset = record.onset, record.offset
     out = {}
@@ -352,22 +367,24 @@ def _qrs(record: _Record) -> dict[str, float]:
     out["qrs_late"] = float(np.sum(energy * (time > middle + 0.03)))
     complexes = np.clip(record.beat[:, onset : offset + 1], -5.0, 5.0)
     half = complexes.shape[-1] // 2
-    for lead, wave in zip(LEADS, complexes, strict=True):
-        out[f"qrs_area_{lead}"] = 10.0 * float(wave.sum()) / SAMPLING_RATE
-        out[f"qrs_r_{lead}"] = max(0.0, float(wave.max()))
-        out[f"qrs_s_{lead}"] = min(0.0, float(wave.min()))
-        out[f"qrs_end_{lead}"] = float(wave[-10:].mean())
-        if lead in _SHAPED:
-            out[f"qrs_path_{lead}"] = min(4.0, float(np.abs(np.diff(wave)).sum()) / (float(np.ptp(wave)) + 0.05))
-            out[f"qrs_peak_time_{lead}"] = 10.0 * float(np.argmax(wave)) / SAMPLING_RATE
-            out[f"qrs_late_r_{lead}"] = max(0.0, float(wave[half:].max()))
-            out[f"qrs_late_share_{lead}"] = float(wave[half:].mean()) / (float(np.ptp(wave)) + 0.05)
+    height = np.ptp(complexes, axis=-1)
+    out |= _by_lead("qrs_area", 10.0 * complexes.sum(axis=-1) / SAMPLING_RATE)
+    out |= _by_lead("qrs_r", np.maximum(0.0, complexes.max(axis=-1)))
+    out |= _by_lead("qrs_s", np.minimum(0.0, complexes.min(axis=-1)))
+    out |= _by_lead("qrs_end", complexes[:, -10:].mean(axis=-1))
+    shaped = [LEADS.index(lead) for lead in _SHAPED]
+    waves, tall = complexes[shaped], height[shaped] + 0.05
+    path = np.abs(np.diff(waves, axis=-1)).sum(axis=-1)
+    out |= _by_lead("qrs_path", np.minimum(4.0, path / tall), _SHAPED)
+    out |= _by_lead("qrs_peak_time", 10.0 * np.argmax(waves, axis=-1) / SAMPLING_RATE, _SHAPED)
+    out |= _by_lead("qrs_late_r", np.maximum(0.0, waves[:, half:].max(axis=-1)), _SHAPED)
+    out |= _by_lead("qrs_late_share", waves[:, half:].mean(axis=-1) / tall, _SHAPED)
     first, second = out["qrs_area_I"], out["qrs_area_II"]
     # aVF = II - I / 2; its unit is 2 / sqrt(3) of lead I's on the frontal plane.
     foot = (second - first / 2) * 2 / np.sqrt(3)
     length = float(np.hypot(first, foot)) + 0.02
     out["axis_sin"], out["axis_cos"] = float(foot) / length, first / length
-    out["log_amplitude"] = float(np.clip(np.log(np.sqrt(np.mean(np.ptp(complexes, axis=-1) ** 2)) + 1e-3), -4.0, 2.0))
+    out["log_amplitude"] = float(np.clip(np.log(np.sqrt(np.mean(height**2)) + 1e-3), -4.0, 2.0))
     return out
 
 
@@ -375,13 +392,13 @@ def _repolarisation(record: _Record) -> dict[str, float]:
     beat, offset = np.clip(record.beat, -5.0, 5.0), record.offset
     stop = min(beat.shape[-1], _CENTRE + round(SAMPLING_RATE * max(0.3, min(AFTER, 0.62 * np.sqrt(record.rr)))))
     stop = min(stop, max(offset + 30, _CENTRE + round(SAMPLING_RATE * (record.rr - 0.18))))
-    out = {}
+    out: dict[str, float] = {}
     late = _smooth(beat[:, offset + 12 : stop])
     size = np.sqrt(np.sum(late**2, axis=0))
     top = int(np.argmax(size))
-    for lead, wave, whole in zip(LEADS, late, beat, strict=True):
-        out[f"st_{lead}"] = float(np.clip(whole[offset + 8 : offset + 18].mean(), -1.0, 1.0))
-        out[f"t_{lead}"] = float(np.clip(wave[np.argmax(np.abs(wave))], -2.0, 2.0))
+    extreme = np.argmax(np.abs(late), axis=-1)
+    out |= _by_lead("st", np.clip(beat[:, offset + 8 : offset + 18].mean(axis=-1), -1.0, 1.0))
+    out |= _by_lead("t", np.clip(late[np.arange(len(late)), extreme], -2.0, 2.0))
     cumulated = np.cumsum(size) / max(float(size.sum()), 1e-9)
     end = offset + 12 + int(np.searchsorted(cumulated, 0.9))
     out["qt"] = (end - record.onset) / SAMPLING_RATE

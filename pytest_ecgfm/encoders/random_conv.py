@@ -91,7 +91,7 @@ class RandomConv:
             for row, signals in enumerate(ordered):
                 # One record at a time: the sums inside a convolution are ordered by the batch size.
                 maps = self.module(torch.from_numpy(_standardised(signals))[None])[0]
-                out[row] = torch.cat([maps.mean(dim=-1), maps.amax(dim=-1)]).numpy()
+                out[row] = torch.cat([maps.mean(dim=-1), maps.amax(dim=-1)]).float().numpy()
         return out
 
 

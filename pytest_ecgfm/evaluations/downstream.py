@@ -11,13 +11,35 @@ import xarray as xr
 from scipy.stats import rankdata
 
 from pytest_ecgfm.errors import EcgfmError
-from pytest_ecgfm.evaluations.probes import Probe, fit_probe
-from pytest_ecgfm.evaluations.splits import Fold, Split, nested_subset
+from pytest_ecgfm.evaluations.fold_probes import (
+    FoldProbe,
+    Prepared,
+    fit_fold,
+    fold_probes,
+    operating_threshold,
+    prepared,
+    score_scale,
+)
+from pytest_ecgfm.evaluations.splits import Split
 from pytest_ecgfm.statistics import Estimate, auroc_estimates, mean_auroc, mean_auroc_difference
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.intp]
 Booleans = npt.NDArray[np.bool_]
+
+__all__ = [
+    "METRICS",
+    "DownstreamResult",
+    "FoldProbe",
+    "auroc",
+    "evaluate",
+    "fold_probes",
+    "label_efficiency",
+    "operating_threshold",
+    "paired_difference",
+    "score_scale",
+    "seeds_for",
+]
 
 _DELONG = "Mann-Whitney with midranks; DeLong et al., Biometrics 44:837 (1988), logit scale"
 _LIMIT = f"{_DELONG}; bootstrap of patients where they repeat"
@@ -177,38 +199,6 @@ def auroc(
     return _dataset({name: ((), value) for name, value in {**values, **counts}.items()})
 
 
-def _prepared(
-    embeddings: npt.ArrayLike, targets: npt.ArrayLike, patients: npt.ArrayLike
-) -> tuple[npt.NDArray[Any], Booleans, npt.NDArray[Any]]:
-    rows, labels, names = np.asarray(embeddings), np.asarray(targets, dtype=np.bool_), np.asarray(patients)
-    if rows.ndim != 2 or labels.shape != rows.shape[:1] or names.shape != labels.shape:
-        raise EcgfmError(
-            f"embeddings.shape={rows.shape}, targets.shape={labels.shape} and patients.shape={names.shape}, "
-            "but should be (records, dimensions), (records,) and (records,)."
-        )
-    wrong = np.flatnonzero(~np.isfinite(rows).all(axis=1))
-    if wrong.size:
-        raise EcgfmError(f"the embedding of row {wrong[0]} is not finite ({wrong.size} such rows of {len(rows)}).")
-    return rows, labels, names
-
-
-def _fit(
-    kind: str,
-    data: tuple[npt.NDArray[Any], Booleans, Integers],
-    fold: Fold,
-    fraction: float,
-    seed: int,
-) -> tuple[Probe | None, Integers]:
-    """Return the probe and the rows that it saw; no probe where the fold has no training records."""
-    embeddings, targets, patients = data
-    if not fold.train.size:
-        return None, fold.train
-    rows = nested_subset(fold.train, targets, patients, fraction, seed)
-    held = fold.validation
-    probe = fit_probe(kind, embeddings[rows], targets[rows], patients[rows], embeddings[held], targets[held], seed=seed)
-    return probe, rows
-
-
 class _Scored(NamedTuple):
     """Arrays over all rows, NaN (fold -1) where not tested; counts and C of each fold and seed."""
 
@@ -221,7 +211,7 @@ class _Scored(NamedTuple):
 
 def _score(
     kind: str,
-    data: tuple[npt.NDArray[Any], Booleans, Integers],
+    data: Prepared,
     split: Split,
     fraction: float,
     draws: Sequence[int],
@@ -234,7 +224,7 @@ def _score(
     for f, fold in enumerate(split.folds):
         fold_of[fold.test] = f
         for i, seed in enumerate(draws):
-            found, used = _fit(kind, data, fold, fraction, seed)
+            found, used = fit_fold(kind, data, fold, fraction, seed)
             seen[f, i] = used.size, labels[used].sum()
             if found is None or not fold.test.size:
                 continue
@@ -276,8 +266,9 @@ def evaluate(
 
     Nothing is fitted, scaled or chosen on tested records. In cross-validation, scores become midranks within fold
     before they are pooled, as probes of different folds share no scale; the Brier score is that of the probabilities.
-    Intervals then take the pooled scores as independent, which they are not quite: folds train on each other's records
-    (Bengio, Grandvalet, JMLR 5:1089, 2004), so that near chance a 95 % interval covers less than it says.
+    Intervals are those of the AUROC of these very probes, on new records: the training patients are taken as given.
+    In cross-validation that is the mean over the probes of the folds (Bayle et al., NeurIPS 2020, on when such
+    intervals hold); what another draw of training patients would change is not in them.
 
     Parameters
     ----------
@@ -305,14 +296,13 @@ def evaluate(
     EcgfmError
         If shapes disagree, an embedding is not finite, `fraction` lies outside (0, 1], or there is no seed.
     """
-    rows, labels, names = _prepared(embeddings, targets, patients)
+    data = prepared(embeddings, targets, patients)
     draws = tuple(seeds_for(fraction) if seeds is None else seeds)
     if not draws:
         raise EcgfmError("no seed to evaluate.")
-    codes = np.unique(names, return_inverse=True)[1].astype(np.intp).reshape(-1)
-    scored = _score(probe, (rows, labels, codes), split, fraction, draws)
+    scored = _score(probe, data, split, fraction, draws)
     identity = {"probe": probe, "split": split.kind, "fraction": fraction, "seeds": draws}
-    return _summary(identity, scored, labels, names)
+    return _summary(identity, scored, data.targets, np.asarray(patients))
 
 
 def _summary(

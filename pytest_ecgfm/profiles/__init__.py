@@ -1,6 +1,7 @@
 """Profiles: the grid, the checks and their thresholds. Loading and validation."""
 
 import tomllib
+from collections.abc import Iterable
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -8,12 +9,17 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from pytest_ecgfm.cards import first_problem
-from pytest_ecgfm.checks import CHECKS, SUITES, Case, Threshold
+from pytest_ecgfm.checks import CHECKS, COORDINATES, SPACES, SUITES, Case, Threshold
 from pytest_ecgfm.cohorts.base import LABELS
 from pytest_ecgfm.errors import EcgfmError, unknown_name
+from pytest_ecgfm.perturbations import VARIANTS
 
 Fraction = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
+Records = Annotated[int, Field(ge=4, le=1_000_000)]
 _MAXIMUM_BYTES = 1_000_000
+
+
+_SELECTED = {"perturbation": tuple(VARIANTS), "space": SPACES}
 
 
 class _Strict(BaseModel):
@@ -24,11 +30,14 @@ class Rule(_Strict):
     """One ``[[check]]`` entry: a threshold, and the cells that it holds for (all, where a selector is left out)."""
 
     name: str
-    minimum: Annotated[float, Field(ge=-1, le=1, allow_inf_nan=False)] | None = None
-    maximum: Annotated[float, Field(ge=-1, allow_inf_nan=False)] | None = None
+    minimum: Annotated[float, Field(allow_inf_nan=False)] | None = None
+    maximum: Annotated[float, Field(allow_inf_nan=False)] | None = None
     cohorts: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
     fractions: tuple[Fraction, ...] = ()
+    sources: tuple[str, ...] = ()
+    perturbations: tuple[str, ...] = ()
+    spaces: tuple[str, ...] = ()
     tier: Literal["blocking", "advisory"] = "blocking"
     decide: Literal["interval", "point"] = "interval"
     reason: str = ""
@@ -39,6 +48,11 @@ class Rule(_Strict):
             raise ValueError("should have either a minimum or a maximum")
         return self
 
+    @property
+    def bound(self) -> float:
+        """The minimum or the maximum."""
+        return float(self.maximum if self.minimum is None else self.minimum)  # type: ignore[arg-type]
+
     def holds_for(self, case: Case) -> bool:
         """Say whether this entry speaks of `case`."""
         return (
@@ -46,11 +60,24 @@ class Rule(_Strict):
             and (not self.cohorts or case.cohort in self.cohorts)
             and (not self.labels or case.label in self.labels)
             and (not self.fractions or any(abs((case.fraction or 0) - f) < 1e-9 for f in self.fractions))
+            and (not self.sources or case.source in self.sources)
+            and (not self.perturbations or case.perturbation in self.perturbations)
+            and (not self.spaces or case.space in self.spaces)
         )
 
 
 class Grid(_Strict):
-    """What is evaluated."""
+    """What is evaluated.
+
+    Attributes
+    ----------
+    players : {"independent", "limb", "twelve"}
+        Which leads come and go together in Shapley values (`pytest_ecgfm.coalitions.players`).
+    stability_records, explained_records : int
+        Records a cohort that are perturbed, and whose leads are explained by Shapley values.
+    mapped_records : int
+        Records of all cohorts together that are drawn by UMAP and clustered, at most.
+    """
 
     suites: tuple[str, ...] = SUITES
     labels: tuple[str, ...] = ("CD", "AF", "SB", "STach")
@@ -58,6 +85,10 @@ class Grid(_Strict):
     seeds: Annotated[int, Field(ge=1, le=1000)] | None = None
     probe: Literal["logistic", "knn", "mlp"] = "logistic"
     references: tuple[str, ...] = ("random_conv",)
+    players: Literal["independent", "limb", "twelve"] = "independent"
+    stability_records: Records = 64
+    explained_records: Records = 6
+    mapped_records: Records = 4000
 
 
 class Asked(_Strict):
@@ -83,6 +114,8 @@ class Profile(_Strict):
         What is evaluated; command-line options narrow it.
     inconclusive : {"allow", "block"}
         Whether an inconclusive blocking check blocks.
+    base : str
+        Shipped profile that this one comes from; thresholds looser than its need a reason.
     check : tuple of Rule
         Of the entries that hold for a cell, the last decides. A cell without an entry is not evaluated.
     run : Asked
@@ -92,6 +125,7 @@ class Profile(_Strict):
     name: str
     grid: Grid = Grid()
     inconclusive: Literal["allow", "block"] = "allow"
+    base: str = "default"
     check: tuple[Rule, ...]
     run: Asked = Asked()
 
@@ -99,9 +133,8 @@ class Profile(_Strict):
         """Return what the profile demands of a cell, or None if it says nothing about it."""
         for rule in reversed(self.check):
             if rule.holds_for(case):
-                if rule.minimum is not None:
-                    return Threshold(rule.minimum, "minimum", rule.tier, rule.decide, rule.reason)
-                return Threshold(rule.maximum or 0.0, "maximum", rule.tier, rule.decide, rule.reason)
+                sense: Literal["minimum", "maximum"] = "maximum" if rule.minimum is None else "minimum"
+                return Threshold(rule.bound, sense, rule.tier, rule.decide, rule.reason)
         return None
 
 
@@ -109,6 +142,27 @@ def shipped() -> dict[str, Path]:
     """Profiles that come with the package, by name."""
     folder = Path(str(resources.files(__package__)))
     return {path.stem: path for path in sorted(folder.glob("*.toml"))}
+
+
+def require_reasons(profile: Profile, cases: Iterable[Case]) -> None:
+    """Refuse thresholds that are looser than the shipped profile's and do not say why.
+
+    Raises
+    ------
+    EcgfmError
+        Which cell, both thresholds, and what would be valid.
+    """
+    base = load_profile(profile.base)
+    for case in cases:
+        mine, shipped_one = profile.threshold(case), base.threshold(case)
+        if mine is None or shipped_one is None or not mine.looser_than(shipped_one):
+            continue
+        # The shipped reason speaks of the shipped bound: carried over, it explains nothing.
+        if not mine.reason.strip() or mine.reason == shipped_one.reason:
+            raise EcgfmError(
+                f"profile {profile.name}: {case.name}: {mine.words()} is looser than {shipped_one.words()} of profile "
+                f'{base.name}; say why in its [[check]] entry: reason = "...".'
+            )
 
 
 def load_profile(name: str) -> Profile:
@@ -149,13 +203,15 @@ def _read(path: Path, above: tuple[Path, ...]) -> dict[str, Any]:
         raise EcgfmError(f"profile {path}: {error}") from None
     raw.setdefault("name", path.stem)
     parent = raw.pop("extends", None)
+    known = shipped()
+    if path in known.values():
+        raw["base"] = path.stem
     if parent is None:
         return raw
-    known = shipped()
     if not isinstance(parent, str) or (parent not in known and not parent.endswith(".toml")):
         raise unknown_name("profile", str(parent), [*known, "PATH.toml"], where=f"profile {path.name}: extends")
     base = _read(known.get(parent, path.parent / parent), (*above, path.resolve()))
-    merged = {**base, **raw}
+    merged = {**base, **raw, **({"base": base["base"]} if "base" in base and "base" not in raw else {})}
     for table in ("grid", "run"):
         if isinstance(base.get(table), dict) and isinstance(raw.get(table), dict):
             merged[table] = {**base[table], **raw[table]}
@@ -166,16 +222,26 @@ def _read(path: Path, above: tuple[Path, ...]) -> dict[str, Any]:
 
 def _check_names(profile: Profile, file: str) -> None:
     where = f"profile {file}"
+    if profile.base not in shipped():
+        raise unknown_name("profile", profile.base, shipped(), where=f"{where}: base")
     for suite in profile.grid.suites:
         if suite not in SUITES:
             raise unknown_name("suite", suite, SUITES, where=f"{where}: grid.suites")
     for label in (*profile.grid.labels, *(label for rule in profile.check for label in rule.labels)):
         if label not in LABELS:
             raise unknown_name("label", label, LABELS, where=where)
-    for rule in profile.check:
+    for number, rule in enumerate(profile.check):
         if rule.name not in CHECKS:
             raise unknown_name("check", rule.name, CHECKS, where=f"{where}: check.name")
-        for selector in ("cohorts", "labels", "fractions"):
+        low, high = CHECKS[rule.name].limits
+        if not low <= rule.bound <= high:
+            key = f"check.{number}.{'maximum' if rule.minimum is None else 'minimum'}"
+            raise EcgfmError(f"{where}: {key} = {rule.bound:g}, but {rule.name} is between {low:g} and {high:g}.")
+        for kind, known in _SELECTED.items():
+            for name in getattr(rule, f"{kind}s"):
+                if name not in known:
+                    raise unknown_name(kind, name, known, where=f"{where}: check {rule.name}")
+        for selector in (f"{name}s" for name in COORDINATES if name != "reference"):
             if getattr(rule, selector) and selector[:-1] not in CHECKS[rule.name].cells:
                 has = ", ".join(CHECKS[rule.name].cells) or "nothing"
                 raise EcgfmError(

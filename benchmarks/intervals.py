@@ -2,7 +2,7 @@
 
 Records of two Gaussian classes, a logistic probe, and the interval that the gate uses. The truth of a kind of split is
 the mean AUROC over its own simulations: a probe's true AUROC depends on how much it was trained on, and which records
-it was trained on varies too. Run: ``python benchmarks/coverage.py``.
+it was trained on varies too. Run: ``python benchmarks/intervals.py``.
 """
 
 import argparse

@@ -1,0 +1,70 @@
+"""How many dimensions an embedding really uses."""
+
+import math
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+
+def effective_rank(embeddings: npt.ArrayLike) -> float:
+    """Return the effective rank: the exponential of the entropy of the singular values' shares.
+
+    RankMe (Garrido et al., ICML 2023, arXiv 2210.02885), of the centred embedding: a large common offset is one
+    singular value that says nothing about records.
+
+    Parameters
+    ----------
+    embeddings : array_like, shape (n, d)
+        Finite.
+
+    Returns
+    -------
+    float
+        From 1 (all records on a line) to min(n - 1, d); 0 where all records are the same.
+    """
+    rows = np.asarray(embeddings, dtype=np.float64)
+    if not len(rows):
+        return 0.0
+    centred = rows - rows.mean(axis=0)
+    if not _varies(rows, centred):
+        return 0.0
+    # The Gram matrix of the smaller side has the squared singular values.
+    gram = centred.T @ centred if rows.shape[0] >= rows.shape[1] else centred @ centred.T
+    values = np.sqrt(np.clip(np.linalg.eigvalsh(gram), 0.0, None))
+    # What rounding left of a squared value that is 0 would count as a dimension each.
+    values = values[values > values.max() * math.sqrt(np.finfo(np.float64).eps * max(rows.shape))]
+    shares = values / values.sum()
+    return float(np.exp(-(shares * np.log(shares)).sum()))
+
+
+def _varies(rows: npt.NDArray[Any], centred: npt.NDArray[Any]) -> bool:
+    return bool(np.abs(centred).max(initial=0.0) > 1e-6 * np.abs(rows).max(initial=0.0)) if rows.size else False
+
+
+def intrinsic_dimension(embeddings: npt.ArrayLike) -> float:
+    """Return the intrinsic dimension by TwoNN: the ratio of the distances to the second and first neighbour.
+
+    Facco et al., Sci. Rep. 7:12140 (2017), by maximum likelihood: the ratios are Pareto, the dimension is the exponent.
+
+    Parameters
+    ----------
+    embeddings : array_like, shape (n, d)
+        Finite; repeated rows count once.
+
+    Returns
+    -------
+    float
+        NaN with fewer than three different rows.
+    """
+    from sklearn.neighbors import NearestNeighbors
+
+    rows = np.unique(np.asarray(embeddings, dtype=np.float64), axis=0)
+    if len(rows) < 3:
+        return math.nan
+    near = NearestNeighbors(n_neighbors=3).fit(rows - rows.mean(axis=0)).kneighbors(return_distance=False)[:, :2]
+    # From the differences themselves: fast searches expand the square, which leaves near rows without digits.
+    first, second = (np.linalg.norm(rows - rows[near[:, k]], axis=1) for k in (0, 1))
+    ratios = np.maximum(first, second) / np.maximum(np.minimum(first, second), np.finfo(np.float64).tiny)
+    total = float(np.log(ratios).sum())
+    return len(rows) / total if total > 0 else math.nan

@@ -1,0 +1,422 @@
+"""Stability of an embedding: how far records move when they are perturbed, and what a probe makes of it.
+
+References
+----------
+.. [1] Ethayarajh, EMNLP 2019: in anisotropic spaces any two embeddings have a cosine near 1.
+.. [2] Kornblith et al., ICML 2019: centred kernel alignment (CKA).
+.. [3] Song et al., J. Mach. Learn. Res. 13:1393 (2012): the unbiased estimate of HSIC behind debiased CKA.
+.. [4] Efron, Tibshirani, *An Introduction to the Bootstrap* (1993); patients are what is resampled.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from pytest_ecgfm.errors import EcgfmError
+from pytest_ecgfm.statistics import aurocs
+
+Floats = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.intp]
+Booleans = npt.NDArray[np.bool_]
+
+RESAMPLES = 400
+"""Resamples of the patient bootstrap."""
+
+_PAIRS = 20_000  # of different patients, for the median distance: its sampling error is below 1 %
+_BLOCK = 1 << 24  # distances held at once
+MINIMUM_CLASS = 10
+"""Records of each class below which a label says nothing about an AUROC."""
+
+_INTERVAL = "95 % interval, patients resampled"
+_UNIT = [0.0, 1.0]
+
+
+def _described(name: str, text: str, limits: list[float] | None, higher: bool | None, reference: str) -> dict[str, Any]:
+    about = {"units": "1", "range": limits, "higher_is_better": higher}
+    return {
+        name: {"long_name": text, **about, "reference": reference},
+        f"{name}_low": {"long_name": f"lower limit of {text}", **about, "reference": _INTERVAL},
+        f"{name}_high": {"long_name": f"upper limit of {text}", **about, "reference": _INTERVAL},
+    }
+
+
+METRICS: Mapping[str, Mapping[str, Any]] = {
+    **_described("cosine", "cosine to the clean embedding, both without the cohort's mean", [-1.0, 1.0], True, "[1]_"),
+    **_described("displacement", "distance to the clean embedding over that between patients", None, False, "medians"),
+    **_described("retrieval", "share of records nearest to their clean twin", _UNIT, True, "of the whole cohort"),
+    **_described("cka", "debiased linear CKA with the clean embeddings", [-1.0, 1.0], True, "[2]_, [3]_"),
+    **_described("flip_rate", "share of records that a probe calls otherwise, mean over labels", _UNIT, False, ""),
+    **_described("auroc_drop", "AUROC on clean minus perturbed records, mean over labels", [-1.0, 1.0], False, ""),
+    **_described("label_flip_rate", "share of records that a probe calls otherwise", _UNIT, False, ""),
+    **_described("label_auroc_drop", "AUROC on clean minus perturbed records", [-1.0, 1.0], False, ""),
+    "n_records": {"long_name": "records that were perturbed", "units": "1"},
+    "n_positive": {"long_name": "positives among the perturbed records with a known label", "units": "1"},
+    "effective_rank": {"long_name": "effective rank", "units": "1", "higher_is_better": True, "reference": "RankMe"},
+}
+"""Attributes of each variable in the cube; None where there is nothing to say."""
+
+
+class Interval(NamedTuple):
+    """An estimate with its 95 % interval; NaN where it is undefined."""
+
+    value: float
+    low: float
+    high: float
+
+
+UNDEFINED = Interval(math.nan, math.nan, math.nan)
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The clean embeddings of a cohort, against which perturbed ones are seen.
+
+    Attributes
+    ----------
+    embeddings : ndarray of float64, shape (n, d)
+    patients : ndarray of str, shape (n,)
+    mean : ndarray of float64, shape (d,)
+    typical : float
+        Median distance between records of different patients; 0 for an encoder of constants.
+    """
+
+    embeddings: Floats
+    patients: npt.NDArray[Any]
+    mean: Floats
+    typical: float
+
+
+def reference(embeddings: npt.ArrayLike, patients: npt.ArrayLike, *, seed: int = 0) -> Reference:
+    """Look at a cohort's clean embeddings once, for all perturbations.
+
+    Parameters
+    ----------
+    embeddings : array_like of float32, shape (n, d)
+        Finite.
+    patients : array_like of str, shape (n,)
+    seed : int
+        Of the 20,000 pairs of records of which the median distance is taken.
+
+    Raises
+    ------
+    EcgfmError
+        If shapes disagree.
+    """
+    rows, names = np.asarray(embeddings, dtype=np.float64), np.asarray(patients)
+    if rows.ndim != 2 or names.shape != rows.shape[:1]:
+        raise EcgfmError(
+            f"embeddings.shape={rows.shape} and patients.shape={names.shape}, but should be (n, d) and (n,)."
+        )
+    if not len(rows):
+        raise EcgfmError("no embedding to compare with.")
+    rng = np.random.default_rng(seed)
+    a, b = rng.integers(0, len(rows), (2, _PAIRS))
+    different = names[a] != names[b]
+    distances = [
+        np.linalg.norm(rows[i] - rows[j], axis=1)
+        for i, j in zip(np.array_split(a[different], 40), np.array_split(b[different], 40), strict=True)
+    ]
+    flat = np.concatenate(distances)
+    typical = float(np.median(flat)) if flat.size else math.nan
+    # Rounding makes constants differ by next to nothing; a distance in units of that would be noise.
+    if typical <= 1e-6 * float(np.abs(rows).max(initial=0.0)) * math.sqrt(rows.shape[1]):
+        typical = 0.0
+    return Reference(rows, names, rows.mean(axis=0), typical)
+
+
+@dataclass(frozen=True)
+class Stability:
+    """How records move; see `METRICS`."""
+
+    cosine: Interval
+    displacement: Interval
+    retrieval: Interval
+    cka: Interval
+
+    def values(self) -> dict[str, float]:
+        """Return the cube's variables."""
+        return {k: v for name in ("cosine", "displacement", "retrieval", "cka") for k, v in _named(self, name)}
+
+
+def _named(found: object, name: str) -> list[tuple[str, float]]:
+    one: Interval = getattr(found, name)
+    return [(name, one.value), (f"{name}_low", one.low), (f"{name}_high", one.high)]
+
+
+def resampled(patients: npt.NDArray[Any], resamples: int, seed: int) -> Floats:
+    """Return how often each record is drawn, shape (resamples, n): whole patients, with replacement."""
+    _, codes = np.unique(patients, return_inverse=True)
+    count = int(codes.max()) + 1 if codes.size else 0
+    rng = np.random.default_rng(seed)
+    drawn = rng.multinomial(count, np.full(count, 1 / count), size=resamples) if count else np.zeros((resamples, 0))
+    return np.asarray(drawn[:, codes.reshape(-1)], dtype=np.float64)
+
+
+def percentiles(value: float, draws: Floats) -> Interval:
+    """Return the percentile interval of an estimate, which always holds the estimate itself."""
+    known = draws[np.isfinite(draws)]
+    if not math.isfinite(value) or not known.size:
+        return UNDEFINED
+    low, high = np.quantile(known, (0.025, 0.975))
+    return Interval(value, float(min(low, value)), float(max(high, value)))
+
+
+def _mean_interval(each: Floats, weights: Floats) -> Interval:
+    if not each.size or not np.isfinite(each).all():
+        return UNDEFINED
+    totals = weights.sum(axis=1)
+    return percentiles(float(each.mean()), weights @ each / np.where(totals > 0, totals, np.nan))
+
+
+def _median_interval(each: Floats, weights: Floats) -> Interval:
+    if not each.size or not np.isfinite(each).all():
+        return UNDEFINED
+    order = np.argsort(each)
+    share = np.cumsum(weights[:, order], axis=1)
+    draws = each[order][np.argmax(share >= share[:, -1:] / 2, axis=1)]
+    return percentiles(float(np.median(each)), draws)
+
+
+def centred_cosine(clean: npt.ArrayLike, other: npt.ArrayLike, mean: npt.ArrayLike) -> Floats:
+    """Return the cosine of each pair of rows after the mean is removed, shape (m,); NaN where a row is the mean."""
+    centre = np.asarray(mean, dtype=np.float64)
+    a = np.asarray(clean, dtype=np.float64) - centre
+    b = np.asarray(other, dtype=np.float64) - centre
+    lengths = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
+    floor = 1e-12 * max(float(np.abs(centre).max(initial=0.0)) ** 2, 1e-300)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(lengths > floor, (a * b).sum(axis=1) / lengths, np.nan)
+
+
+def debiased_cka(a: npt.ArrayLike, b: npt.ArrayLike) -> float:
+    """Return debiased linear CKA [2]_ with the unbiased estimate of HSIC [3]_; NaN below four rows or for constants.
+
+    Parameters
+    ----------
+    a, b : array_like, shapes (m, d) and (m, e)
+
+    Returns
+    -------
+    float
+        1 for embeddings that agree up to rotation and scale; near 0 for unrelated ones (it can be negative).
+    """
+    return float(_cka(_gram(a), _gram(b), np.ones((1, len(np.asarray(a)))))[0])
+
+
+def _gram(rows: npt.ArrayLike) -> Floats:
+    values = np.asarray(rows, dtype=np.float64)
+    # Centring changes nothing in theory, and keeps a large common offset from eating the digits.
+    values = values - values.mean(axis=0)
+    gram: Floats = values @ values.T
+    np.fill_diagonal(gram, 0.0)
+    return gram
+
+
+def _cka(k: Floats, l: Floats, weights: Floats) -> Floats:  # noqa: E741
+    """Return CKA for each row of record weights: a record drawn twice counts twice, and never with itself."""
+
+    def hsic(p: Floats, q: Floats) -> Floats:
+        pq = p * q
+        n = weights.sum(axis=1)
+        pw, qw = weights @ p, weights @ q
+        trace = np.einsum("bi,ij,bj->b", weights, pq, weights, optimize=True)
+        sums = (pw * weights).sum(axis=1) * (qw * weights).sum(axis=1)
+        cross = (weights * pw * qw).sum(axis=1)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.asarray((trace + sums / ((n - 1) * (n - 2)) - 2 * cross / (n - 2)) / (n * (n - 3)))
+
+    if len(k) < 4:
+        return np.full(len(weights), np.nan)
+    product = hsic(k, k) * hsic(l, l)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(product > 0, hsic(k, l) / np.sqrt(product), np.nan)
+
+
+def retrieved(against: Reference, rows: Integers, perturbed: npt.ArrayLike) -> Booleans:
+    """Say for each perturbed record whether its clean twin is the nearest of the cohort; a tie is no success."""
+    queries = np.asarray(perturbed, dtype=np.float64) - against.mean
+    clean = against.embeddings - against.mean
+    squares = (clean**2).sum(axis=1)
+    found = np.zeros(len(rows), dtype=bool)
+    step = max(1, _BLOCK // max(1, len(clean)))
+    for begin in range(0, len(rows), step):
+        part = slice(begin, begin + step)
+        # The query's own square is the same for every candidate.
+        distances = squares - 2 * queries[part] @ clean.T
+        own = distances[np.arange(len(distances)), rows[part]].copy()
+        distances[np.arange(len(distances)), rows[part]] = np.inf
+        scale = squares.max(initial=0.0) * 1e-12
+        found[part] = own < distances.min(axis=1) - scale
+    return found
+
+
+def stability(
+    against: Reference, rows: npt.ArrayLike, perturbed: npt.ArrayLike, *, resamples: int = RESAMPLES, seed: int = 0
+) -> Stability:
+    """Compare perturbed records with their clean twins.
+
+    Parameters
+    ----------
+    against : Reference
+        The cohort's clean embeddings.
+    rows : array_like of int, shape (m,)
+        Which of its records were perturbed.
+    perturbed : array_like, shape (m, d)
+    resamples, seed : int
+        Of the patient bootstrap [4]_.
+
+    Returns
+    -------
+    Stability
+        Mean centred cosine, median relative displacement, share of clean twins retrieved, debiased CKA (its
+        interval from resampled records, never paired with themselves). For an encoder of constants all but
+        retrieval are NaN, and retrieval is 0: it does not look stable.
+
+    Raises
+    ------
+    EcgfmError
+        If shapes disagree or a perturbed embedding is not finite.
+    """
+    chosen, other = np.asarray(rows, dtype=np.intp), np.asarray(perturbed, dtype=np.float64)
+    if other.shape != (chosen.size, against.embeddings.shape[1]):
+        raise EcgfmError(f"perturbed.shape={other.shape}, but should be {(chosen.size, against.embeddings.shape[1])}.")
+    if not np.isfinite(other).all():
+        bad = int(np.flatnonzero(~np.isfinite(other).all(axis=1))[0])
+        raise EcgfmError(f"the embedding of row {bad} is not finite after the perturbation.")
+    clean = against.embeddings[chosen]
+    weights = resampled(against.patients[chosen], resamples, seed)
+    distance = np.linalg.norm(other - clean, axis=1)
+    if not against.typical > 0:
+        return Stability(UNDEFINED, UNDEFINED, Interval(0.0, 0.0, 0.0), UNDEFINED)
+    k, q = _gram(clean), _gram(other)
+    cka = _cka(k, q, np.ones((1, chosen.size)))[0]
+    # Eighty resamples are enough for the limits of a quantity that gates nothing, and cost m squared each.
+    return Stability(
+        _mean_interval(centred_cosine(clean, other, against.mean), weights),
+        _median_interval(distance / against.typical, weights),
+        _mean_interval(retrieved(against, chosen, other).astype(np.float64), weights),
+        percentiles(float(cka), _cka(k, q, weights[:80])),
+    )
+
+
+@dataclass(frozen=True)
+class LabelStability:
+    """What a probe makes of perturbed records; see `METRICS`. Counts are those of records with a known label."""
+
+    flip_rate: Interval
+    auroc_drop: Interval
+    positives: int
+    negatives: int
+
+
+def label_stability(
+    clean: npt.ArrayLike,
+    perturbed: npt.ArrayLike,
+    targets: npt.ArrayLike,
+    cuts: npt.ArrayLike,
+    patients: npt.ArrayLike,
+    *,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> tuple[list[LabelStability], LabelStability]:
+    """Compare a probe's scores of clean and perturbed records, label by label and over all labels.
+
+    Parameters
+    ----------
+    clean, perturbed : array_like, shape (labels, m)
+        Scores; NaN where a record has no score.
+    targets : array_like, shape (labels, m)
+        1, 0, or NaN where the label is unknown.
+    cuts : array_like, shape (labels, m)
+        A record is called positive above this score.
+    patients : array_like, shape (m,)
+    resamples, seed : int
+        Of the patient bootstrap: the same patients are drawn for clean and perturbed records, and for every label.
+
+    Returns
+    -------
+    list of LabelStability
+        One a label; the AUROC's drop is NaN where a class has fewer than 10 records.
+    LabelStability
+        Mean over the labels that have enough of both classes, with the smallest counts among them.
+    """
+    before, after = np.asarray(clean, dtype=np.float64), np.asarray(perturbed, dtype=np.float64)
+    truth, limits = np.asarray(targets, dtype=np.float64), np.asarray(cuts, dtype=np.float64)
+    weights = resampled(np.asarray(patients), resamples, seed)
+    each, drop_draws, flip_draws = [], [], []
+    for one in range(len(before)):
+        use = np.isfinite(before[one]) & np.isfinite(after[one]) & np.isfinite(truth[one])
+        labels = truth[one, use] > 0.5
+        flips = ((before[one] > limits[one]) != (after[one] > limits[one]))[use].astype(np.float64)
+        part = weights[:, use]
+        positives, negatives = int(labels.sum()), int((~labels).sum())
+        drop, draws = UNDEFINED, np.full(len(weights), np.nan)
+        if min(positives, negatives) >= MINIMUM_CLASS:
+            value = float(np.subtract(*aurocs(np.stack([before[one, use], after[one, use]]), labels)))
+            draws = weighted_auroc(before[one, use], labels, part) - weighted_auroc(after[one, use], labels, part)
+            drop = percentiles(value, draws)
+            drop_draws.append(draws)
+            totals = part.sum(axis=1)
+            flip_draws.append(part @ flips / np.where(totals > 0, totals, np.nan))
+        each.append(LabelStability(_mean_interval(flips, part), drop, positives, negatives))
+    return each, _over_labels(each, drop_draws, flip_draws)
+
+
+def _over_labels(each: list[LabelStability], drops: list[Floats], flips: list[Floats]) -> LabelStability:
+    enough = [one for one in each if math.isfinite(one.auroc_drop.value)]
+    if not enough:
+        best = max(each, key=lambda one: min(one.positives, one.negatives), default=None)
+        counts = (best.positives, best.negatives) if best else (0, 0)
+        return LabelStability(UNDEFINED, UNDEFINED, *counts)
+    drop = percentiles(float(np.mean([one.auroc_drop.value for one in enough])), np.mean(drops, axis=0))
+    flip = percentiles(float(np.mean([one.flip_rate.value for one in enough])), np.mean(flips, axis=0))
+    return LabelStability(flip, drop, min(one.positives for one in enough), min(one.negatives for one in enough))
+
+
+def weighted_auroc(scores: Floats, labels: Booleans, weights: Floats) -> Floats:
+    """Return the AUROC for each row of record weights, ties counting half; NaN where a class was not drawn."""
+    order = np.argsort(scores, kind="stable")
+    ranked = scores[order]
+    positive, negative = weights[:, order] * labels[order], weights[:, order] * ~labels[order]
+    # Of the negatives: those of a smaller score, and half of those of the same one.
+    first = np.searchsorted(ranked, ranked, side="left")
+    last = np.searchsorted(ranked, ranked, side="right")
+    cumulated = np.concatenate([np.zeros((len(weights), 1)), np.cumsum(negative, axis=1)], axis=1)
+    below = (cumulated[:, first] + cumulated[:, last]) / 2
+    pairs = positive.sum(axis=1) * negative.sum(axis=1)
+    return np.asarray((positive * below).sum(axis=1) / np.where(pairs > 0, pairs, np.nan))
+
+
+def retest(
+    against: Reference, first: npt.ArrayLike, second: npt.ArrayLike, patients: npt.ArrayLike, *, seed: int = 0
+) -> Interval:
+    """Return the median distance of two embeddings of the same thing, over that between patients.
+
+    Parameters
+    ----------
+    against : Reference
+        For the distance between patients.
+    first, second : array_like, shape (m, d)
+        Such as the halves of a record, or two records of a patient.
+    patients : array_like, shape (m,)
+        Resampled for the interval.
+    """
+    a, b = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
+    if not against.typical > 0 or not len(a):
+        return UNDEFINED
+    weights = resampled(np.asarray(patients), RESAMPLES, seed)
+    return _median_interval(np.linalg.norm(a - b, axis=1) / against.typical, weights)
+
+
+def pairs_of_patients(patients: npt.ArrayLike) -> tuple[Integers, Integers]:
+    """Return rows of the first and the second record of each patient who has two."""
+    names = np.asarray(patients)
+    order = np.argsort(names, kind="stable")
+    _, start, count = np.unique(names[order], return_index=True, return_counts=True)
+    first = order[start[count > 1]]
+    second = order[start[count > 1] + 1]
+    return first.astype(np.intp), second.astype(np.intp)

@@ -1,0 +1,143 @@
+"""Transfer: what a probe that was fitted in one cohort is worth in another (docs/method.md#transfer)."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy.stats import rankdata
+
+from pytest_ecgfm.evaluations.downstream import DownstreamResult
+from pytest_ecgfm.evaluations.probes import Probe, fit_probe
+from pytest_ecgfm.evaluations.splits import Split
+from pytest_ecgfm.statistics import Estimate, mean_auroc, mean_auroc_difference
+
+Floats = npt.NDArray[np.float64]
+
+_DIFFERENCE = "paired on the same records: DeLong's covariance, or resampled patients where they repeat"
+
+METRICS: Mapping[str, Mapping[str, Any]] = {
+    name: {"long_name": text, "units": "1", "range": limits, "higher_is_better": higher, "reference": reference}
+    for name, text, limits, higher, reference in (
+        ("auroc", "AUROC in the target of a probe of the source", [0.0, 1.0], True, "Mann-Whitney with midranks"),
+        ("auroc_low", "lower 95 % limit of auroc", [0.0, 1.0], True, "logit scale"),
+        ("auroc_high", "upper 95 % limit of auroc", [0.0, 1.0], True, "logit scale"),
+        ("drop", "AUROC of the target's own probe minus auroc", [-1.0, 1.0], False, _DIFFERENCE),
+        ("drop_low", "lower 95 % limit of drop", [-1.0, 1.0], False, _DIFFERENCE),
+        ("drop_high", "upper 95 % limit of drop", [-1.0, 1.0], False, _DIFFERENCE),
+    )
+}
+"""Attributes of each variable in the cube."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """The records of one cohort that a probe is fitted to, and chosen by.
+
+    Attributes
+    ----------
+    embeddings : ndarray of float32, shape (n, d)
+    targets : ndarray of bool, shape (n,)
+    patients : ndarray of str, shape (n,)
+    split : Split
+        Its first fold's training and validation parts are used; its test part is not.
+    """
+
+    embeddings: npt.NDArray[Any]
+    targets: npt.NDArray[np.bool_]
+    patients: npt.NDArray[Any]
+    split: Split
+
+
+@dataclass(frozen=True)
+class TransferResult:
+    """What a foreign probe is worth.
+
+    Attributes
+    ----------
+    auroc : Estimate
+        On the records on which the target's own probe is tested.
+    drop : Estimate
+        AUROC of the target's own probe minus that.
+    """
+
+    auroc: Estimate
+    drop: Estimate
+
+    def values(self) -> dict[str, float]:
+        """Return the cube's variables."""
+        return {
+            f"{name}{suffix}": float(getattr(one, field))
+            for name, one in (("auroc", self.auroc), ("drop", self.drop))
+            for suffix, field in (("", "value"), ("_low", "low"), ("_high", "high"))
+        }
+
+
+def fit_source(sources: Sequence[Source], *, seed: int = 0) -> Probe | None:
+    """Fit a probe to the training records of one cohort, or of several together.
+
+    Each cohort's features are standardised together with the others': the probe has one scale for all.
+
+    Parameters
+    ----------
+    sources : sequence of Source
+        Of one label. With several, patients of different cohorts are different patients.
+    seed : int
+        Of inner folds, where validation has too few positives to choose C.
+
+    Returns
+    -------
+    Probe or None
+        None where the training records lack a class.
+    """
+    folds = [one.split.folds[0] for one in sources]
+    train = [
+        (one.embeddings[fold.train], one.targets[fold.train], _named(one.patients[fold.train], number))
+        for number, (one, fold) in enumerate(zip(sources, folds, strict=True))
+    ]
+    held = [
+        (one.embeddings[fold.validation], one.targets[fold.validation])
+        for one, fold in zip(sources, folds, strict=True)
+    ]
+    rows, targets, patients = (np.concatenate(parts) for parts in zip(*train, strict=True))
+    if targets.all() or not targets.any():
+        return None
+    held_rows, held_targets = (np.concatenate(parts) for parts in zip(*held, strict=True))
+    return fit_probe("logistic", rows, targets, patients, held_rows, held_targets, seed=seed)
+
+
+def _named(patients: npt.NDArray[Any], cohort: int) -> npt.NDArray[np.str_]:
+    return np.array([f"{cohort} {name}" for name in patients], dtype=np.str_)
+
+
+def transfer(probe: Probe, embeddings: npt.ArrayLike, own: DownstreamResult) -> TransferResult:
+    """Score a cohort's tested records with a foreign probe.
+
+    Parameters
+    ----------
+    probe : Probe
+        From `fit_source`, of other cohorts.
+    embeddings : array_like, shape (n, d)
+        Of the target's records with a known label.
+    own : DownstreamResult
+        What the target's own probes gave at the whole training set, in one seed or several.
+
+    Returns
+    -------
+    TransferResult
+        Where the own scores are midranks within fold (cross-validation), the foreign ones are ranked within the same
+        folds, so that neither side gains by pooling.
+    """
+    scores = probe.scores(np.asarray(embeddings)[own.tested])
+    if own.split == "cv":
+        ranked = np.full(scores.shape, math.nan)
+        for fold in np.unique(own.fold):
+            mine = own.fold == fold
+            ranked[mine] = (rankdata(scores[mine]) - 0.5) / mine.sum()
+        scores = ranked
+    return TransferResult(
+        mean_auroc(scores, own.targets, own.patients),
+        mean_auroc_difference(own.scores, scores, own.targets, own.patients),
+    )

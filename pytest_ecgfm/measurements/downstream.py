@@ -1,0 +1,120 @@
+"""Downstream performance of one encoder in one cell (docs/method.md#downstream)."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from uuid import uuid4
+
+import numpy as np
+
+from pytest_ecgfm.checks import Case
+from pytest_ecgfm.cohorts.base import Cohort
+from pytest_ecgfm.encoders.base import Encoder, digest
+from pytest_ecgfm.evaluations.downstream import DownstreamResult, evaluate, paired_difference, seeds_for
+from pytest_ecgfm.rows import Cell, Measured
+from pytest_ecgfm.run import Labelled, Run
+from pytest_ecgfm.statistics import Estimate
+
+
+@dataclass(frozen=True)
+class Found:
+    """What the downstream evaluation found for one encoder in one cell, with what the cube keeps of it.
+
+    `result` is None where a class is too rare for any split.
+    """
+
+    case: Case
+    fraction: float
+    encoder: str
+    result: DownstreamResult | None
+    positives: int
+    negatives: int
+    probe: str
+    split: str
+    arrays: tuple[str, ...]
+
+    def auroc(self) -> Measured:
+        """AUROC over seeds, with its interval."""
+        return self._measured(None if self.result is None else self.result.estimate, self.cells, self.arrays)
+
+    def minus(self, other: "Found") -> Measured:
+        """AUROC minus another encoder's on the same records, paired."""
+        estimate = None
+        if self.result is not None and other.result is not None:
+            estimate = paired_difference(self.result, other.result)
+        return self._measured(estimate, (*self.cells, *other.cells), ())
+
+    def _measured(self, estimate: Estimate | None, cells: tuple[Cell, ...], arrays: tuple[str, ...]) -> Measured:
+        nan = float("nan")
+        value, low, high = (nan, nan, nan) if estimate is None else (estimate.value, estimate.low, estimate.high)
+        return Measured(value, low, high, self.positives, self.negatives, self.split, cells, arrays)
+
+    @cached_property
+    def cells(self) -> tuple[Cell, ...]:
+        """Values for the cube: one cell a seed, and one for what is summed over seeds."""
+        if self.result is None:
+            return ()
+        at: dict[str, str | float | int] = {
+            "encoder": self.encoder,
+            "cohort": self.case.cohort,
+            "label": self.case.label,
+            "probe": self.probe,
+            "fraction": self.fraction,
+        }
+        dataset = self.result.to_dataset()
+        whole = {str(name): float(array) for name, array in dataset.data_vars.items() if not array.dims}
+        out = [Cell("downstream", at, whole)]
+        for seed in dataset["seed"].values.tolist():
+            one = dataset.sel(seed=seed)
+            values = {str(name): float(one[name]) for name, array in dataset.data_vars.items() if array.dims}
+            out.append(Cell("downstream", {**at, "seed": int(seed)}, values))
+        return tuple(out)
+
+
+def found(run: Run, encoder: Encoder, case: Case) -> Found:
+    """Evaluate the probe of one encoder in one cell (protocol, section 1); once for all checks that ask."""
+    key = ("downstream", encoder.card.name, case.cohort, case.label, case.fraction)
+    return run.once(key, lambda: _evaluate(run, encoder, case))
+
+
+def auroc(run: Run, encoder: Encoder, case: Case) -> Measured:
+    """AUROC over seeds, with its interval."""
+    return found(run, encoder, case).auroc()
+
+
+def auroc_gain(run: Run, encoder: Encoder, reference: Encoder, case: Case) -> Measured:
+    """AUROC minus that of a reference encoder, paired on the same records."""
+    return found(run, encoder, case).minus(found(run, reference, case))
+
+
+def _evaluate(run: Run, encoder: Encoder, case: Case) -> Found:
+    cohort = run.cohort(case.cohort)
+    fraction = 1.0 if case.fraction is None else case.fraction
+    labelled = run.labelled(cohort, case.label)
+    name, probe = encoder.card.name, run.settings.profile.grid.probe
+    if labelled.split is None:
+        return Found(case, fraction, name, None, *labelled.counts, probe, "", ())
+    embeddings = run.embeddings(encoder, cohort)[labelled.known]
+    seeds = seeds_for(fraction)[: run.settings.seeds]
+    split = labelled.split
+    result = evaluate(embeddings, labelled.targets, labelled.patients, split, fraction, seeds, probe=probe)
+    tested = result.targets
+    arrays = (_keep(run, name, case, cohort, labelled, result),) if fraction == 1.0 else ()
+    return Found(case, fraction, name, result, int(tested.sum()), int((~tested).sum()), probe, split.kind, arrays)
+
+
+def _keep(run: Run, encoder: str, case: Case, cohort: Cohort, labelled: Labelled, result: DownstreamResult) -> str:
+    """Write per-record scores beside the rows; return the file's name."""
+    rows = labelled.rows[result.tested]
+    name = digest([encoder.encode(), case.cohort.encode(), case.label.encode()])[:24] + ".npz"
+    arrays = run.folder / "arrays"
+    temporary = arrays / f".{uuid4().hex}.npz"
+    np.savez(
+        temporary,
+        record=cohort.records[rows].to_numpy(dtype=str),
+        patient=result.patients.astype(str),
+        fold=cohort.folds.fillna(-1).to_numpy(dtype=np.int32)[rows],
+        score=result.scores.mean(axis=0).astype(np.float32),
+        target=result.targets.astype(np.float32),
+    )
+    temporary.replace(arrays / name)
+    return f"arrays/{name}"

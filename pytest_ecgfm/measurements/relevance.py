@@ -1,0 +1,338 @@
+"""Relevance of leads and dimensions for one encoder (docs/method.md#relevance)."""
+
+import json
+import math
+import zlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+
+from pytest_ecgfm.checks import Case
+from pytest_ecgfm.coalitions import Player, complete, players, with_leads
+from pytest_ecgfm.cohorts.base import Cohort
+from pytest_ecgfm.embeddings import Part, Progress
+from pytest_ecgfm.encoders.base import Encoder
+from pytest_ecgfm.evaluations import relevance as evaluation
+from pytest_ecgfm.evaluations.downstream import seeds_for
+from pytest_ecgfm.evaluations.relevance import Profile, lead_profile
+from pytest_ecgfm.evaluations.shapley import LeadShapley, efficiency_error, lead_shapley, projected
+from pytest_ecgfm.evaluations.stability import UNDEFINED, Interval
+from pytest_ecgfm.measurements.chosen import Rows, batches_of, chosen_rows, embed_changed
+from pytest_ecgfm.measurements.record_probes import RecordProbes, record_probes
+from pytest_ecgfm.preprocessing import resample
+from pytest_ecgfm.records import RecordBatch
+from pytest_ecgfm.rows import Cell, Measured
+from pytest_ecgfm.run import Run
+
+BASELINES = ("zero", "other")
+"""What stands in for a lead that is taken away: nothing, or the same lead of another patient's record."""
+
+SHUFFLES = 6
+"""Probes of shuffled labels."""
+
+ORDERS = 3
+"""Random orders of removal."""
+
+_EXAMPLE_RATE = 250.0
+
+_FEW = "a profile of fewer than 2 players says nothing"
+
+
+@dataclass(frozen=True)
+class Explained:
+    """Shapley values of the embedding of a few records of a cohort, for one baseline."""
+
+    rows: Rows
+    patients: npt.NDArray[np.str_]
+    shapley: LeadShapley
+
+
+def cast_of(encoder: Encoder, run: Run) -> tuple[Player, ...]:
+    """Return the leads that come and go for this encoder."""
+    return players(encoder.card.leads, run.settings.profile.grid.players)
+
+
+def efficiency(run: Run, encoder: Encoder, case: Case) -> Measured:
+    """Largest difference between the sum of Shapley values and the change of the logit, over all records and probes.
+
+    The logit is that of the cohort's embedding, which another pass made, in batches of other records.
+    """
+    cohort = run.cohort(case.cohort)
+    worst, cells = 0.0, []
+    for baseline in BASELINES:
+        explained = _explained(run, encoder, cohort, baseline)
+        here = 0.0
+        for label in run.settings.labels:
+            probes = record_probes(run, encoder, cohort, label)
+            if probes is None:
+                continue
+            phi, use = _phi(explained, probes)
+            full = probes.logits(explained.rows, run.embeddings(encoder, cohort)[explained.rows])
+            empty = probes.logits(explained.rows, explained.shapley.empty)
+            if use.any():
+                here = max(here, float(efficiency_error(phi[use], full[use], empty[use]).max()))
+        at = {"encoder": case.encoder, "cohort": case.cohort, "baseline": baseline}
+        cells.append(Cell("relevance", at, {"efficiency_error": here}))
+        worst = max(worst, here)
+    return Measured(worst, worst, worst, cells=tuple(cells), arrays=(_example(run, cohort),))
+
+
+def shuffled_labels(run: Run, encoder: Encoder, case: Case) -> Measured:
+    """Agreement of a probe's Shapley values with those of probes whose labels were shuffled."""
+    cohort = run.cohort(case.cohort)
+    probes = record_probes(run, encoder, cohort, case.label)
+    if probes is None or len(cast_of(encoder, run)) < 2:
+        return _undefined(case) if probes is None else replace(_of(UNDEFINED), missing=_FEW)
+    explained = _explained(run, encoder, cohort, BASELINES[0])
+    phi, use = _phi(explained, probes)
+    others = [record_probes(run, encoder, cohort, case.label, shuffle=number) for number in range(1, SHUFFLES + 1)]
+    chance = np.stack([_phi(explained, one)[0][use] for one in others if one is not None])
+    found = evaluation.shuffled_agreement(phi[use], chance, explained.patients[use])
+    percentile = evaluation.shuffled_percentile(phi[use], chance)
+    at = {"encoder": case.encoder, "cohort": case.cohort, "label": case.label}
+    cells = (Cell("relevance", at, {"shuffled_percentile": percentile}), *_profile_cells(run, encoder, cohort, case))
+    return replace(_of(found), cells=cells)
+
+
+def baselines(run: Run, encoder: Encoder, case: Case) -> Measured:
+    """Agreement of the lead profiles over two baselines."""
+    cohort = run.cohort(case.cohort)
+    probes = record_probes(run, encoder, cohort, case.label)
+    if probes is None or len(cast_of(encoder, run)) < 2:
+        return _undefined(case) if probes is None else replace(_of(UNDEFINED), missing=_FEW)
+    found = [_explained(run, encoder, cohort, baseline) for baseline in BASELINES]
+    (a, use), (b, _) = (_phi(one, probes) for one in found)
+    return _of(evaluation.baseline_agreement(a[use], b[use], found[0].patients[use]))
+
+
+def cohorts(run: Run, encoder: Encoder, case: Case) -> Measured:
+    """Agreement of the lead profiles of all cohorts."""
+    phis, patients = [], []
+    for name in run.settings.cohorts:
+        cohort = run.cohort(name)
+        probes = record_probes(run, encoder, cohort, case.label)
+        if probes is not None:
+            explained = _explained(run, encoder, cohort, BASELINES[0])
+            phi, use = _phi(explained, probes)
+            phis.append(phi[use])
+            patients.append(explained.patients[use])
+    if len(phis) < 2 or len(cast_of(encoder, run)) < 2:
+        return replace(_of(UNDEFINED), missing=_FEW if len(phis) > 1 else "fewer than two cohorts have a probe")
+    return _of(evaluation.cohort_agreement(phis, patients))
+
+
+def concentration(run: Run, encoder: Encoder, case: Case) -> Measured:
+    """Relevance of the most relevant lead."""
+    return _profiled(run, encoder, case, lambda phi, patients: evaluation.concentration(phi, patients))
+
+
+def prior(run: Run, encoder: Encoder, case: Case) -> Measured:
+    """Agreement of relevance with where cardiology looks."""
+    names = [player.name for player in cast_of(encoder, run)]
+    found = _profiled(
+        run, encoder, case, lambda phi, patients: evaluation.prior_agreement(phi, names, case.label, patients)
+    )
+    if not found.missing and not math.isfinite(found.value):
+        return replace(found, missing="no such place among the leads that the encoder reads")
+    at = {"encoder": case.encoder, "cohort": case.cohort, "label": case.label}
+    return replace(found, cells=(Cell("relevance", at, {"prior": found.value}),))
+
+
+def deletion(run: Run, encoder: Encoder, case: Case) -> Measured:
+    """AUROC lost by removing leads in order of relevance, beyond what random orders lose; mean over steps."""
+    cohort = run.cohort(case.cohort)
+    probes = record_probes(run, encoder, cohort, case.label)
+    cast = cast_of(encoder, run)
+    if probes is None or len(cast) < 3:
+        return _undefined(case) if probes is None else replace(_of(UNDEFINED), missing="fewer than 3 players")
+    explained = _explained(run, encoder, cohort, BASELINES[0])
+    phi, use = _phi(explained, probes)
+    # Profiles of a label's own positives and negatives alike: what the probe looks at, whatever it finds.
+    order = np.argsort(-lead_profile(phi[use], explained.patients[use]).share, kind="stable")
+    rng = np.random.default_rng([zlib.crc32(cohort.name.encode()), 5])
+    random = [rng.permutation(len(cast)) for _ in range(ORDERS)]
+    steps = _steps(len(cast))
+    rows = chosen_rows(run, cohort, run.settings.profile.grid.stability_records)
+    tested = probes.scored(rows)
+    patients = cohort.patients.to_numpy(dtype=str)[rows][tested]
+
+    def scores(removed: npt.NDArray[np.intp]) -> npt.NDArray[np.float64]:
+        return probes.standardised(rows, _without(run, encoder, cohort, rows, cast, removed))[tested]
+
+    found = evaluation.deletion(
+        np.stack([scores(order[:count]) for count in steps]),
+        np.stack([[scores(one[:count]) for count in steps] for one in random]),
+        probes.targets[rows][tested],
+        patients,
+    )
+    at = {"encoder": case.encoder, "cohort": case.cohort, "label": case.label}
+    cells = tuple(
+        Cell("relevance", {**at, "removed": count}, {"deletion_auroc": float(ours), "random_auroc": float(chance)})
+        for count, ours, chance in zip(steps, found.relevant, found.random, strict=True)
+    )
+    return replace(_of(found.extra_loss), positives=found.positives, negatives=found.negatives, cells=cells)
+
+
+def _steps(count: int) -> tuple[int, ...]:
+    """How many leads are removed: the first, and then ever more at a time, never all."""
+    return tuple(dict.fromkeys(min(step, count - 1) for step in (1, 2, 4)))
+
+
+def _example(run: Run, cohort: Cohort) -> str:
+    """Keep two and a half seconds of one record, on which reports draw relevance."""
+    record = str(cohort.records[chosen_rows(run, cohort, 2)[-1]])
+    read = cohort.read(record)
+    found = complete(RecordBatch(read.signals[None], read.leads, read.sampling_rate, (record,)))
+    signals = resample(found.signals, found.sampling_rate, _EXAMPLE_RATE)[:, :, : int(2.5 * _EXAMPLE_RATE)]
+    dataset = xr.Dataset(
+        {
+            "signal": (("cohort", "lead", "sample"), signals, {"long_name": "an example", "units": "mV"}),
+            "record": (("cohort",), np.array([record]), {"long_name": "record", "units": "1"}),
+        },
+        {"cohort": [cohort.name], "lead": list(found.leads), "sample": np.arange(signals.shape[-1])},
+        {"group": "examples", "sampling_rate": _EXAMPLE_RATE},
+    )
+    return run.keep(("example", cohort.name), dataset)
+
+
+def _of(found: Interval) -> Measured:
+    return Measured(found.value, found.low, found.high)
+
+
+def _undefined(case: Case) -> Measured:
+    return replace(_of(UNDEFINED), missing=f"too few records of a class of {case.label} in {case.cohort} for a probe")
+
+
+def _profiled(run: Run, encoder: Encoder, case: Case, measure: Any) -> Measured:
+    cohort = run.cohort(case.cohort)
+    probes = record_probes(run, encoder, cohort, case.label)
+    if probes is None:
+        return _undefined(case)
+    if len(cast_of(encoder, run)) < 2:
+        return replace(_of(UNDEFINED), missing=_FEW)
+    explained = _explained(run, encoder, cohort, BASELINES[0])
+    phi, use = _phi(explained, probes)
+    return _of(measure(phi[use], explained.patients[use]))
+
+
+def _phi(explained: Explained, probes: RecordProbes) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
+    """Return Shapley values of the logit, shape (records, players), and which records the probe may score."""
+    fold = probes.fold[explained.rows]
+    return projected(explained.shapley.values, probes.weights[fold]), fold >= 0
+
+
+def _profile_cells(run: Run, encoder: Encoder, cohort: Cohort, case: Case) -> list[Cell]:
+    """Lead profiles of one label at every fraction and baseline, and how those of seeds and fractions agree."""
+    cells = []
+    names = [player.name for player in cast_of(encoder, run)]
+    for baseline in BASELINES:
+        explained = _explained(run, encoder, cohort, baseline)
+        last: Profile | None = None
+        for fraction in sorted(run.settings.fractions, reverse=True):
+            # Two seeds tell how far profiles vary; more would only cost probes.
+            seeds = seeds_for(fraction)[: run.settings.seeds][:2]
+            fitted = [record_probes(run, encoder, cohort, case.label, fraction, seed) for seed in seeds]
+            found = [_phi(explained, one) for one in fitted if one is not None]
+            if not found or not found[0][1].any():
+                continue
+            use = found[0][1]
+            profile = lead_profile(np.stack([phi[use] for phi, _ in found]), explained.patients[use])
+            last = last or profile
+            each = [lead_profile(phi[use], explained.patients[use]).share for phi, _ in found]
+            at = {"encoder": case.encoder, "cohort": case.cohort, "label": case.label}
+            at |= {"fraction": fraction, "baseline": baseline}  # type: ignore[dict-item]
+            summary = {
+                "entropy": profile.entropy,
+                "seed_agreement": evaluation.mean_agreement(each),
+                "fraction_agreement": evaluation.rank_agreement(profile.share, last.share),
+            }
+            cells.append(Cell("relevance", at, summary))
+            for name, share, low, high in zip(names, profile.share, profile.low, profile.high, strict=True):
+                values = {"relevance": float(share), "relevance_low": float(low), "relevance_high": float(high)}
+                cells.append(Cell("relevance", {**at, "lead": name}, values))
+    return cells
+
+
+def _explained(run: Run, encoder: Encoder, cohort: Cohort, baseline: str) -> Explained:
+    return run.once(
+        ("explained", encoder.card.name, cohort.name, baseline), lambda: _explain(run, encoder, cohort, baseline)
+    )
+
+
+def _explain(run: Run, encoder: Encoder, cohort: Cohort, baseline: str) -> Explained:
+    rows = chosen_rows(run, cohort, run.settings.profile.grid.explained_records)
+    cast = cast_of(encoder, run)
+    count = len(cast)
+
+    def make(progress: Progress) -> npt.NDArray[np.float64]:
+        out: npt.NDArray[np.float64] = np.empty(0)
+        for number, (at, stored) in enumerate(batches_of(run, cohort, rows)):
+            batch = complete(stored, encoder.card.leads)
+            instead = np.zeros_like(batch.signals) if baseline == "zero" else _others(run, cohort, batch)
+            found = lead_shapley(
+                partial(_embeddings, encoder),
+                batch,
+                instead,
+                cast,
+                batch_size=run.settings.batch_size,
+                progress=progress,
+            )
+            packed = np.concatenate([found.values, found.empty[:, None], found.full[:, None]], axis=1)
+            if not number:
+                out = np.full((rows.size, *packed.shape[1:]), np.nan)
+            out[at] = packed
+        return out
+
+    names = [str(cohort.records[row]) for row in rows]
+    identity = json.dumps(["shapley", baseline, [[one.name, one.leads] for one in cast], names])
+    packed = run.derived(encoder, cohort, Part(f"Shapley values of leads, {baseline}", identity, rows.size), make)
+    patients = cohort.patients.to_numpy(dtype=str)[rows]
+    return Explained(rows, patients, LeadShapley(packed[:, :count], packed[:, count], packed[:, count + 1]))
+
+
+def _embeddings(encoder: Encoder, batches: Iterable[RecordBatch]) -> Iterator[npt.NDArray[np.float32]]:
+    return (part for _, part in encoder.embed_batches(batches))
+
+
+def _others(run: Run, cohort: Cohort, batch: RecordBatch) -> npt.NDArray[np.float32]:
+    """Return the signals of a record of another patient for each, from the start, repeated where it is shorter."""
+    rng = np.random.default_rng([zlib.crc32(cohort.name.encode()), 11])
+    patients = cohort.patients
+    candidates = [str(one) for one in rng.permutation(cohort.records.to_numpy(dtype=str)[:200])]
+    out = np.empty_like(batch.signals)
+    for row, record in enumerate(batch.records):
+        other = next((one for one in candidates if patients[one] != patients[record]), candidates[0])
+        candidates.remove(other)
+        candidates.append(other)
+        read = cohort.read(other)
+        found = complete(RecordBatch(read.signals[None], read.leads, read.sampling_rate, (other,)))
+        position = {lead: number for number, lead in enumerate(found.leads)}
+        same = [position[lead] for lead in batch.leads]
+        signals = np.resize(found.signals[0, same].T, (batch.signals.shape[-1], len(same))).T
+        out[row] = signals
+    return out
+
+
+def _without(
+    run: Run, encoder: Encoder, cohort: Cohort, rows: Rows, cast: tuple[Player, ...], removed: npt.NDArray[np.intp]
+) -> npt.NDArray[Any]:
+    """Embed records without some players; the order of removal does not matter, only who is gone."""
+    gone = tuple(sorted(int(one) for one in removed))
+
+    def removed_from(stored: RecordBatch) -> RecordBatch:
+        batch = complete(stored, encoder.card.leads)
+        present = np.ones((len(batch), len(cast)), dtype=bool)
+        present[:, list(gone)] = False
+        return with_leads(batch, np.zeros_like(batch.signals), cast, present)
+
+    names = [str(cohort.records[row]) for row in rows]
+    leads = "+".join(cast[one].name for one in gone)
+    identity = json.dumps(["without", [cast[one].leads for one in gone], names])
+    part = Part(f"without {leads}", identity, rows.size)
+    make = partial(embed_changed, run, encoder, cohort, rows, removed_from)
+    return run.once(("without", encoder.card.name, cohort.name, gone), lambda: run.derived(encoder, cohort, part, make))

@@ -1,0 +1,13 @@
+"""Transfer: what a probe of one cohort is worth on another (docs/method.md#transfer)."""
+
+import pytest
+
+from pytest_ecgfm.measurements import transfer
+
+pytestmark = pytest.mark.ecgfm_transfer
+
+
+@pytest.mark.ecgfm_check("transfer.drop")
+def test_drop(ecgfm_case, ecgfm_encoder, ecgfm_run, ecgfm_gate):
+    """AUROC of the cohort's own probe minus that of a probe of other cohorts, paired on the same records."""
+    ecgfm_gate(transfer.drop(ecgfm_run, ecgfm_encoder, ecgfm_case))

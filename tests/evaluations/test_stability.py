@@ -1,0 +1,384 @@
+import math
+from itertools import permutations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from sklearn.metrics import roc_auc_score
+
+from pytest_ecgfm.errors import EcgfmError
+from pytest_ecgfm.evaluations import stability as module
+from pytest_ecgfm.evaluations.stability import (
+    METRICS,
+    UNDEFINED,
+    Interval,
+    Reference,
+    centred_cosine,
+    debiased_cka,
+    label_stability,
+    pairs_of_patients,
+    percentiles,
+    reference,
+    resampled,
+    retest,
+    retrieved,
+    stability,
+    weighted_auroc,
+)
+
+
+def cohort(rng, n=120, d=6, per_patient=1, offset=3.0):
+    patients = np.array([f"p{i // per_patient}" for i in range(n)])
+    return rng.normal(size=(n, d)) + offset, patients
+
+
+def holds(interval):
+    return interval.low <= interval.value <= interval.high
+
+
+def brute_hsic(k, l):  # noqa: E741
+    """The U-statistic of HSIC over all quadruples of different records."""
+    tuples = list(permutations(range(len(k)), 4))
+    return sum(k[i, j] * (l[i, j] + l[q, r] - 2 * l[i, q]) for i, j, q, r in tuples) / len(tuples)
+
+
+def test_reference_has_mean_and_median_distance_between_patients(rng):
+    rows, patients = cohort(rng, n=60, per_patient=3)
+    rows += rng.normal(size=(20, 1)).repeat(3, axis=0) * 4
+    found = reference(rows.astype(np.float32), patients)
+    apart = [
+        np.linalg.norm(a - b)
+        for a, p in zip(rows, patients, strict=True)
+        for b, q in zip(rows, patients, strict=True)
+        if p != q
+    ]
+    assert found.typical == pytest.approx(np.median(apart), rel=0.03)
+    assert reference(rows, patients).typical == reference(rows, patients, seed=0).typical
+    np.testing.assert_allclose(found.mean, rows.mean(axis=0), atol=1e-6)
+    assert found.embeddings.dtype == np.float64
+
+
+def test_distances_within_a_patient_do_not_count():
+    rows = np.array([[0.0], [100.0], [1.0], [101.0]])
+    patients = np.array(["a", "b", "a", "b"])
+    # Between the patients 99, 100, 100 and 101; within them 1.
+    assert reference(rows, patients).typical == pytest.approx(100.0)
+    assert math.isnan(reference(rows, np.full(4, "a")).typical)
+
+
+@pytest.mark.parametrize("value", [0.0, 0.1, 1e4])
+def test_encoder_of_constants_does_not_look_stable(rng, value):
+    rows, patients = np.full((40, 5), value, np.float32), np.arange(40).astype(str)
+    against = reference(rows, patients)
+    assert against.typical == 0
+    found = stability(against, np.arange(40), rows)
+    assert found.retrieval == Interval(0.0, 0.0, 0.0)
+    for name in ("cosine", "displacement", "cka"):
+        assert all(math.isnan(one) for one in getattr(found, name))
+    assert all(math.isnan(one) for one in retest(against, rows, rows, patients))
+
+
+def test_constants_that_differ_by_rounding_do_not_look_stable(rng):
+    rows = 1e4 * (1 + 1e-12 * rng.normal(size=(40, 5)))
+    found = stability(reference(rows, np.arange(40).astype(str)), np.arange(40), rows)
+    assert math.isnan(found.displacement.value)
+    assert found.retrieval == Interval(0.0, 0.0, 0.0)
+
+
+def test_records_that_do_not_move_are_stable(rng):
+    rows, patients = cohort(rng)
+    chosen = np.arange(0, 120, 2)
+    found = stability(reference(rows, patients), chosen, rows[chosen])
+    assert found.displacement == Interval(0.0, 0.0, 0.0)
+    assert found.retrieval == Interval(1.0, 1.0, 1.0)
+    assert found.cosine.value == pytest.approx(1) and found.cosine.low == pytest.approx(1)
+    assert found.cka.value == pytest.approx(1) and found.cka.low == pytest.approx(1)
+
+
+@pytest.mark.parametrize("times", [0.25, 2.0])
+def test_displacement_is_in_units_of_the_distance_between_patients(rng, times):
+    rows, patients = cohort(rng)
+    against = reference(rows, patients)
+    direction = rng.normal(size=rows.shape)
+    direction *= times * against.typical / np.linalg.norm(direction, axis=1, keepdims=True)
+    found = stability(against, np.arange(120), rows + direction)
+    assert found.displacement.value == pytest.approx(times)
+    scaled = stability(reference(1000 * rows, patients), np.arange(120), 1000 * (rows + direction))
+    assert scaled.displacement.value == pytest.approx(times)
+
+
+def test_displacement_is_a_median_that_few_records_do_not_move(rng):
+    rows, patients = cohort(rng)
+    moved = rows + 0.01
+    moved[:10] += 1e6
+    assert stability(reference(rows, patients), np.arange(120), moved).displacement.value < 0.02
+
+
+def test_more_noise_is_less_stable(rng):
+    rows, patients = cohort(rng)
+    against, noise = reference(rows, patients), rng.normal(size=rows.shape)
+    found = [stability(against, np.arange(120), rows + s * noise) for s in (0.05, 0.3, 1.0, 4.0)]
+    for name, sign in (("cosine", -1), ("retrieval", -1), ("cka", -1), ("displacement", 1)):
+        values = np.array([getattr(one, name).value for one in found])
+        assert (sign * np.diff(values) > 0).all(), name
+        assert all(holds(getattr(one, name)) for one in found)
+    assert found[0].values().keys() <= METRICS.keys()
+    assert found[0].values()["cka_low"] == found[0].cka.low
+
+
+def test_stability_refuses_wrong_shapes_and_what_is_not_finite(rng):
+    rows, patients = cohort(rng, n=10)
+    against = reference(rows, patients)
+    with pytest.raises(EcgfmError, match=r"perturbed.shape=\(3, 6\).*\(2, 6\)"):
+        stability(against, [0, 1], rows[:3])
+    spoilt = rows.copy()
+    spoilt[4, 2] = np.inf
+    with pytest.raises(EcgfmError, match="row 4 is not finite"):
+        stability(against, np.arange(10), spoilt)
+    with pytest.raises(EcgfmError, match=r"patients.shape=\(9,\)"):
+        reference(rows, patients[:9])
+
+
+def test_centred_cosine_by_hand(rng):
+    mean = np.array([10.0, 10.0])
+    clean = mean + np.array([[1, 0], [1, 0], [1, 0], [0, 0]])
+    other = mean + np.array([[3, 0], [-2, 0], [1, 1], [1, 1]])
+    np.testing.assert_allclose(centred_cosine(clean, other, mean), [1, -1, math.sqrt(0.5), np.nan])
+    # What a common offset would hide: unrelated rows, whose plain cosine is near 1.
+    a, b = rng.normal(size=(2, 500, 8)) + 100
+    plain = (a * b).sum(axis=1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)
+    assert plain.min() > 0.99
+    assert abs(centred_cosine(a, b, np.full(8, 100.0)).mean()) < 0.06
+
+
+def test_debiased_cka_is_the_u_statistic(rng):
+    a, b = rng.normal(size=(7, 3)), rng.normal(size=(7, 5))
+    b[:, :2] += a[:, :2]
+    k, q = a @ a.T, b @ b.T
+    wanted = brute_hsic(k, q) / math.sqrt(brute_hsic(k, k) * brute_hsic(q, q))
+    assert debiased_cka(a, b) == pytest.approx(wanted, abs=1e-10)
+    assert debiased_cka(b, a) == pytest.approx(wanted, abs=1e-10)
+    assert debiased_cka(a + 1e4, b - 50) == pytest.approx(wanted, abs=1e-6)
+
+
+def test_debiased_cka_sees_neither_rotation_nor_scale(rng):
+    rows = rng.normal(size=(50, 4)) * [1, 2, 3, 4]
+    rotation = np.linalg.qr(rng.normal(size=(4, 4)))[0]
+    assert debiased_cka(rows, 7 * rows @ rotation + 3) == pytest.approx(1)
+    assert debiased_cka(rows, rows * [4, 0.1, 0.1, 0.1]) < 0.9
+
+
+def test_debiased_cka_of_unrelated_embeddings_is_0_on_average(rng):
+    values = [debiased_cka(*rng.normal(size=(2, 20, 30))) for _ in range(200)]
+    # The biased estimate is about 0.6 here.
+    assert abs(np.mean(values)) < 4 * np.std(values) / math.sqrt(200)
+    assert min(values) < 0
+
+
+def test_debiased_cka_is_undefined_for_few_rows_and_constants(rng):
+    rows = rng.normal(size=(10, 3))
+    assert math.isnan(debiased_cka(rows[:3], rows[:3]))
+    assert math.isnan(debiased_cka(rows, np.full((10, 2), 0.1)))
+    assert math.isfinite(debiased_cka(rows[:4], rows[:4]))
+
+
+def test_cka_of_weights_is_that_of_repeated_records_that_never_meet_themselves(rng):
+    a, b = rng.normal(size=(6, 4)), rng.normal(size=(6, 4))
+    weights = np.array([2, 0, 1, 3, 1, 1])
+    index = np.repeat(np.arange(6), weights)
+    apart = index[:, None] != index[None, :]
+    k, q = ((x - x.mean(axis=0)) @ (x - x.mean(axis=0)).T for x in (a, b))
+
+    def hsic(p, s):
+        p, s, n = p[np.ix_(index, index)] * apart, s[np.ix_(index, index)] * apart, len(index)
+        rest = p.sum() * s.sum() / (n - 1) / (n - 2) - 2 * (p.sum(axis=0) * s.sum(axis=0)).sum() / (n - 2)
+        return (np.trace(p @ s) + rest) / n / (n - 3)
+
+    wanted = hsic(k, q) / math.sqrt(hsic(k, k) * hsic(q, q))
+    found = module._cka(module._gram(a), module._gram(b), weights[None].astype(float))
+    assert found[0] == pytest.approx(wanted, abs=1e-12)
+
+
+def test_retrieved_is_the_nearest_of_all(rng, monkeypatch):
+    rows, patients = cohort(rng, n=80, d=3, offset=50)
+    chosen = rng.permutation(80)[:40]
+    moved = rows[chosen] + 0.4 * rng.normal(size=(40, 3))
+    distance = np.linalg.norm(moved[:, None] - rows[None], axis=2)
+    wanted = distance.argmin(axis=1) == chosen
+    assert 5 < wanted.sum() < 35
+    against = reference(rows, patients)
+    np.testing.assert_array_equal(retrieved(against, chosen, moved), wanted)
+    assert stability(against, chosen, moved).retrieval.value == wanted.mean()
+    monkeypatch.setattr(module, "_BLOCK", 7 * 80)
+    np.testing.assert_array_equal(retrieved(against, chosen, moved), wanted)
+
+
+def test_a_tie_is_no_success(rng):
+    rows, patients = cohort(rng, n=20)
+    rows[1] = rows[0]
+    found = retrieved(reference(rows, patients), np.arange(20), rows)
+    np.testing.assert_array_equal(found, np.arange(20) > 1)
+
+
+def test_resampling_draws_whole_patients():
+    patients = np.array(["b", "a", "b", "c", "d", "b"])
+    weights = resampled(patients, 3000, 0)
+    np.testing.assert_array_equal(weights[:, 0], weights[:, 2])
+    np.testing.assert_array_equal(weights[:, 0], weights[:, 5])
+    # Of four patients, four are drawn.
+    assert (weights[:, [0, 1, 3, 4]].sum(axis=1) == 4).all()
+    np.testing.assert_allclose(weights.mean(axis=0), 1, atol=0.08)
+    np.testing.assert_allclose(weights.var(axis=0), 0.75, atol=0.08)
+    np.testing.assert_array_equal(weights, resampled(patients, 3000, 0))
+    assert (weights != resampled(patients, 3000, 1)).any()
+
+
+def test_percentiles_by_numpy_and_always_around_the_value():
+    draws = np.arange(1001.0)
+    assert percentiles(500.0, draws) == Interval(500.0, 25.0, 975.0)
+    assert percentiles(500.0, np.append(draws, [np.nan, np.inf])) == Interval(500.0, 25.0, 975.0)
+    assert percentiles(-3.0, draws).low == -3 and percentiles(2000.0, draws).high == 2000
+    for found in (percentiles(math.nan, draws), percentiles(1.0, np.full(5, np.nan))):
+        assert found is UNDEFINED
+
+
+@given(
+    st.lists(st.tuples(st.integers(-4, 4), st.booleans(), st.integers(0, 3)), min_size=2, max_size=30).filter(
+        lambda rows: {t for _, t, w in rows if w} == {True, False}
+    )
+)
+def test_weighted_auroc_is_scikit_learns_with_ties(sample):
+    scores, labels, weights = (np.array(x) for x in zip(*sample, strict=True))
+    found = weighted_auroc(scores.astype(float), labels, np.stack([weights, 2 * weights, weights > 0]).astype(float))
+    wanted = roc_auc_score(labels, scores, sample_weight=weights)
+    np.testing.assert_allclose(found[:2], wanted, atol=1e-12)
+    # A weight of 0 is a record that is not there.
+    assert found[2] == pytest.approx(roc_auc_score(labels[weights > 0], scores[weights > 0]), abs=1e-12)
+
+
+def test_weighted_auroc_without_a_class_is_nan():
+    found = weighted_auroc(
+        np.array([1.0, 2.0]), np.array([False, True]), np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
+    )
+    np.testing.assert_array_equal(found, [np.nan, np.nan, 1.0])
+
+
+def scores_of(rng, n=300, labels=2):
+    targets = (rng.random((labels, n)) < 0.4).astype(float)
+    clean = rng.normal(size=(labels, n)) + 1.5 * targets
+    perturbed = clean + rng.normal(size=(labels, n))
+    return clean, perturbed, targets, np.full((labels, n), 0.7), np.arange(n).astype(str)
+
+
+def test_label_stability_equals_scikit_learn_by_hand(rng):
+    clean, perturbed, targets, cuts, patients = scores_of(rng)
+    targets[0, :50] = np.nan
+    perturbed[1, 7] = np.nan
+    cuts[1, :150] = -0.2
+    each, whole = label_stability(clean, perturbed, targets, cuts, patients)
+    for one, found in enumerate(each):
+        use = np.isfinite(targets[one]) & np.isfinite(perturbed[one])
+        truth = targets[one, use]
+        before, after = (roc_auc_score(truth, x[one, use]) for x in (clean, perturbed))
+        assert found.auroc_drop.value == pytest.approx(before - after)
+        calls = (clean[one, use] > cuts[one, use]) != (perturbed[one, use] > cuts[one, use])
+        assert found.flip_rate.value == pytest.approx(calls.mean())
+        assert (found.positives, found.negatives) == (truth.sum(), (1 - truth).sum())
+        assert holds(found.auroc_drop) and holds(found.flip_rate)
+        assert found.auroc_drop.low > 0
+    assert whole.auroc_drop.value == pytest.approx(np.mean([one.auroc_drop.value for one in each]))
+    assert whole.flip_rate.value == pytest.approx(np.mean([one.flip_rate.value for one in each]))
+    assert whole.positives == min(one.positives for one in each)
+    assert whole.negatives == min(one.negatives for one in each)
+
+
+def test_scores_that_stay_neither_flip_nor_drop(rng):
+    clean, _, targets, cuts, patients = scores_of(rng)
+    each, whole = label_stability(clean, clean, targets, cuts, patients)
+    for found in (*each, whole):
+        assert found.flip_rate == Interval(0.0, 0.0, 0.0)
+        assert found.auroc_drop == Interval(0.0, 0.0, 0.0)
+
+
+def test_labels_of_few_records_do_not_count_towards_the_mean(rng):
+    clean, perturbed, targets, cuts, patients = scores_of(rng)
+    targets[1] = np.arange(300) < 9
+    each, whole = label_stability(clean, perturbed, targets, cuts, patients)
+    assert math.isnan(each[1].auroc_drop.value) and math.isfinite(each[1].flip_rate.value)
+    assert whole.auroc_drop == each[0].auroc_drop and whole.flip_rate == each[0].flip_rate
+    targets[1, 9] = 1
+    assert math.isfinite(label_stability(clean, perturbed, targets, cuts, patients)[0][1].auroc_drop.value)
+
+
+def test_without_enough_of_any_label_the_mean_is_undefined_and_counts_are_the_best(rng):
+    clean, perturbed, targets, cuts, patients = scores_of(rng)
+    targets[0], targets[1] = np.arange(300) < 3, np.arange(300) < 8
+    _, whole = label_stability(clean, perturbed, targets, cuts, patients)
+    assert math.isnan(whole.auroc_drop.value) and math.isnan(whole.flip_rate.value)
+    assert (whole.positives, whole.negatives) == (8, 292)
+
+
+@pytest.mark.parametrize("per_patient", [1, 4])
+def test_interval_of_a_share_is_that_of_independent_patients(rng, per_patient):
+    n = 400 * per_patient
+    flips = np.repeat(np.arange(400) < 120, per_patient)
+    clean, cuts = np.zeros((1, n)), np.full((1, n), 0.5)
+    patients = np.repeat(np.arange(400), per_patient).astype(str)
+    each, _ = label_stability(clean, flips[None] * 1.0, np.ones((1, n)), cuts, patients, resamples=2000)
+    found = each[0].flip_rate
+    assert found.value == pytest.approx(0.3)
+    # Records that repeat each other make no interval narrower.
+    half = 1.96 * math.sqrt(0.3 * 0.7 / 400)
+    assert (found.low, found.high) == pytest.approx((0.3 - half, 0.3 + half), abs=0.006)
+
+
+@given(hnp.arrays(float, (25, 3), elements=st.floats(-5, 5, width=32)), st.integers(0, 5))
+@settings(max_examples=40, deadline=None)
+def test_intervals_hold_their_values(moved, seed):
+    rows, patients = cohort(np.random.default_rng(seed), n=25, d=3, per_patient=2)
+    found = stability(reference(rows, patients), np.arange(25), rows + moved, resamples=60, seed=seed)
+    for name, (low, high) in {"cosine": (-1, 1), "displacement": (0, np.inf), "retrieval": (0, 1)}.items():
+        one = getattr(found, name)
+        assert low - 1e-9 <= one.low <= one.value <= one.high <= high + 1e-9
+    assert math.isnan(found.cka.value) or holds(found.cka)
+
+
+def test_retest_is_the_median_distance_over_that_between_patients(rng):
+    rows, patients = cohort(rng)
+    against = reference(rows, patients)
+    second = rows + rng.normal(size=rows.shape) * 0.2
+    found = retest(against, rows, second, patients)
+    wanted = np.median(np.linalg.norm(rows - second, axis=1)) / against.typical
+    assert found.value == pytest.approx(wanted) and holds(found) and found.low < found.high
+    assert retest(against, second, rows, patients) == found
+    strangers = retest(against, rows, np.roll(rows, 1, axis=0), patients)
+    assert strangers.value == pytest.approx(1, abs=0.15)
+    assert retest(against, np.empty((0, 6)), np.empty((0, 6)), []) is UNDEFINED
+
+
+def test_interval_of_a_median_is_that_of_large_samples(rng):
+    patients = np.arange(900).astype(str)
+    against = Reference(np.zeros((900, 1)), patients, np.zeros(1), 2.0)
+    # Distances of 0 to 2, over a typical one of 2: the median is 1/2, its standard error 1 / (2 sqrt(n)).
+    moved = rng.permutation(np.linspace(0, 2, 900))[:, None]
+    found = retest(against, np.zeros((900, 1)), moved, patients)
+    half = 1.96 / (2 * math.sqrt(900))
+    assert found == pytest.approx((0.5, 0.5 - half, 0.5 + half), abs=0.008)
+
+
+def test_pairs_are_the_first_two_records_of_each_patient_who_has_two():
+    first, second = pairs_of_patients(["b", "a", "c", "b", "a", "b"])
+    assert sorted(zip(first.tolist(), second.tolist(), strict=True)) == [(0, 3), (1, 4)]
+    assert [len(one) for one in pairs_of_patients(["a", "b"])] == [0, 0]
+
+
+def test_constants_with_rounding_in_many_dimensions_have_no_distance(rng):
+    rows = np.float32(3.3) * (1 + np.float32(1e-7) * rng.integers(-1, 2, (100, 512)))
+    assert module.reference(rows.astype(np.float32), np.arange(100).astype(str)).typical == 0.0
+
+
+def test_nothing_to_compare_with_is_an_error():
+    with pytest.raises(EcgfmError, match="no embedding"):
+        module.reference(np.empty((0, 3)), [])
