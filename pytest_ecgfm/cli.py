@@ -200,12 +200,41 @@ def _convert(args: argparse.Namespace) -> int:
     return 0
 
 
+def _table_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("runs", nargs="+", metavar="RUN", type=Path, help="folder of a finished run, or its cube")
+    parser.add_argument("--format", choices=("markdown", "csv", "latex"), default="markdown", help="what is printed")
+    parser.add_argument("--out", metavar="DIR", type=Path, help="write each table there, in all three formats")
+
+
+def _table(args: argparse.Namespace) -> int:
+    from pytest_ecgfm.report.loaded import load
+    from pytest_ecgfm.report.tables import WRITERS, tables
+
+    found = tables([load(run) for run in args.runs])
+    if not found:
+        raise EcgfmError("these runs have no results of the downstream, transfer or separability suites.")
+    for table in found:
+        say(WRITERS[args.format][1](table))
+    if args.out is not None:
+        try:
+            args.out.mkdir(parents=True, exist_ok=True)
+            for table in found:
+                # Encoders' names are part of a file's name; what a folder could be made of is not.
+                stem = "".join(one if one.isalnum() or one in "-_." else "-" for one in table.name)
+                for ending, write in WRITERS.values():
+                    (args.out / f"{stem}.{ending}").write_text(write(table), encoding="utf-8")
+        except OSError as error:
+            raise EcgfmError(f"--out={args.out}: cannot be written: {error.strerror}.") from None
+    return 0
+
+
 COMMANDS: tuple[Command, ...] = (
     Command("cohorts", "say what a data folder holds: counts, labels, quality", _cohorts_arguments, _cohorts),
     Command("fetch", "download a cohort from where it is published", _fetch_arguments, _fetch),
     Command(
         "convert", "turn a checkpoint that cannot be opened safely into one that can", _convert_arguments, _convert
     ),
+    Command("table", "print and write the paper's tables of finished runs", _table_arguments, _table),
 )
 """Every subcommand."""
 

@@ -1,0 +1,161 @@
+"""The paper's tables of finished runs: encoders by metric and label, AUROC by fraction, transfer between cohorts.
+
+Tables are data frames; `WRITERS` turns them into Markdown, CSV or LaTeX by pandas.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from pytest_ecgfm.cohorts.base import LABELS
+from pytest_ecgfm.report.loaded import Loaded, at, in_order
+
+METRICS = {"knn_agreement": "kNN@10", "centroid_separation": "centroid separation", "gmm_ari": "GMM ARI"}
+"""Those that the paper tabulates, with its headings."""
+
+_VALUES = {"value": "as in the paper", "adjusted": "null-adjusted"}
+
+
+@dataclass(frozen=True)
+class Table:
+    """One table.
+
+    Attributes
+    ----------
+    name : str
+        For a file.
+    title : str
+    frame : DataFrame
+        Floats; rows and columns are named. NaN where a cell was not evaluated.
+    """
+
+    name: str
+    title: str
+    frame: pd.DataFrame
+
+
+def tables(runs: Sequence[Loaded]) -> list[Table]:
+    """Build every table for which a run has results.
+
+    Parameters
+    ----------
+    runs : sequence of Loaded
+        An encoder that is in several runs has a row for each, with the run's folder after its name.
+
+    Returns
+    -------
+    list of Table
+    """
+    return [*_separability(runs), *_auroc(runs), *_transfer(runs)]
+
+
+def _groups(runs: Sequence[Loaded], group: str) -> Iterator[tuple[str, Loaded, xr.Dataset]]:
+    """Yield (row name, run, group) for each encoder of each run."""
+    names = [
+        str(name) for run in runs if (held := run.group(group)) is not None for name in held["encoder"].values.tolist()
+    ]
+    for run in runs:
+        held = run.group(group)
+        if held is None:
+            continue
+        for encoder in in_order([str(name) for name in held["encoder"].values], run.models):
+            row = encoder if names.count(encoder) == 1 else f"{encoder} ({run.path.resolve().name})"
+            yield row, run, held.sel(encoder=encoder)
+
+
+def _separability(runs: Sequence[Loaded]) -> Iterator[Table]:
+    titles = {
+        "label": "Separability of labels, mean over cohorts (more is better)",
+        "cohort_label": "Separability of cohorts among the positives of a label, mean over pairs (less is better)",
+    }
+    for grouping, title in titles.items():
+        for variable, words in _VALUES.items():
+            rows: dict[str, dict[tuple[str, str], float]] = {}
+            for row, _, held in _groups(runs, "separability"):
+                if variable not in held or grouping not in held["grouping"].values:
+                    continue
+                values = held[variable].sel(space="embedding", grouping=grouping).mean("cohort", skipna=True)
+                labels = in_order([str(one) for one in values["label"].values if str(one)], LABELS)
+                rows[row] = {
+                    (heading, label): float(at(values, metric=metric, label=label))
+                    for metric, heading in METRICS.items()
+                    for label in labels
+                }
+            if rows:
+                frame = pd.DataFrame.from_dict(rows, orient="index")
+                frame = frame.dropna(axis="columns", how="all")
+                frame.columns = pd.MultiIndex.from_tuples([tuple(map(str, pair)) for pair in frame.columns.tolist()])
+                yield Table(f"separability-{grouping}-{variable}", f"{title}: {words}", frame)
+
+
+def _auroc(runs: Sequence[Loaded]) -> Iterator[Table]:
+    rows: dict[str, dict[str, float]] = {}
+    for row, _, held in _groups(runs, "downstream"):
+        means = held["auroc_mean"].mean(["cohort", "label", "probe"], skipna=True)
+        rows[row] = {
+            f"{100 * float(one):g} %": float(at(means, fraction=float(one))) for one in held["fraction"].values
+        }
+    if rows:
+        frame = pd.DataFrame.from_dict(rows, orient="index")
+        yield Table("auroc-by-fraction", "AUROC by share of the training patients, mean over cohorts and labels", frame)
+
+
+def _transfer(runs: Sequence[Loaded]) -> Iterator[Table]:
+    for row, run, held in _groups(runs, "transfer"):
+        encoder = str(held["encoder"].item())
+        # Seen and unseen targets are told apart, and never averaged together.
+        heads = {str(t): f"{t} ({run.exposure(encoder, str(t))})" for t in held["target"].values}
+        for label in in_order([str(one) for one in held["label"].values], LABELS):
+            values = held["auroc"].sel(label=label).transpose("source", "target").values
+            frame = pd.DataFrame(values, held["source"].values.astype(str), list(heads.values()))
+            frame = frame.dropna(axis="columns", how="all").rename_axis(index="source", columns="target")
+            title = f"{row}: AUROC of {label} by a probe of one cohort in another"
+            yield Table(f"transfer-{row}-{label}", title, frame)
+
+
+def _flat(frame: pd.DataFrame) -> pd.DataFrame:
+    out = frame.copy()
+    if isinstance(out.columns, pd.MultiIndex):
+        out.columns = pd.Index([" ".join(parts) for parts in out.columns])
+    return out.rename_axis(index=None, columns=None)
+
+
+def _markdown(table: Table) -> str:
+    frame = _flat(table.frame)
+    cells = [["", *map(str, frame.columns)], ["---"] * (1 + frame.shape[1])]
+    for name, row in frame.iterrows():
+        cells.append([str(name), *("" if np.isnan(value) else f"{value:.3f}" for value in row)])
+    # A bar in a name would end its cell.
+    body = "\n".join("| " + " | ".join(part.replace("|", "\\|") for part in row) + " |" for row in cells)
+    return f"{table.title}\n\n{body}\n"
+
+
+def _csv(table: Table) -> str:
+    return str(_flat(table.frame).to_csv(lineterminator="\n"))
+
+
+def _latex(table: Table) -> str:
+    return str(
+        table.frame.rename_axis(index=None)
+        .style.format("{:.3f}", na_rep="", escape="latex")
+        .format_index(escape="latex")
+        .format_index(escape="latex", axis="columns")
+        .to_latex(hrules=True, caption=_escaped(table.title), label=f"tab:{_escaped(table.name)}")
+    )
+
+
+def _escaped(text: str) -> str:
+    for plain in "&%$#_{}":
+        text = text.replace(plain, f"\\{plain}")
+    return text
+
+
+WRITERS: Mapping[str, tuple[str, Callable[[Table], str]]] = {
+    "markdown": ("md", _markdown),
+    "csv": ("csv", _csv),
+    "latex": ("tex", _latex),
+}
+"""By format: the ending of its files, and what writes them."""
