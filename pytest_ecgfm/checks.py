@@ -48,7 +48,7 @@ class CheckKind:
         return self.name.partition(".")[0]
 
 
-COORDINATES = ("source", "cohort", "label", "fraction", "reference", "perturbation", "space")
+COORDINATES = ("source", "cohort", "label", "fraction", "reference", "baseline", "perturbation", "space")
 """What a check can be evaluated for, in the order in which its cells are named."""
 
 SPACES = ("embedding", "selected", "umap")
@@ -83,6 +83,14 @@ CHECKS = {
             "AUROC minus that of a reference encoder on the same records",
             *_CELL,
             "reference",
+            limits=_DIFFERENCE,
+        ),
+        _kind(
+            "downstream.auroc_change",
+            "AUROC minus that of an earlier run on the same records",
+            "cohort",
+            "label",
+            "baseline",
             limits=_DIFFERENCE,
         ),
         _kind(
@@ -163,6 +171,7 @@ class Case:
     source: str = ""
     perturbation: str = ""
     space: str = ""
+    baseline: str = ""
 
     @property
     def cell(self) -> str:
@@ -170,7 +179,8 @@ class Case:
         source = f"from-{self.source}" if self.source else ""
         fraction = "" if self.fraction is None else f"{self.fraction:.6g}"
         reference = f"vs-{self.reference}" if self.reference else ""
-        parts = (source, self.cohort, self.label, fraction, reference, self.perturbation, self.space)
+        baseline = f"since-{self.baseline}" if self.baseline else ""
+        parts = (source, self.cohort, self.label, fraction, reference, baseline, self.perturbation, self.space)
         return ",".join(part for part in parts if part)
 
     @property
@@ -200,6 +210,8 @@ class Threshold:
         Whether the whole interval, or only the value, has to reach the bound (protocol, section 6).
     reason : str
         Why this threshold, where the profile says so.
+    inconclusive : {"allow", "block"}
+        Whether it has to be shown that the quantity keeps to the bound.
     """
 
     bound: float
@@ -207,12 +219,15 @@ class Threshold:
     tier: Tier = "blocking"
     decide: Literal["interval", "point"] = "interval"
     reason: str = ""
+    inconclusive: Literal["allow", "block"] = "allow"
 
     def looser_than(self, other: "Threshold") -> bool:
         """Say whether something passes here, or does not block, that would not pass, or would block, there."""
         if self.tier == "advisory" and other.tier == "blocking":
             return True
         if self.decide == "point" and other.decide == "interval":
+            return True
+        if self.inconclusive == "allow" and other.inconclusive == "block":
             return True
         sign = 1.0 if self.sense == "minimum" else -1.0
         return self.sense != other.sense or sign * self.bound < sign * other.bound
@@ -273,6 +288,7 @@ def cells(
     labels: tuple[str, ...],
     fractions: tuple[float, ...],
     references: tuple[str, ...],
+    baselines: tuple[str, ...] = (),
     suites: tuple[str, ...],
 ) -> Iterator[Case]:
     """Enumerate the cells of every check of the chosen suites, for one encoder."""
@@ -283,6 +299,7 @@ def cells(
         "fraction": fractions,
         # An encoder is not compared with itself.
         "reference": tuple(name for name in references if name != encoder),
+        "baseline": baselines,
         "perturbation": tuple(VARIANTS),
         "space": SPACES,
     }

@@ -228,12 +228,29 @@ def _table(args: argparse.Namespace) -> int:
     return 0
 
 
+def _compare_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("before", metavar="RUN", type=Path, help="folder of a finished run, or its cube")
+    parser.add_argument("after", metavar="RUN", nargs="+", type=Path, help="one run or more to compare with it")
+
+
+def _compare(args: argparse.Namespace) -> int:
+    from pytest_ecgfm.report.compare import compare
+    from pytest_ecgfm.report.loaded import load
+
+    before = load(args.before)
+    for run in args.after:
+        for line in compare(before, load(run)):
+            say(line)
+    return 0
+
+
 COMMANDS: tuple[Command, ...] = (
     Command("cohorts", "say what a data folder holds: counts, labels, quality", _cohorts_arguments, _cohorts),
     Command("fetch", "download a cohort from where it is published", _fetch_arguments, _fetch),
     Command(
         "convert", "turn a checkpoint that cannot be opened safely into one that can", _convert_arguments, _convert
     ),
+    Command("compare", "say what changed between runs, with intervals", _compare_arguments, _compare),
     Command("table", "print and write the paper's tables of finished runs", _table_arguments, _table),
 )
 """Every subcommand."""

@@ -17,6 +17,7 @@ from pytest_ecgfm.cards import ModelCard
 from pytest_ecgfm.checks import Case
 from pytest_ecgfm.cube import build_cube, write_cube
 from pytest_ecgfm.errors import EcgfmError
+from pytest_ecgfm.report.summary import badge, in_words
 from pytest_ecgfm.rows import Row
 from pytest_ecgfm.settings import Settings
 from pytest_ecgfm.verdict import Verdict, decide
@@ -127,16 +128,20 @@ class Outputs:
         lines = "".join(row.to_json() + "\n" for row in sorted(rows, key=lambda row: row.key))
         self._write("rows.jsonl", lines)
         self._write("run.toml", tomli_w.dumps(_plain(settings.resolved_profile().model_dump(mode="json"))))
-        content = {**verdict.to_json(), "run_id": self.run_id, "started": self.started, "finished": _now()}
+        content = {
+            **verdict.to_json(),
+            "summary": in_words(verdict, rows),
+            "run_id": self.run_id,
+            "started": self.started,
+            "finished": _now(),
+        }
         self._write("verdict.json", json.dumps(content, indent=2) + "\n")
+        self._write("badge.json", json.dumps(badge(verdict)) + "\n")
         self.folder.point_latest(verdict.complete)
         return verdict
 
     def _decide(self, rows: Sequence[Row], planned: Sequence[Case], problems: Sequence[str]) -> Verdict:
-        settings = self.settings
-        return decide(
-            rows, planned, models=settings.models, inconclusive=settings.profile.inconclusive, trouble=problems
-        )
+        return decide(rows, planned, models=self.settings.models, trouble=problems)
 
     def _write(self, name: str, text: str) -> None:
         temporary = self.folder.path / f".{name}.tmp"

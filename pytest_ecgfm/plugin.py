@@ -27,6 +27,7 @@ OPTIONS = {
     "suites": ("NAMES", "only these suites"),
     "profile": ("NAME", "thresholds and grid: a shipped profile, or PATH.toml; default: default"),
     "reference": ("NAME", "reference encoders to beat; repeatable; default from the profile"),
+    "baseline": ("RUN", "an earlier run's folder or cube: AUROC must not be worse on the same records; repeatable"),
     "out": ("DIR", "where the run is written; default ecgfm-results/<UTC time>-<run id>"),
     "cache": ("DIR", "embeddings and prepared cohorts; default $ECGFM_CACHE, else the user's cache folder"),
     "device": ("NAME", "auto, cpu, cuda, cuda:N or mps; default auto"),
@@ -36,7 +37,7 @@ OPTIONS = {
 }
 """Option (without the prefix) to placeholder and help."""
 
-REPEATABLE = ("", "checkpoint", "cohorts", "labels", "fractions", "suites", "reference")
+REPEATABLE = ("", "checkpoint", "cohorts", "labels", "fractions", "suites", "reference", "baseline")
 
 MARKERS = {
     "ecgfm_contract": "preconditions: repeatable, independent of the batch, frozen, honest about its leads",

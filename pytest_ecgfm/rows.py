@@ -56,6 +56,8 @@ class Row:
         The profile's reason for the threshold.
     arrays : tuple of str
         Files with larger arrays for the cube, below the run's folder.
+    strict : bool
+        Whether it has to be shown that the quantity keeps to the threshold: inconclusive blocks, too.
     """
 
     encoder: str
@@ -81,6 +83,7 @@ class Row:
     perturbation: str = ""
     space: str = ""
     why: str = ""
+    strict: bool = False
 
     @property
     def key(self) -> tuple[str, str]:
@@ -89,8 +92,8 @@ class Row:
 
     @property
     def blocks(self) -> bool:
-        """Whether this row alone fails the run (inconclusive rows are the profile's decision)."""
-        return self.outcome == "fail" and self.tier == "blocking"
+        """Whether this row alone fails the run."""
+        return self.tier == "blocking" and (self.outcome == "fail" or (self.strict and self.outcome == "inconclusive"))
 
     def to_json(self) -> str:
         """Write as one line; values that are not finite become null."""
@@ -239,6 +242,7 @@ def _row(
         high=float(found.high),
         threshold=threshold.bound,
         why=threshold.reason,
+        strict=threshold.inconclusive == "block",
         sense=threshold.sense,
         reason=reason,
         counts=counts,

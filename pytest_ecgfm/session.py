@@ -23,6 +23,7 @@ from pytest_ecgfm.progress import Progressing
 from pytest_ecgfm.records import RecordBatch
 from pytest_ecgfm.report.html import HtmlColumns
 from pytest_ecgfm.report.junit import mark_outcomes
+from pytest_ecgfm.report.summary import job_summary
 from pytest_ecgfm.report.terminal import LETTERS, summary_lines
 from pytest_ecgfm.rows import PROPERTY, Measured, Row, expected_to_fail, failed_row, judged_row, parse_row
 from pytest_ecgfm.run import Run
@@ -77,6 +78,7 @@ class Session:
                 labels=settings.labels,
                 fractions=settings.fractions,
                 references=settings.references,
+                baselines=tuple(settings.baselines),
                 suites=settings.suites,
             ):
                 threshold = settings.profile.threshold(case)
@@ -195,8 +197,7 @@ class Session:
             expected = self.cards[ecgfm_case.encoder].expected_failures.get(row.check)
             row = row if expected is None else expected_to_fail(row, expected)
             request.node.user_properties.append((PROPERTY, row.to_json()))
-            block = self.settings.profile.inconclusive == "block" and row.outcome == "inconclusive"
-            if row.blocks or (block and row.tier == "blocking"):
+            if row.blocks:
                 raise CheckFailed(row.message())
 
         return gate
@@ -299,6 +300,12 @@ class Session:
         self.verdict = self.outputs.finish(self.rows, list(self.thresholds), self.trouble)
         if self.html is not None:
             self.html.verdict = self.verdict
+        if place := os.environ.get("GITHUB_STEP_SUMMARY"):
+            try:
+                with Path(place).open("a", encoding="utf-8") as handle:
+                    handle.write(job_summary(self.verdict, self.rows))
+            except OSError as error:
+                self.outputs.notes.append(f"the job summary could not be written to {place}: {error.strerror}")
         if self.verdict.outcome != "pass" and session.exitstatus in (0, pytest.ExitCode.NO_TESTS_COLLECTED):
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from pytest_ecgfm.baseline import Baseline, load_baselines
 from pytest_ecgfm.cards import COHORTS
 from pytest_ecgfm.checks import SUITES
 from pytest_ecgfm.cohorts import available_cohorts
@@ -34,6 +35,7 @@ class Settings:
     seeds: int | None
     suites: tuple[str, ...]
     references: tuple[str, ...]
+    baselines: Mapping[str, Baseline]
     out: Path | None
     cache: Path
     device: str
@@ -67,6 +69,7 @@ class Settings:
                 "limit": self.limit,
                 "skip_bad_records": self.skip_bad_records,
                 "precision": self.precision,
+                "baselines": tuple(str(one.path) for one in self.baselines.values()),
             }
         )
         return self.profile.model_copy(update={"grid": grid, "run": asked})
@@ -175,6 +178,14 @@ def _cache_folder(options: Options) -> Path:
     return user_cache_path("pytest-ecgfm")
 
 
+def _baselines(options: Options, asked: Asked) -> dict[str, Baseline]:
+    given = options.names("baseline") or asked.baselines
+    try:
+        return load_baselines([Path(one).expanduser() for one in given])
+    except EcgfmError as error:
+        raise EcgfmError(f"--ecgfm-baseline: {error}") from None
+
+
 def read_settings(config: pytest.Config) -> Settings:
     """Build the settings of a run.
 
@@ -218,6 +229,7 @@ def read_settings(config: pytest.Config) -> Settings:
         seeds=options.whole("seeds") or grid.seeds,
         suites=options.chosen("suites", "suite", SUITES) or grid.suites,
         references=options.names("reference") or grid.references,
+        baselines=_baselines(options, asked),
         out=options.path("out"),
         cache=_cache_folder(options),
         device=choose_device(options.text("device") or "auto"),

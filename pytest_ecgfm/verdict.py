@@ -57,13 +57,11 @@ class Verdict:
         }
 
 
-def _encoder_verdict(encoder: str, rows: Sequence[Row], planned: Sequence[Case], inconclusive: str) -> EncoderVerdict:
+def _encoder_verdict(encoder: str, rows: Sequence[Row], planned: Sequence[Case]) -> EncoderVerdict:
     mine = [row for row in rows if row.encoder == encoder]
     done = {row.check for row in mine}
     missing = [case.name for case in planned if case.encoder == encoder and case.name not in done]
     failed = [row for row in mine if row.blocks]
-    if inconclusive == "block":
-        failed += [row for row in mine if row.outcome == "inconclusive" and row.tier == "blocking"]
     judged = [row for row in mine if row.outcome != "insufficient"]
     reasons = [row.message() for row in failed]
     outcome: Word = "fail" if failed else "pass"
@@ -96,7 +94,6 @@ def decide(
     planned: Sequence[Case],
     *,
     models: Sequence[str],
-    inconclusive: str = "allow",
     trouble: Sequence[str] = (),
 ) -> Verdict:
     """Decide a run.
@@ -109,8 +106,6 @@ def decide(
         Every cell that the profile asks for: one without a row makes the run incomplete.
     models : sequence of str
         The encoders under test.
-    inconclusive : {"allow", "block"}
-        From the profile.
     trouble : sequence of str
         What else went wrong (an interrupted run, a crashed worker): makes the run incomplete.
 
@@ -120,7 +115,7 @@ def decide(
         The worst of its encoders: fail, then incomplete, then pass.
     """
     ordered = sorted(rows, key=lambda row: row.key)
-    verdicts = tuple(_encoder_verdict(name, ordered, planned, inconclusive) for name in models)
+    verdicts = tuple(_encoder_verdict(name, ordered, planned) for name in models)
     words = {verdict.outcome for verdict in verdicts}
     evaluated = {row.key for row in ordered}
     complete = not trouble and bool(planned) and all((case.encoder, case.name) in evaluated for case in planned)

@@ -17,3 +17,9 @@ def test_auroc(ecgfm_case, ecgfm_encoder, ecgfm_run, ecgfm_gate):
 def test_auroc_gain(ecgfm_case, ecgfm_encoder, ecgfm_reference, ecgfm_run, ecgfm_gate):
     """AUROC minus that of a reference encoder, paired on the same records."""
     ecgfm_gate(downstream.auroc_gain(ecgfm_run, ecgfm_encoder, ecgfm_reference, ecgfm_case))
+
+
+@pytest.mark.ecgfm_check("downstream.auroc_change")
+def test_auroc_change(ecgfm_case, ecgfm_encoder, ecgfm_run, ecgfm_gate):
+    """AUROC is not worse than that of an earlier run, paired on the same records."""
+    ecgfm_gate(downstream.auroc_change(ecgfm_run, ecgfm_encoder, ecgfm_case))

@@ -143,7 +143,8 @@ def test_inconclusive_is_the_profiles_decision():
     other = Case("downstream.auroc", "m", "georgia", "AF", 1.0)
     rows = [row(), row("inconclusive", case=other)]
     assert decide(rows, [CASE, other], models=["m"]).outcome == "pass"
-    assert decide(rows, [CASE, other], models=["m"], inconclusive="block").outcome == "fail"
+    strict = [replace(row, strict=True) for row in rows]
+    assert decide(strict, [CASE, other], models=["m"]).outcome == "fail"
 
 
 def test_a_planned_check_without_a_row_is_incomplete():

@@ -6,6 +6,7 @@ from uuid import uuid4
 
 import numpy as np
 
+from pytest_ecgfm.baseline import Scores, change
 from pytest_ecgfm.checks import Case
 from pytest_ecgfm.cohorts.base import Cohort
 from pytest_ecgfm.encoders.base import Encoder, digest
@@ -42,6 +43,10 @@ class Found:
         if self.result is not None and other.result is not None:
             estimate = paired_difference(self.result, other.result)
         return self._measured(estimate, (*self.cells, *other.cells), ())
+
+    def changed(self, estimate: Estimate | None) -> Measured:
+        """Put a difference to an earlier run beside what was found."""
+        return self._measured(estimate, self.cells, ())
 
     def _measured(self, estimate: Estimate | None, cells: tuple[Cell, ...], arrays: tuple[str, ...]) -> Measured:
         nan = float("nan")
@@ -84,6 +89,27 @@ def auroc(run: Run, encoder: Encoder, case: Case) -> Measured:
 def auroc_gain(run: Run, encoder: Encoder, reference: Encoder, case: Case) -> Measured:
     """AUROC minus that of a reference encoder, paired on the same records."""
     return found(run, encoder, case).minus(found(run, reference, case))
+
+
+def auroc_change(run: Run, encoder: Encoder, case: Case) -> Measured:
+    """AUROC minus that of an earlier run, paired on the same records.
+
+    Raises
+    ------
+    EcgfmError
+        If the earlier run is stale: other records, labels or patients.
+    """
+    here = found(run, encoder, case)
+    result = here.result
+    if result is None:
+        return here.changed(None)
+    then = run.settings.baselines[case.baseline].scores(encoder.card.name, case.cohort, case.label)
+    cohort = run.cohort(case.cohort)
+    records = cohort.records[run.labelled(cohort, case.label).rows[result.tested]].to_numpy(dtype=str)
+    # As in the cube: the mean over seeds, in single precision.
+    scores = result.scores.mean(axis=0).astype(np.float32).astype(np.float64)
+    now = Scores(records, result.patients.astype(str), scores, result.targets.astype(np.float64))
+    return here.changed(change(now, then, case.baseline))
 
 
 def _evaluate(run: Run, encoder: Encoder, case: Case) -> Found:

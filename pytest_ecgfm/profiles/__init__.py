@@ -35,11 +35,13 @@ class Rule(_Strict):
     cohorts: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
     fractions: tuple[Fraction, ...] = ()
+    references: tuple[str, ...] = ()
     sources: tuple[str, ...] = ()
     perturbations: tuple[str, ...] = ()
     spaces: tuple[str, ...] = ()
     tier: Literal["blocking", "advisory"] = "blocking"
     decide: Literal["interval", "point"] = "interval"
+    inconclusive: Literal["allow", "block"] | None = None
     reason: str = ""
 
     @model_validator(mode="after")
@@ -60,6 +62,7 @@ class Rule(_Strict):
             and (not self.cohorts or case.cohort in self.cohorts)
             and (not self.labels or case.label in self.labels)
             and (not self.fractions or any(abs((case.fraction or 0) - f) < 1e-9 for f in self.fractions))
+            and (not self.references or case.reference in self.references)
             and (not self.sources or case.source in self.sources)
             and (not self.perturbations or case.perturbation in self.perturbations)
             and (not self.spaces or case.space in self.spaces)
@@ -101,6 +104,7 @@ class Asked(_Strict):
     limit: Annotated[int, Field(ge=1)] | None = None
     skip_bad_records: bool = False
     precision: Literal["float32", "bfloat16"] = "float32"
+    baselines: tuple[str, ...] = ()
 
 
 class Profile(_Strict):
@@ -134,7 +138,8 @@ class Profile(_Strict):
         for rule in reversed(self.check):
             if rule.holds_for(case):
                 sense: Literal["minimum", "maximum"] = "maximum" if rule.minimum is None else "minimum"
-                return Threshold(rule.bound, sense, rule.tier, rule.decide, rule.reason)
+                undecided = rule.inconclusive or self.inconclusive
+                return Threshold(rule.bound, sense, rule.tier, rule.decide, rule.reason, undecided)
         return None
 
 
@@ -241,7 +246,7 @@ def _check_names(profile: Profile, file: str) -> None:
             for name in getattr(rule, f"{kind}s"):
                 if name not in known:
                     raise unknown_name(kind, name, known, where=f"{where}: check {rule.name}")
-        for selector in (f"{name}s" for name in COORDINATES if name != "reference"):
+        for selector in (f"{name}s" for name in COORDINATES if name != "baseline"):
             if getattr(rule, selector) and selector[:-1] not in CHECKS[rule.name].cells:
                 has = ", ".join(CHECKS[rule.name].cells) or "nothing"
                 raise EcgfmError(

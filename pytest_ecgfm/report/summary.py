@@ -1,0 +1,67 @@
+"""A run in one paragraph, as a GitHub job summary, and as a badge."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from pytest_ecgfm.rows import Row
+from pytest_ecgfm.verdict import Verdict
+
+_SHOWN = 10
+
+_BADGES = {"pass": ("pass", "brightgreen"), "fail": ("fail", "red"), "incomplete": ("incomplete", "yellow")}
+
+_WORDS = {
+    "pass": "passes: every blocking check that could be decided passed",
+    "fail": "fails",
+    "incomplete": "cannot be judged: the run is incomplete, or measured too little",
+}
+
+
+def in_words(verdict: Verdict, rows: Sequence[Row]) -> str:
+    """Return one paragraph that needs no knowledge of the suite."""
+    parts = []
+    for one in verdict.encoders:
+        counts = one.counts
+        parts.append(f"{one.encoder} {_WORDS[one.outcome]}.")
+        parts.append(
+            f"Of {counts['planned']} checks {counts['pass']} passed and {counts['blocking_fail']} block; "
+            f"{counts['inconclusive']} could not be decided and {counts['insufficient']} had too few records."
+        )
+        if one.reasons:
+            more = f", and {len(one.reasons) - 1} more" if len(one.reasons) > 1 else ""
+            parts.append(f"First reason: {one.reasons[0]}{more}.")
+    cohorts = sorted({row.cohort for row in rows if row.cohort})
+    if cohorts:
+        parts.append(f"Evaluated on {', '.join(cohorts)}.")
+    return " ".join(parts)
+
+
+def badge(verdict: Verdict) -> dict[str, Any]:
+    """Return the content of a badge for the endpoint of shields.io."""
+    message, colour = _BADGES[verdict.outcome]
+    return {"schemaVersion": 1, "label": "ecgfm", "message": message, "color": colour}
+
+
+def job_summary(verdict: Verdict, rows: Sequence[Row]) -> str:
+    """Return Markdown for a GitHub Actions job summary; what comes from outside cannot become markup."""
+    lines = [f"## ECG foundation model conformance: {verdict.outcome}", "", _escaped(in_words(verdict, rows)), ""]
+    lines += [
+        "| encoder | verdict | pass | blocking | inconclusive | insufficient |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for one in verdict.encoders:
+        numbers = " | ".join(str(one.counts[k]) for k in ("pass", "blocking_fail", "inconclusive", "insufficient"))
+        lines.append(f"| {_escaped(one.encoder)} | {one.outcome} | {numbers} |")
+    reasons = list(verdict.reasons)
+    if reasons:
+        lines += ["", *(f"- {_escaped(reason)}" for reason in reasons[:_SHOWN])]
+        if len(reasons) > _SHOWN:
+            lines.append(f"- and {len(reasons) - _SHOWN} more")
+    return "\n".join(lines) + "\n"
+
+
+def _escaped(text: str) -> str:
+    plain = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    for one in "\\`*_[]|":
+        plain = plain.replace(one, f"\\{one}")
+    return plain
