@@ -6,8 +6,8 @@
 
 Scores are binormal with a planted AUROC, 500 positives and 1,500 negatives, each of another patient. First, the
 absolute gate: how often a model of AUROC 0.70, 0.80 or 0.90 passes or fails a threshold at, below and above it. Then
-the gate against a baseline: an equal release, and ones that are worse, whose scores correlate with the baseline's as those of two
-versions of a model do.
+the gate against a baseline: an equal release, and ones that are worse, whose scores correlate with the baseline's as
+those of two versions of a model do.
 """
 
 import argparse

@@ -1,5 +1,6 @@
 """Rows to an `xarray.DataTree`, and back from its file."""
 
+import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
@@ -88,6 +89,8 @@ def build_cube(rows: Iterable[Row], folder: Path, attributes: Mapping[str, Any])
             groups[cell.group].append(cell)
     for group, cells in sorted(groups.items()):
         tree[f"/{group}"] = _group(group, cells)
+    if "/transfer" in tree:
+        tree["/transfer"] = _with_exposure(tree["/transfer"], attributes)
     files = [(row, folder / Path(name).name) for row in ordered for name in row.arrays]
     if scores := [(row, path) for row, path in files if path.suffix == ".npz"]:
         tree["/scores"] = _scores(scores)
@@ -120,6 +123,17 @@ def _group(name: str, cells: Sequence[Cell]) -> xr.Dataset:
         for variable, array in sorted(arrays.items())
     }
     return xr.Dataset(data, coords={dim: labels[dim] for dim in dimensions if labels[dim]})
+
+
+def _with_exposure(transfer: xr.Dataset, attributes: Mapping[str, Any]) -> xr.Dataset:
+    """Say of each encoder and target whether it was seen in pretraining, as the cards do."""
+    told = json.loads(attributes.get("encoders", "{}"))
+    words = [
+        [str(told.get(encoder, {}).get("exposure", {}).get(target, "unknown")) for target in transfer["target"].values]
+        for encoder in transfer["encoder"].values
+    ]
+    about = {"long_name": "whether the target was seen in pretraining: seen, unseen or unknown", "units": "1"}
+    return transfer.assign(exposure=(("encoder", "target"), np.array(words, dtype=np.str_), about))
 
 
 def _larger(paths: Sequence[Path]) -> dict[str, xr.Dataset]:

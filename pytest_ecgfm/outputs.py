@@ -20,7 +20,7 @@ from pytest_ecgfm.errors import EcgfmError
 from pytest_ecgfm.report.summary import badge, in_words
 from pytest_ecgfm.rows import Row
 from pytest_ecgfm.settings import Settings
-from pytest_ecgfm.verdict import Verdict, decide
+from pytest_ecgfm.verdict import Verdict, VerdictFile, decide
 
 PACKAGES = ("pytest-ecgfm", "pytest", "numpy", "scipy", "scikit-learn", "torch", "xarray", "wfdb", "pandas")
 _LATEST = "latest"
@@ -135,7 +135,7 @@ class Outputs:
             "started": self.started,
             "finished": _now(),
         }
-        self._write("verdict.json", json.dumps(content, indent=2) + "\n")
+        self._write("verdict.json", VerdictFile.model_validate(content).model_dump_json(by_alias=True, indent=2) + "\n")
         self._write("badge.json", json.dumps(badge(verdict)) + "\n")
         self.folder.point_latest(verdict.complete)
         return verdict

@@ -5,12 +5,40 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from pydantic import BaseModel, ConfigDict, Field
+
 from pytest_ecgfm.checks import Case
 from pytest_ecgfm.rows import Row
 
 SCHEMA = 1
 
 Word = Literal["pass", "fail", "incomplete"]
+
+
+class EncoderPart(BaseModel):
+    """What ``verdict.json`` says about one encoder."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    outcome: Word
+    counts: dict[str, int] = Field(description="checks by outcome; blocking_fail: those that block; planned: all")
+    reasons: list[str] = Field(description="in plain words, the most important first")
+
+
+class VerdictFile(BaseModel):
+    """The content of ``verdict.json``; its JSON Schema is published in ``docs/verdict.schema.json``."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    version: Literal[1] = Field(alias="schema", description="version of this schema")
+    outcome: Word = Field(description="the worst of the encoders'")
+    complete: bool = Field(description="whether every planned check was evaluated, and nothing went wrong")
+    reasons: list[str]
+    encoders: dict[str, EncoderPart]
+    summary: str = Field(description="one paragraph in plain words")
+    run_id: str
+    started: str = Field(description="UTC, ISO 8601")
+    finished: str = Field(description="UTC, ISO 8601")
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,7 @@
+import json
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -8,7 +10,7 @@ from hypothesis import strategies as st
 from pytest_ecgfm.checks import Case, Threshold, applicable_tier, cells, enough, judge
 from pytest_ecgfm.errors import EcgfmError
 from pytest_ecgfm.rows import Cell, Measured, Row, expected_to_fail, failed_row, judged_row, parse_row
-from pytest_ecgfm.verdict import decide
+from pytest_ecgfm.verdict import VerdictFile, decide
 
 CASE = Case("downstream.auroc", "m", "ptb-xl", "AF", 0.01)
 THRESHOLD = Threshold(0.7)
@@ -192,3 +194,10 @@ def test_one_encoder_that_fails_fails_the_run():
     verdict = decide([row(), row("fail", case=second)], [CASE, second], models=["m", "n"])
     assert [one.outcome for one in verdict.encoders] == ["pass", "fail"]
     assert verdict.outcome == "fail"
+
+
+def test_the_published_schema_is_that_of_the_file():
+    published = Path(__file__).parents[1] / "docs" / "verdict.schema.json"
+    assert json.loads(published.read_text(encoding="utf-8")) == VerdictFile.model_json_schema(by_alias=True)
+    whole = {**decide([], [], models=["m"]).to_json(), "summary": "", "run_id": "x", "started": "", "finished": ""}
+    assert VerdictFile.model_validate(whole).outcome == "incomplete"

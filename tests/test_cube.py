@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pytest
 import xarray as xr
@@ -77,3 +79,12 @@ def test_a_run_that_is_none(tmp_path):
     write_cube(xr.DataTree.from_dict({"/": xr.Dataset(attrs={"schema_version": 99})}), tmp_path / "cube.nc")
     with pytest.raises(EcgfmError, match="schema version 99, but this release reads 1"):
         open_run(tmp_path)
+
+
+def test_transfer_says_what_was_seen_in_pretraining(tmp_path):
+    case = Case("transfer.drop", "m", "b", "AF", source="a")
+    found = Cell("transfer", {"encoder": "m", "source": "a", "target": "b", "label": "AF"}, {"drop": 0.1})
+    for exposure, wanted in (({"b": "seen"}, "seen"), ({}, "unknown")):
+        about = {"encoders": json.dumps({"m": {"exposure": exposure}})}
+        tree = build_cube([row(case, [found])], tmp_path, about)
+        assert tree["transfer"]["exposure"].sel(encoder="m", target="b").item() == wanted
