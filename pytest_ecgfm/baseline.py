@@ -69,8 +69,8 @@ class Baseline:
         """Names of the encoders that have scores."""
         return tuple(str(name) for name in self._scores["encoder"].values)
 
-    def scores(self, encoder: str, cohort: str, label: str) -> Scores:
-        """Return what an encoder scored; the run's only encoder, if it has none of that name.
+    def scores(self, encoder: str, cohort: str, label: str, *, renamed: bool = False) -> Scores:
+        """Return what an encoder scored; with `renamed`, the run's only encoder stands for one of another name.
 
         Raises
         ------
@@ -79,7 +79,7 @@ class Baseline:
         """
         held = self._scores
         names = self.encoders
-        chosen = encoder if encoder in names else names[0] if len(names) == 1 else ""
+        chosen = encoder if encoder in names else names[0] if renamed and len(names) == 1 else ""
         if not chosen:
             raise EcgfmError(f"baseline {self.name} is stale: it tests {', '.join(names)}, but not {encoder}.")
         labels = [str(name) for name in held["label"].values]

@@ -228,6 +228,20 @@ def _table(args: argparse.Namespace) -> int:
     return 0
 
 
+def _report_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("folder", metavar="RUN", type=Path, help="folder of a finished run")
+
+
+def _report(args: argparse.Namespace) -> int:
+    from pytest_ecgfm.report.page import write_page
+
+    try:
+        say(str(write_page(args.folder)))
+    except OSError as error:
+        raise EcgfmError(f"run {args.folder}: cannot be written: {error.strerror}.") from None
+    return 0
+
+
 def _compare_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("before", metavar="RUN", type=Path, help="folder of a finished run, or its cube")
     parser.add_argument("after", metavar="RUN", nargs="+", type=Path, help="one run or more to compare with it")
@@ -250,6 +264,7 @@ COMMANDS: tuple[Command, ...] = (
     Command(
         "convert", "turn a checkpoint that cannot be opened safely into one that can", _convert_arguments, _convert
     ),
+    Command("report", "draw generalization.html of a finished run again", _report_arguments, _report),
     Command("compare", "say what changed between runs, with intervals", _compare_arguments, _compare),
     Command("table", "print and write the paper's tables of finished runs", _table_arguments, _table),
 )

@@ -141,13 +141,20 @@ def _larger(paths: Sequence[Path]) -> dict[str, xr.Dataset]:
     parts: dict[str, list[xr.Dataset]] = defaultdict(list)
     for path in paths:
         with xr.open_dataset(path, engine="h5netcdf") as held:
-            parts[str(held.attrs["group"])].append(held.load())
+            parts[str(held.attrs["group"])].append(_texts(held.load(), object))
     merged = {}
     for group, datasets in sorted(parts.items()):
         whole = xr.merge(datasets, join="outer", compat="no_conflicts", combine_attrs="drop_conflicts")
         whole.attrs.pop("group", None)
-        merged[f"/{group}"] = whole
+        merged[f"/{group}"] = _texts(whole, np.str_)
     return merged
+
+
+def _texts(dataset: xr.Dataset, kind: type) -> xr.Dataset:
+    """Hold texts as objects, or as text: merged as text, all would be cut to the length of the first file's."""
+    names = [name for name, array in dataset.variables.items() if array.dtype.kind in "OUS"]
+    coords = {name: dataset[name].astype(kind) for name in names if name in dataset.coords}
+    return dataset.assign_coords(coords).assign({n: dataset[n].astype(kind) for n in names if n not in coords})
 
 
 def _attributes(group: str, variable: str) -> dict[str, Any]:

@@ -156,10 +156,11 @@ def _readers() -> str:
 
 @cache
 def _derivations() -> str:
-    """Digest of the code that perturbs records and takes leads away."""
-    return digest(
-        Path(str(module.__file__)).read_bytes() for module in (coalitions, electrodes, perturbations, shapley)
-    )
+    """Digest of the code that chooses and changes records before they are embedded."""
+    folder = Path(__file__).parent
+    chosen = [folder / "measurements" / f"{name}.py" for name in ("chosen", "relevance", "stability")]
+    changed = [Path(str(module.__file__)) for module in (coalitions, electrodes, perturbations, shapley)]
+    return digest(path.read_bytes() for path in (*chosen, *changed))
 
 
 def _load(path: Path, key: str, records: int) -> npt.NDArray[Any] | None:

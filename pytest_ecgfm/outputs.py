@@ -137,8 +137,18 @@ class Outputs:
         }
         self._write("verdict.json", VerdictFile.model_validate(content).model_dump_json(by_alias=True, indent=2) + "\n")
         self._write("badge.json", json.dumps(badge(verdict)) + "\n")
+        self._write_page()
         self.folder.point_latest(verdict.complete)
         return verdict
+
+    def _write_page(self) -> None:
+        """Write the page; a problem with it is told, and takes nothing from the run, which is written by now."""
+        from pytest_ecgfm.report.page import NAME, write_page
+
+        try:
+            write_page(self.folder.path)
+        except Exception as error:
+            self.notes.append(f"{NAME} could not be written: {type(error).__name__}: {error}")
 
     def _decide(self, rows: Sequence[Row], planned: Sequence[Case], problems: Sequence[str]) -> Verdict:
         return decide(rows, planned, models=self.settings.models, trouble=problems)

@@ -178,6 +178,15 @@ def _cache_folder(options: Options) -> Path:
     return user_cache_path("pytest-ecgfm")
 
 
+def _suites(options: Options, default: tuple[str, ...], cohorts: Sequence[str]) -> tuple[str, ...]:
+    asked = options.chosen("suites", "suite", SUITES)
+    if len(cohorts) > 1 or "transfer" not in (asked or default):
+        return asked or default
+    if asked is not None:
+        raise EcgfmError(f"--ecgfm-suites: transfer needs two cohorts, but there is only {', '.join(cohorts)}.")
+    return tuple(suite for suite in default if suite != "transfer")
+
+
 def _baselines(options: Options, asked: Asked) -> dict[str, Baseline]:
     given = options.names("baseline") or asked.baselines
     try:
@@ -227,7 +236,7 @@ def read_settings(config: pytest.Config) -> Settings:
         labels=options.chosen("labels", "label", LABELS) or grid.labels,
         fractions=_fractions(options) or tuple(sorted(grid.fractions)),
         seeds=options.whole("seeds") or grid.seeds,
-        suites=options.chosen("suites", "suite", SUITES) or grid.suites,
+        suites=_suites(options, grid.suites, cohorts),
         references=options.names("reference") or grid.references,
         baselines=_baselines(options, asked),
         out=options.path("out"),

@@ -114,7 +114,7 @@ def _encoder_verdict(encoder: str, rows: Sequence[Row], planned: Sequence[Case])
 def _without_a_pass(rows: Sequence[Row]) -> list[str]:
     """Name the suites that decided nothing: one that passes must not stand in for another that could not measure."""
     decided = {row.suite for row in rows if row.tier == "blocking" and row.outcome == "pass"}
-    return sorted({row.suite for row in rows} - decided)
+    return sorted({row.suite for row in rows if not row.excused} - decided)
 
 
 def decide(

@@ -63,7 +63,9 @@ def test_scores_come_back_from_the_cube(tmp_path, rng):
     held = scores(rng)
     baseline = Baseline(write_run(tmp_path / "old,run[1]", held))
     assert baseline.name == "old-run-1-"
-    found = baseline.scores("another name", "a", "AF")
+    found = baseline.scores("another name", "a", "AF", renamed=True)
+    with pytest.raises(EcgfmError, match="it tests one, but not another name"):
+        baseline.scores("another name", "a", "AF")
     np.testing.assert_array_equal(found.records, held.records)
     np.testing.assert_allclose(found.scores, held.scores, rtol=1e-6)
     np.testing.assert_array_equal(found.targets, held.targets)

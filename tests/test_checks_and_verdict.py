@@ -201,3 +201,16 @@ def test_the_published_schema_is_that_of_the_file():
     assert json.loads(published.read_text(encoding="utf-8")) == VerdictFile.model_json_schema(by_alias=True)
     whole = {**decide([], [], models=["m"]).to_json(), "summary": "", "run_id": "x", "started": "", "finished": ""}
     assert VerdictFile.model_validate(whole).outcome == "incomplete"
+
+
+def test_a_suite_whose_checks_are_all_excused_does_not_make_a_run_incomplete():
+    other = Case("transfer.drop", "m", "georgia", "AF", source="ptb-xl")
+    seen = judged_row(other, Threshold(0.1, "maximum"), Measured(0.0, -0.01, 0.01, advisory="it was seen"))
+    assert (seen.tier, seen.outcome) == ("advisory", "pass")
+    assert decide([row(), seen], [CASE, other], models=["m"]).outcome == "pass"
+    assert decide([row(), replace(seen, excused=False)], [CASE, other], models=["m"]).outcome == "incomplete"
+
+
+def test_an_undecided_expected_failure_does_not_block():
+    undecided = replace(row("inconclusive"), strict=True)
+    assert undecided.blocks and not expected_to_fail(undecided, "issue 12").blocks

@@ -191,7 +191,7 @@ def neighbours_elsewhere(
     of_pool: npt.NDArray[Any],
     count: int = NEIGHBOURS,
 ) -> Integers:
-    """Return the nearest rows of `pool` that are of other patients, shape (queries, count); -1 where there are too few.
+    """Return the nearest rows of `pool` that are of other patients, shape (queries, count); -1 for those missing.
 
     Parameters
     ----------
@@ -201,8 +201,9 @@ def neighbours_elsewhere(
     """
     from sklearn.neighbors import NearestNeighbors
 
+    found = np.full((len(queries), count), -1, dtype=np.intp)
     if not len(pool) or not len(queries):
-        return np.full((len(queries), 0), -1, dtype=np.intp)
+        return found
     _, repeats = np.unique(of_pool, return_counts=True)
     # Enough to be left with `count` after a patient's own records are struck out.
     wanted = min(len(pool), count + int(np.sort(repeats)[-1:].sum()))
@@ -210,7 +211,8 @@ def neighbours_elsewhere(
     strange = of_pool[near] != of_queries[:, None]
     order = np.argsort(~strange, axis=1, kind="stable")[:, :count]
     chosen = np.take_along_axis(near, order, axis=1)
-    return np.where(np.take_along_axis(strange, order, axis=1), chosen, -1).astype(np.intp)
+    found[:, : order.shape[1]] = np.where(np.take_along_axis(strange, order, axis=1), chosen, -1)
+    return found
 
 
 def balanced_agreement(
@@ -377,7 +379,8 @@ def cohort_auroc(
         chosen = np.concatenate([members[a], members[b]])
         targets = homes[chosen] == b
         names = np.array([f"{homes[row]} {who[row]}" for row in chosen])
-        if min(targets.sum(), (~targets).sum()) < 10:
+        people = min(np.unique(names[targets]).size, np.unique(names[~targets]).size)
+        if min(targets.sum(), (~targets).sum()) < 10 or people < 5:
             continue
         scores = _cross_validated(rows[chosen], targets, names, seed)
         found.append(mean_auroc(scores, targets, names))

@@ -75,10 +75,11 @@ class Found:
         return tuple(out)
 
 
-def found(run: Run, encoder: Encoder, case: Case) -> Found:
-    """Evaluate the probe of one encoder in one cell (protocol, section 1); once for all checks that ask."""
-    key = ("downstream", encoder.card.name, case.cohort, case.label, case.fraction)
-    return run.once(key, lambda: _evaluate(run, encoder, case))
+def found(run: Run, encoder: Encoder, case: Case, probe: str = "") -> Found:
+    """Evaluate the probe of one encoder in one cell, the profile's kind by default; once for all checks that ask."""
+    kind = probe or run.settings.profile.grid.probe
+    key = ("downstream", encoder.card.name, case.cohort, case.label, case.fraction, kind)
+    return run.once(key, lambda: _evaluate(run, encoder, case, kind))
 
 
 def auroc(run: Run, encoder: Encoder, case: Case) -> Measured:
@@ -103,7 +104,9 @@ def auroc_change(run: Run, encoder: Encoder, case: Case) -> Measured:
     result = here.result
     if result is None:
         return here.changed(None)
-    then = run.settings.baselines[case.baseline].scores(encoder.card.name, case.cohort, case.label)
+    then = run.settings.baselines[case.baseline].scores(
+        encoder.card.name, case.cohort, case.label, renamed=len(run.settings.models) == 1
+    )
     cohort = run.cohort(case.cohort)
     records = cohort.records[run.labelled(cohort, case.label).rows[result.tested]].to_numpy(dtype=str)
     # As in the cube: the mean over seeds, in single precision.
@@ -112,11 +115,11 @@ def auroc_change(run: Run, encoder: Encoder, case: Case) -> Measured:
     return here.changed(change(now, then, case.baseline))
 
 
-def _evaluate(run: Run, encoder: Encoder, case: Case) -> Found:
+def _evaluate(run: Run, encoder: Encoder, case: Case, probe: str) -> Found:
     cohort = run.cohort(case.cohort)
     fraction = 1.0 if case.fraction is None else case.fraction
     labelled = run.labelled(cohort, case.label)
-    name, probe = encoder.card.name, run.settings.profile.grid.probe
+    name = encoder.card.name
     if labelled.split is None:
         return Found(case, fraction, name, None, *labelled.counts, probe, "", ())
     embeddings = run.embeddings(encoder, cohort)[labelled.known]

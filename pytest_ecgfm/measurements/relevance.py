@@ -3,7 +3,7 @@
 import json
 import math
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -21,7 +21,7 @@ from pytest_ecgfm.evaluations import relevance as evaluation
 from pytest_ecgfm.evaluations.downstream import seeds_for
 from pytest_ecgfm.evaluations.relevance import Profile, lead_profile
 from pytest_ecgfm.evaluations.shapley import LeadShapley, efficiency_error, lead_shapley, projected
-from pytest_ecgfm.evaluations.stability import UNDEFINED, Interval
+from pytest_ecgfm.evaluations.stability import MINIMUM_CLASS, UNDEFINED, Interval
 from pytest_ecgfm.measurements.chosen import Rows, batches_of, chosen_rows, embed_changed
 from pytest_ecgfm.measurements.record_probes import RecordProbes, record_probes
 from pytest_ecgfm.preprocessing import resample
@@ -63,10 +63,10 @@ def efficiency(run: Run, encoder: Encoder, case: Case) -> Measured:
     The logit is that of the cohort's embedding, which another pass made, in batches of other records.
     """
     cohort = run.cohort(case.cohort)
-    worst, cells = 0.0, []
+    errors, cells = [], []
     for baseline in BASELINES:
         explained = _explained(run, encoder, cohort, baseline)
-        here = 0.0
+        here = []
         for label in run.settings.labels:
             probes = record_probes(run, encoder, cohort, label)
             if probes is None:
@@ -74,11 +74,13 @@ def efficiency(run: Run, encoder: Encoder, case: Case) -> Measured:
             phi, use = _phi(explained, probes)
             full = probes.logits(explained.rows, run.embeddings(encoder, cohort)[explained.rows])
             empty = probes.logits(explained.rows, explained.shapley.empty)
-            if use.any():
-                here = max(here, float(efficiency_error(phi[use], full[use], empty[use]).max()))
+            here += efficiency_error(phi[use], full[use], empty[use]).tolist()
         at = {"encoder": case.encoder, "cohort": case.cohort, "baseline": baseline}
-        cells.append(Cell("relevance", at, {"efficiency_error": here}))
-        worst = max(worst, here)
+        cells.append(Cell("relevance", at, {"efficiency_error": float(np.max(here)) if here else math.nan}))
+        errors += here
+    if not errors:
+        return replace(_of(UNDEFINED), missing=f"no label of {case.cohort} has enough records for a probe")
+    worst = float(np.max(errors))
     return Measured(worst, worst, worst, cells=tuple(cells), arrays=(_example(run, cohort),))
 
 
@@ -175,7 +177,10 @@ def deletion(run: Run, encoder: Encoder, case: Case) -> Measured:
         Cell("relevance", {**at, "removed": count}, {"deletion_auroc": float(ours), "random_auroc": float(chance)})
         for count, ours, chance in zip(steps, found.relevant, found.random, strict=True)
     )
-    return replace(_of(found.extra_loss), positives=found.positives, negatives=found.negatives, cells=cells)
+    if min(found.positives, found.negatives) < MINIMUM_CLASS:
+        known = f"{found.positives} positive, {found.negatives} negative"
+        return replace(_of(UNDEFINED), cells=cells, missing=f"fewer than 10 records of a class were chosen: {known}")
+    return replace(_of(found.extra_loss), cells=cells)
 
 
 def _steps(count: int) -> tuple[int, ...]:
@@ -289,7 +294,8 @@ def _explain(run: Run, encoder: Encoder, cohort: Cohort, baseline: str) -> Expla
         return out
 
     names = [str(cohort.records[row]) for row in rows]
-    identity = json.dumps(["shapley", baseline, [[one.name, one.leads] for one in cast], names])
+    donors = _donors(cohort, names) if baseline == "other" else []
+    identity = json.dumps(["shapley", baseline, [[one.name, one.leads] for one in cast], names, donors])
     packed = run.derived(encoder, cohort, Part(f"Shapley values of leads, {baseline}", identity, rows.size), make)
     patients = cohort.patients.to_numpy(dtype=str)[rows]
     return Explained(rows, patients, LeadShapley(packed[:, :count], packed[:, count], packed[:, count + 1]))
@@ -299,16 +305,20 @@ def _embeddings(encoder: Encoder, batches: Iterable[RecordBatch]) -> Iterator[np
     return (part for _, part in encoder.embed_batches(batches))
 
 
+def _donors(cohort: Cohort, records: Sequence[str]) -> list[str]:
+    """Return a record of another patient for each record, whatever the batch around it."""
+    names, patients = cohort.records.to_numpy(dtype=str), cohort.patients
+    out = []
+    for record in records:
+        order = np.random.default_rng([zlib.crc32(record.encode()), 11]).permutation(len(names))
+        out.append(next((str(names[one]) for one in order if patients[names[one]] != patients[record]), record))
+    return out
+
+
 def _others(run: Run, cohort: Cohort, batch: RecordBatch) -> npt.NDArray[np.float32]:
     """Return the signals of a record of another patient for each, from the start, repeated where it is shorter."""
-    rng = np.random.default_rng([zlib.crc32(cohort.name.encode()), 11])
-    patients = cohort.patients
-    candidates = [str(one) for one in rng.permutation(cohort.records.to_numpy(dtype=str)[:200])]
     out = np.empty_like(batch.signals)
-    for row, record in enumerate(batch.records):
-        other = next((one for one in candidates if patients[one] != patients[record]), candidates[0])
-        candidates.remove(other)
-        candidates.append(other)
+    for row, other in enumerate(_donors(cohort, batch.records)):
         read = cohort.read(other)
         found = complete(RecordBatch(read.signals[None], read.leads, read.sampling_rate, (other,)))
         position = {lead: number for number, lead in enumerate(found.leads)}

@@ -14,7 +14,7 @@ from pytest_ecgfm.checks import Case
 from pytest_ecgfm.cohorts.base import Cohort
 from pytest_ecgfm.embeddings import Part
 from pytest_ecgfm.encoders.base import Encoder
-from pytest_ecgfm.errors import EcgfmError, NotApplicable
+from pytest_ecgfm.errors import EcgfmError, NotAnEmbedding, NotApplicable
 from pytest_ecgfm.evaluations import stability as evaluation
 from pytest_ecgfm.evaluations.geometry import effective_rank as rank_of
 from pytest_ecgfm.evaluations.stability import Interval, LabelStability, Reference, Stability
@@ -56,7 +56,7 @@ def auroc_drop(run: Run, encoder: Encoder, case: Case) -> Measured:
             return replace(
                 _of(evaluation.UNDEFINED), missing="no label has 10 of each class among the perturbed records"
             )
-        return replace(_of(labels.auroc_drop), positives=labels.positives, negatives=labels.negatives)
+        return _of(labels.auroc_drop)
 
     return _measured(run, encoder, case, lost)
 
@@ -77,6 +77,8 @@ def retest(run: Run, encoder: Encoder, case: Case) -> Measured:
     patients = cohort.patients.to_numpy(dtype=str)
     try:
         halves = [_embedded(run, encoder, cohort, rows, f"half {half}", _half(half)) for half in (1, 2)]
+    except NotAnEmbedding:
+        raise
     except EcgfmError as error:
         return replace(_of(evaluation.UNDEFINED), missing=f"halves of records are refused: {error}")
     found = evaluation.retest(against, halves[0], halves[1], patients[rows])

@@ -19,7 +19,7 @@ def drop(run: Run, encoder: Encoder, case: Case) -> Measured:
     if few < _ENOUGH:
         reasons.append(f"the source has {few} training records of a class")
     advisory = "; ".join(reasons)
-    own = found(run, encoder, Case("downstream.auroc", case.encoder, case.cohort, case.label, 1.0))
+    own = found(run, encoder, Case("downstream.auroc", case.encoder, case.cohort, case.label, 1.0), "logistic")
     probe = _source_probe(run, encoder, case)
     nan = math.nan
     if own.result is None or probe is None:

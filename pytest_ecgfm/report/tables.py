@@ -75,7 +75,8 @@ def _separability(runs: Sequence[Loaded]) -> Iterator[Table]:
         for variable, words in _VALUES.items():
             rows: dict[str, dict[tuple[str, str], float]] = {}
             for row, _, held in _groups(runs, "separability"):
-                if variable not in held or grouping not in held["grouping"].values:
+                there = variable in held and "embedding" in held["space"].values
+                if not there or grouping not in held["grouping"].values:
                     continue
                 values = held[variable].sel(space="embedding", grouping=grouping).mean("cohort", skipna=True)
                 labels = in_order([str(one) for one in values["label"].values if str(one)], LABELS)
@@ -87,6 +88,8 @@ def _separability(runs: Sequence[Loaded]) -> Iterator[Table]:
             if rows:
                 frame = pd.DataFrame.from_dict(rows, orient="index")
                 frame = frame.dropna(axis="columns", how="all")
+                if frame.empty:
+                    continue
                 frame.columns = pd.MultiIndex.from_tuples([tuple(map(str, pair)) for pair in frame.columns.tolist()])
                 yield Table(f"separability-{grouping}-{variable}", f"{title}: {words}", frame)
 

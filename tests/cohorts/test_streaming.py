@@ -131,7 +131,7 @@ def test_memory_does_not_grow_with_the_cohort(tmp_path, write_record, limb_leads
     )
     out = subprocess.run([sys.executable, "-c", script, str(tmp_path)], capture_output=True, text=True, check=True)
     once, ten_times = map(int, out.stdout.split())
-    assert 5000 * 12 * 4 * 16 < once < 30e6 and ten_times < 1.3 * once
+    assert 5000 * 12 * 4 * 16 < once < 30e6 and ten_times < 1.5 * once
 
 
 def test_real_cohorts_stream_as_they_are_read(data_root) -> None:

@@ -26,7 +26,15 @@ def test_handcrafted_passes_and_everything_is_written(user, run_folder):
     result.stdout.fnmatch_lines(["handcrafted: PASS (3 pass, 0 fail, *", "verdict: PASS", "run: *"])
     folder = run_folder()
     names = {path.name for path in folder.iterdir()}
-    assert names == {"cube.nc", "verdict.json", "rows.jsonl", "run.toml", "report.html", "badge.json"}
+    assert names == {
+        "cube.nc",
+        "verdict.json",
+        "rows.jsonl",
+        "run.toml",
+        "report.html",
+        "badge.json",
+        "generalization.html",
+    }
     assert (folder.parent / "latest").resolve() == folder.resolve()
     tree = xr.open_datatree(folder / "cube.nc", engine="h5netcdf")
     auroc = tree["downstream"]["auroc"].sel(encoder="handcrafted", probe="logistic", label="AF").squeeze("cohort")

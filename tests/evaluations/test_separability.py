@@ -517,8 +517,15 @@ def test_a_permutation_that_leaves_a_group_too_small_counts_for_nothing():
 
 def test_nothing_to_look_at_is_undefined():
     assert math.isnan(separability.robustness_index(np.empty((0, 3)), [], [], []).value)
-    assert neighbours_elsewhere(np.empty((0, 3)), np.empty((0, 3)), np.empty(0), np.empty(0)).shape == (0, 0)
+    assert neighbours_elsewhere(np.empty((0, 3)), np.empty((0, 3)), np.empty(0), np.empty(0)).shape == (0, 10)
     only = separability.many_metrics(
         Space(np.random.default_rng(0).normal(size=(40, 3))), [np.arange(40) < 9], ["gmm_ami"]
     )
     assert list(only[0]) == ["gmm_ami"] and math.isfinite(only[0]["gmm_ami"])
+
+
+def test_few_others_leave_places_without_a_neighbour():
+    rows = np.random.default_rng(14).normal(size=(6, 3))
+    near = neighbours_elsewhere(rows, rows, np.arange(6), np.arange(6))
+    assert near.shape == (6, 10)
+    assert (near[:, :5] >= 0).all() and (near[:, 5:] == -1).all()

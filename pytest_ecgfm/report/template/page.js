@@ -1,0 +1,57 @@
+"use strict";
+const tip = document.getElementById("tip");
+document.addEventListener("mousemove", (event) => {
+  const at = event.target.closest("[data-tip]");
+  tip.hidden = !at;
+  if (!at) return;
+  tip.textContent = at.dataset.tip;
+  tip.style.left = Math.min(event.clientX + 14, window.innerWidth - tip.offsetWidth - 8) + "px";
+  tip.style.top = Math.min(event.clientY + 14, window.innerHeight - tip.offsetHeight - 8) + "px";
+});
+const table = document.getElementById("checks");
+const rows = Array.from(table.tBodies[0].rows);
+const fields = Array.from(document.querySelectorAll("[data-field]"));
+const words = document.getElementById("words");
+const told = document.getElementById("told");
+function filter() {
+  const asked = words.value.trim().toLowerCase();
+  let shown = 0;
+  for (const row of rows) {
+    const fits = fields.every((one) => !one.value || row.dataset[one.dataset.field] === one.value)
+      && (!asked || row.textContent.toLowerCase().includes(asked));
+    row.hidden = !fits;
+    shown += fits;
+  }
+  told.textContent = `${shown} of ${rows.length} checks`;
+}
+fields.forEach((one) => one.addEventListener("change", filter));
+words.addEventListener("input", filter);
+document.getElementById("all").addEventListener("click", () => {
+  fields.forEach((one) => { one.value = ""; });
+  words.value = "";
+  filter();
+});
+document.querySelectorAll("button[data-pick]").forEach((button) => button.addEventListener("click", () => {
+  const picked = JSON.parse(button.dataset.pick);
+  fields.forEach((one) => { one.value = picked[one.dataset.field] || ""; });
+  filter();
+  document.getElementById("all-checks").scrollIntoView();
+}));
+table.querySelectorAll("th button").forEach((button) => button.addEventListener("click", () => {
+  const column = button.parentElement.cellIndex;
+  const down = button.parentElement.getAttribute("aria-sort") === "ascending";
+  table.querySelectorAll("th").forEach((one) => one.removeAttribute("aria-sort"));
+  button.parentElement.setAttribute("aria-sort", down ? "descending" : "ascending");
+  const key = (row) => {
+    const cell = row.cells[column];
+    const data = cell.querySelector("data");
+    return data ? Number(data.value) : cell.textContent;
+  };
+  rows.sort((a, b) => {
+    const [x, y] = [key(a), key(b)];
+    const order = typeof x === "number" && typeof y === "number" ? x - y : String(x).localeCompare(String(y));
+    return down ? -order : order;
+  });
+  rows.forEach((row) => table.tBodies[0].append(row));
+}));
+filter();
