@@ -59,14 +59,15 @@ class Space:
     """
 
     def __init__(self, embeddings: npt.ArrayLike, *, scale: bool = True, most: int | None = None) -> None:
-        rows = np.asarray(embeddings, dtype=np.float64)
+        rows = np.array(embeddings, dtype=np.float64)
         if rows.ndim != 2 or not rows.shape[1]:
             raise EcgfmError(f"embeddings.shape={rows.shape}, but should be (records, dimensions).")
         if not np.isfinite(rows).all():
             raise EcgfmError(f"the embedding of row {int(np.argmin(np.isfinite(rows).all(axis=1)))} is not finite.")
         if scale and len(rows):
             mean, deviation = standardisation(rows)
-            rows = (rows - mean) / deviation
+            rows -= mean
+            rows /= deviation
         self.features = rows
         self.most = len(rows) if most is None else min(most, len(rows))
 
@@ -212,17 +213,29 @@ def _silhouettes(space: Space, codes: Integers) -> Floats:
     return np.asarray(np.where(largest > 0, (other - own) / np.where(largest > 0, largest, 1), 0.0).mean(axis=0))
 
 
+def _squared_distances(features: Floats, rows: Integers, centre: Floats) -> Floats:
+    """Return squared distances of some rows to a point, block by block."""
+    step = max(1, _BLOCK // features.shape[1])
+    blocks = [((features[rows[i : i + step]] - centre) ** 2).sum(axis=1) for i in range(0, rows.size, step)]
+    return np.concatenate(blocks)
+
+
 def _scattered(space: Space, codes: Integers) -> dict[str, float]:
     """Return what follows from centroids, and distances to them."""
-    parts = [space.features[codes == group] for group in (0, 1)]
-    centroids = [part.mean(axis=0) for part in parts]
-    spreads = [float(np.linalg.norm(p - c, axis=1).mean()) for p, c in zip(parts, centroids, strict=True)]
+    members = [np.flatnonzero(codes == group) for group in (0, 1)]
+    sizes = [rows.size for rows in members]
+    # As products: a copy of either group's rows would be as large as the embedding.
+    centroids = [(codes == group).astype(np.float64) @ space.features / sizes[group] for group in (0, 1)]
+    squared = [
+        _squared_distances(space.features, rows, centre) for rows, centre in zip(members, centroids, strict=True)
+    ]
+    spreads = [float(np.sqrt(each).mean()) for each in squared]
     distance = float(np.linalg.norm(centroids[0] - centroids[1]))
     dispersion = sum(spreads) / 2
     # Two groups: the variance ratio needs no more than the squared distances.
-    within = sum(float(((p - c) ** 2).sum()) for p, c in zip(parts, centroids, strict=True))
+    within = sum(float(each.sum()) for each in squared)
     middle = space.features.mean(axis=0)
-    between = sum(len(p) * float(((c - middle) ** 2).sum()) for p, c in zip(parts, centroids, strict=True))
+    between = sum(size * float(((c - middle) ** 2).sum()) for size, c in zip(sizes, centroids, strict=True))
     return {
         "centroid_distance": distance,
         "intra_class_dispersion": dispersion,

@@ -29,6 +29,7 @@ FALLBACK_C = 0.1
 
 MINIMUM_VALIDATION_POSITIVES = 10
 _INNER_FOLDS = 5
+_BLOCK = 1 << 22  # numbers held at once: 32 MB
 _NEWTON_STEPS = 100
 _LBFGS_STEPS = 10_000
 _NEWTON_WORK = 2e7  # n r^2 beyond which a Hessian costs more than all of sklearn's gradients (measured)
@@ -91,7 +92,9 @@ def standardisation(embeddings: npt.ArrayLike) -> tuple[Floats, Floats]:
     """Return mean and SD (``ddof=0``) of each dimension, shape (d,); an SD of 1 where a dimension is constant."""
     rows = np.asarray(embeddings, dtype=np.float64)
     mean: Floats = rows.mean(axis=0)
-    scale: Floats = rows.std(axis=0)
+    # In blocks of columns: the deviations of all would take as much memory as the embedding.
+    blocks = np.array_split(rows, max(1, rows.size // _BLOCK), axis=1) if rows.size > _BLOCK else [rows]
+    scale: Floats = np.concatenate([block.std(axis=0) for block in blocks])
     # Rounding leaves constant columns an SD of some 1e-17; dividing by it would make noise into a feature.
     constant = (rows == rows[:1]).all(axis=0) | (scale <= 10 * np.finfo(np.float64).eps * np.abs(mean))
     return np.where(constant, rows[0], mean), np.where(constant, 1.0, scale)
