@@ -19,15 +19,13 @@ import numpy.typing as npt
 from scipy.special import xlogy
 from scipy.stats import rankdata
 
-from pytest_ecgfm.evaluations.stability import UNDEFINED, Interval, percentiles, resampled, weighted_auroc
+from pytest_ecgfm.evaluations.bootstrap import RESAMPLES, UNDEFINED, Interval, percentiles, resampled, weighted_auroc
 from pytest_ecgfm.statistics import auroc
 
 Floats = npt.NDArray[np.float64]
 
 MINIMUM_PLAYERS = 4
 """Fewer ranks than this agree by chance too often for a rank correlation to say anything."""
-
-RESAMPLES = 400
 
 _SHAPLEY = "exact Shapley values, Lundberg and Lee (2017)"
 

@@ -11,20 +11,18 @@ References
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from pytest_ecgfm.errors import EcgfmError
+from pytest_ecgfm.evaluations.bootstrap import RESAMPLES, UNDEFINED, Interval, percentiles, resampled, weighted_auroc
 from pytest_ecgfm.statistics import aurocs
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.intp]
 Booleans = npt.NDArray[np.bool_]
-
-RESAMPLES = 400
-"""Resamples of the patient bootstrap."""
 
 _PAIRS = 20_000  # of different patients, for the median distance: its sampling error is below 1 %
 _BLOCK = 1 << 24  # distances held at once
@@ -58,17 +56,6 @@ METRICS: Mapping[str, Mapping[str, Any]] = {
     "effective_rank": {"long_name": "effective rank", "units": "1", "higher_is_better": True, "reference": "RankMe"},
 }
 """Attributes of each variable in the cube; None where there is nothing to say."""
-
-
-class Interval(NamedTuple):
-    """An estimate with its 95 % interval; NaN where it is undefined."""
-
-    value: float
-    low: float
-    high: float
-
-
-UNDEFINED = Interval(math.nan, math.nan, math.nan)
 
 
 @dataclass(frozen=True)
@@ -145,24 +132,6 @@ class Stability:
 def _named(found: object, name: str) -> list[tuple[str, float]]:
     one: Interval = getattr(found, name)
     return [(name, one.value), (f"{name}_low", one.low), (f"{name}_high", one.high)]
-
-
-def resampled(patients: npt.NDArray[Any], resamples: int, seed: int) -> Floats:
-    """Return how often each record is drawn, shape (resamples, n): whole patients, with replacement."""
-    _, codes = np.unique(patients, return_inverse=True)
-    count = int(codes.max()) + 1 if codes.size else 0
-    rng = np.random.default_rng(seed)
-    drawn = rng.multinomial(count, np.full(count, 1 / count), size=resamples) if count else np.zeros((resamples, 0))
-    return np.asarray(drawn[:, codes.reshape(-1)], dtype=np.float64)
-
-
-def percentiles(value: float, draws: Floats) -> Interval:
-    """Return the percentile interval of an estimate, which always holds the estimate itself."""
-    known = draws[np.isfinite(draws)]
-    if not math.isfinite(value) or not known.size:
-        return UNDEFINED
-    low, high = np.quantile(known, (0.025, 0.975))
-    return Interval(value, float(min(low, value)), float(max(high, value)))
 
 
 def _mean_interval(each: Floats, weights: Floats) -> Interval:
@@ -375,20 +344,6 @@ def _over_labels(each: list[LabelStability], drops: list[Floats], flips: list[Fl
     drop = percentiles(float(np.mean([one.auroc_drop.value for one in enough])), np.mean(drops, axis=0))
     flip = percentiles(float(np.mean([one.flip_rate.value for one in enough])), np.mean(flips, axis=0))
     return LabelStability(flip, drop, min(one.positives for one in enough), min(one.negatives for one in enough))
-
-
-def weighted_auroc(scores: Floats, labels: Booleans, weights: Floats) -> Floats:
-    """Return the AUROC for each row of record weights, ties counting half; NaN where a class was not drawn."""
-    order = np.argsort(scores, kind="stable")
-    ranked = scores[order]
-    positive, negative = weights[:, order] * labels[order], weights[:, order] * ~labels[order]
-    # Of the negatives: those of a smaller score, and half of those of the same one.
-    first = np.searchsorted(ranked, ranked, side="left")
-    last = np.searchsorted(ranked, ranked, side="right")
-    cumulated = np.concatenate([np.zeros((len(weights), 1)), np.cumsum(negative, axis=1)], axis=1)
-    below = (cumulated[:, first] + cumulated[:, last]) / 2
-    pairs = positive.sum(axis=1) * negative.sum(axis=1)
-    return np.asarray((positive * below).sum(axis=1) / np.where(pairs > 0, pairs, np.nan))
 
 
 def retest(

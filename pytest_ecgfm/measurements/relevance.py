@@ -18,10 +18,11 @@ from pytest_ecgfm.cohorts.base import Cohort
 from pytest_ecgfm.embeddings import Part, Progress
 from pytest_ecgfm.encoders.base import Encoder
 from pytest_ecgfm.evaluations import relevance as evaluation
+from pytest_ecgfm.evaluations.bootstrap import UNDEFINED, Interval
 from pytest_ecgfm.evaluations.downstream import seeds_for
 from pytest_ecgfm.evaluations.relevance import Profile, lead_profile
 from pytest_ecgfm.evaluations.shapley import LeadShapley, efficiency_error, lead_shapley, projected
-from pytest_ecgfm.evaluations.stability import MINIMUM_CLASS, UNDEFINED, Interval
+from pytest_ecgfm.evaluations.stability import MINIMUM_CLASS
 from pytest_ecgfm.measurements.chosen import Rows, batches_of, chosen_rows, embed_changed
 from pytest_ecgfm.measurements.record_probes import RecordProbes, record_probes
 from pytest_ecgfm.preprocessing import resample

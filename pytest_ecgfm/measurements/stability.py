@@ -16,8 +16,9 @@ from pytest_ecgfm.embeddings import Part
 from pytest_ecgfm.encoders.base import Encoder
 from pytest_ecgfm.errors import EcgfmError, NotAnEmbedding, NotApplicable
 from pytest_ecgfm.evaluations import stability as evaluation
+from pytest_ecgfm.evaluations.bootstrap import UNDEFINED, Interval
 from pytest_ecgfm.evaluations.geometry import effective_rank as rank_of
-from pytest_ecgfm.evaluations.stability import Interval, LabelStability, Reference, Stability
+from pytest_ecgfm.evaluations.stability import LabelStability, Reference, Stability
 from pytest_ecgfm.measurements.chosen import Rows, chosen_rows, embed_changed
 from pytest_ecgfm.measurements.record_probes import record_probes
 from pytest_ecgfm.perturbations import PERTURBATIONS, VARIANTS, Perturbation, variant_name
@@ -53,9 +54,7 @@ def auroc_drop(run: Run, encoder: Encoder, case: Case) -> Measured:
     def lost(found: Found) -> Measured:
         labels = found.over_labels
         if labels is None or not math.isfinite(labels.auroc_drop.value):
-            return replace(
-                _of(evaluation.UNDEFINED), missing="no label has 10 of each class among the perturbed records"
-            )
+            return replace(_of(UNDEFINED), missing="no label has 10 of each class among the perturbed records")
         return _of(labels.auroc_drop)
 
     return _measured(run, encoder, case, lost)
@@ -80,7 +79,7 @@ def retest(run: Run, encoder: Encoder, case: Case) -> Measured:
     except NotAnEmbedding:
         raise
     except EcgfmError as error:
-        return replace(_of(evaluation.UNDEFINED), missing=f"halves of records are refused: {error}")
+        return replace(_of(UNDEFINED), missing=f"halves of records are refused: {error}")
     found = evaluation.retest(against, halves[0], halves[1], patients[rows])
     cells = [_cell(case, "halves", 0.0, _limits("displacement", found))]
     first, second = evaluation.pairs_of_patients(patients)
@@ -93,7 +92,7 @@ def retest(run: Run, encoder: Encoder, case: Case) -> Measured:
 def precision(run: Run, encoder: Encoder, case: Case) -> Measured:
     """Displacement when a torch model computes in bfloat16 instead of float32."""
     if encoder.module is None or encoder.precision != "float32":
-        return replace(_of(evaluation.UNDEFINED), missing="no torch module that runs in float32")
+        return replace(_of(UNDEFINED), missing="no torch module that runs in float32")
     cohort = run.cohort(case.cohort)
     rows = chosen_rows(run, cohort, run.settings.profile.grid.stability_records)
     half = Encoder(encoder.card, encoder.model, device=encoder.device, precision="bfloat16")
@@ -132,7 +131,7 @@ def _measured(run: Run, encoder: Encoder, case: Case, take: Callable[[Found], Me
     curve = _curve(run, encoder, case, one)
     found = curve[severity]
     if isinstance(found, NotApplicable):
-        return replace(_of(evaluation.UNDEFINED), missing=str(found))
+        return replace(_of(UNDEFINED), missing=str(found))
     cells = tuple(cell for point in curve.values() if isinstance(point, Found) for cell in point.cells)
     return replace(take(found), cells=cells)
 

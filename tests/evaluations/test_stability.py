@@ -10,22 +10,18 @@ from sklearn.metrics import roc_auc_score
 
 from pytest_ecgfm.errors import EcgfmError
 from pytest_ecgfm.evaluations import stability as module
+from pytest_ecgfm.evaluations.bootstrap import UNDEFINED, Interval, percentiles, resampled, weighted_auroc
 from pytest_ecgfm.evaluations.stability import (
     METRICS,
-    UNDEFINED,
-    Interval,
     Reference,
     centred_cosine,
     debiased_cka,
     label_stability,
     pairs_of_patients,
-    percentiles,
     reference,
-    resampled,
     retest,
     retrieved,
     stability,
-    weighted_auroc,
 )
 
 
