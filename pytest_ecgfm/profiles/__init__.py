@@ -89,8 +89,8 @@ class Grid(_Strict):
     probe: Literal["logistic", "knn", "mlp"] = "logistic"
     references: tuple[str, ...] = ("random_conv",)
     players: Literal["independent", "limb", "twelve"] = "independent"
-    stability_records: Records = 64
-    explained_records: Records = 6
+    stability_records: Records = 60
+    explained_records: Records = 5
     mapped_records: Records = 4000
 
 
