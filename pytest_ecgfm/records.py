@@ -117,3 +117,33 @@ class RecordBatch:
             self.ages[chosen],
             tuple(self.sexes[row] for row in chosen),
         )
+
+
+def signals_by_name(batch: RecordBatch, leads: Sequence[str], sampling_rate: float) -> FloatArray:
+    """Return a batch's signals in the order of `leads`, whatever their order in the batch.
+
+    Parameters
+    ----------
+    batch : RecordBatch
+        At `sampling_rate`.
+    leads : sequence of str
+        Customary names.
+    sampling_rate : float
+        In Hz.
+
+    Returns
+    -------
+    ndarray of float32, shape (records, leads, samples)
+        In mV.
+
+    Raises
+    ------
+    EcgfmError
+        If a lead is missing or the rate differs.
+    """
+    missing = [lead for lead in leads if lead not in batch.leads]
+    if missing:
+        raise EcgfmError(f"the batch lacks lead {missing[0]!r}; it has {', '.join(batch.leads)}.")
+    if batch.sampling_rate != sampling_rate:
+        raise EcgfmError(f"the batch is sampled at {batch.sampling_rate:g} Hz, but should be at {sampling_rate:g} Hz.")
+    return batch.signals[:, [batch.leads.index(lead) for lead in leads]]

@@ -22,7 +22,6 @@ import numpy.typing as npt
 from scipy.special import expit, logit
 from scipy.stats import rankdata, t
 
-from pytest_ecgfm.errors import EcgfmError
 from pytest_ecgfm.variance import Floats, aurocs, checked, contrast_variances, placements, sample_design
 
 __all__ = [
@@ -35,7 +34,6 @@ __all__ = [
     "holm",
     "mean_auroc",
     "mean_auroc_difference",
-    "non_inferiority",
     "p_value",
     "placements",
 ]
@@ -322,33 +320,6 @@ def p_value(estimate: Estimate, threshold: float, alternative: Literal["greater"
         return 0.0 if distance > 0 else 1.0
     quantile = float(t.ppf((1 + estimate.level) / 2, estimate.degrees_of_freedom))
     return float(t.sf(distance * quantile / spread, estimate.degrees_of_freedom))
-
-
-def non_inferiority(difference: Estimate, margin: float) -> float:
-    """Return the one-sided p-value of not being worse than a baseline by `margin` or more.
-
-    Non-inferiority is shown at 2.5 % where the lower 95 % limit of the difference lies above -margin.
-
-    Parameters
-    ----------
-    difference : Estimate
-        Of a release minus its baseline, paired, from `mean_auroc_difference`.
-    margin : float
-        The largest loss that counts as none, above 0.
-
-    Returns
-    -------
-    float
-        In [0, 1]: small where the loss is smaller than the margin; NaN where the estimate is.
-
-    Raises
-    ------
-    EcgfmError
-        If the margin is not above 0.
-    """
-    if not margin > 0:
-        raise EcgfmError(f"margin={margin}, but a margin of non-inferiority should be above 0.")
-    return p_value(difference, -margin)
 
 
 def _mirrored(estimate: Estimate) -> Estimate:

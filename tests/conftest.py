@@ -1,3 +1,6 @@
+import sys
+from pathlib import Path
+
 # pytester restores `sys.modules` after each of its tests, and compiled modules cannot be imported twice: whatever a
 # test imports in this process is imported here first.
 import h5netcdf  # noqa: F401
@@ -5,6 +8,10 @@ import numpy as np
 import pytest
 import torch  # noqa: F401
 import xarray  # noqa: F401
+
+# Last on the path: tests use each other's helpers, and an installed package must not be hidden by the source tree, in
+# which suites and fixtures are no part of it.
+sys.path.append(str(Path(__file__).parents[1]))
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """Data flows one way: a module imports only from stages before its own."""
 
 import ast
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -100,3 +101,9 @@ def test_checks_link_to_definitions_that_exist():
             if line.startswith("#")
         ]
         assert anchor in headings
+
+
+def test_the_source_tree_does_not_hide_an_installed_package():
+    # First on the path, it would: without suites and fixtures, which only the installed package holds.
+    options = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["pytest"]["ini_options"]
+    assert "pythonpath" not in options

@@ -15,9 +15,6 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from pytest_ecgfm.errors import EcgfmError
-from pytest_ecgfm.records import RecordBatch
-
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
@@ -57,36 +54,6 @@ class Beats:
 
     def __len__(self) -> int:
         return len(self.peaks)
-
-
-def signals_by_name(batch: RecordBatch, leads: tuple[str, ...], sampling_rate: float) -> npt.NDArray[np.float32]:
-    """Return a batch's signals in the order of `leads`, whatever their order in the batch.
-
-    Parameters
-    ----------
-    batch : RecordBatch
-        At `sampling_rate`.
-    leads : tuple of str
-        Customary names.
-    sampling_rate : float
-        In Hz.
-
-    Returns
-    -------
-    ndarray of float32, shape (records, leads, samples)
-        In mV.
-
-    Raises
-    ------
-    EcgfmError
-        If a lead is missing or the rate differs.
-    """
-    missing = [lead for lead in leads if lead not in batch.leads]
-    if missing:
-        raise EcgfmError(f"the batch lacks lead {missing[0]!r}; it has {', '.join(batch.leads)}.")
-    if batch.sampling_rate != sampling_rate:
-        raise EcgfmError(f"the batch is sampled at {batch.sampling_rate:g} Hz, but should be at {sampling_rate:g} Hz.")
-    return batch.signals[:, [batch.leads.index(lead) for lead in leads]]
 
 
 def band_pass(signals: Floats, low: float, high: float, sampling_rate: float) -> Floats:
@@ -179,6 +146,20 @@ def beats_in(filtered: Floats, sampling_rate: float) -> Beats:
     if not len(rough):
         return Beats(rough, np.zeros(0))
     return _align(filtered, rough, sampling_rate)
+
+
+def smooth(values: Floats) -> Floats:
+    """Average over 20 ms at 250 Hz: P waves have little above 20 Hz, muscle noise has much."""
+    from scipy.ndimage import uniform_filter1d
+
+    return np.asarray(uniform_filter1d(values, 5, axis=-1, mode="nearest"))
+
+
+def levelled(values: Floats) -> Floats:
+    """Subtract each row's regression line."""
+    time = np.linspace(-1.0, 1.0, values.shape[-1])
+    slope = (values @ time) / np.sum(time**2)
+    return np.asarray(values - values.mean(axis=-1, keepdims=True) - slope[..., None] * time)
 
 
 def windows(signals: Floats, peaks: Ints, before: int, after: int) -> Floats:

@@ -17,16 +17,17 @@ from pytest_ecgfm.encoders.beats import (
     Floats,
     band_pass,
     beats_in,
+    levelled,
     median_beat,
     median_of_beats,
     qrs_band,
     shifted_products,
-    signals_by_name,
+    smooth,
     usual_beats,
     windows,
     without_spikes,
 )
-from pytest_ecgfm.records import FloatArray, RecordBatch
+from pytest_ecgfm.records import FloatArray, RecordBatch, signals_by_name
 
 SAMPLING_RATE = 250.0
 """Hz."""
@@ -269,7 +270,7 @@ def _atrial(record: _Record) -> dict[str, float]:
     peaks = peaks[peaks >= _CENTRE]
     if stop - start < 15 or not len(peaks):
         return out
-    wide = _levelled(_smooth(windows(record.clean, peaks, _CENTRE - start, stop - _CENTRE)))
+    wide = levelled(smooth(windows(record.clean, peaks, _CENTRE - start, stop - _CENTRE)))
     mean = median_of_beats(wide)
     size = np.sqrt(np.sum(mean**2, axis=0))
     top = int(np.argmax(size))
@@ -289,20 +290,6 @@ def _atrial(record: _Record) -> dict[str, float]:
         product, _ = shifted_products(wide, inner)
         out["pr_dispersion"] = float(np.std(np.argmax(product, axis=-1))) / SAMPLING_RATE
     return out
-
-
-def _smooth(values: Floats) -> Floats:
-    """Average over 20 ms: P waves have little above 20 Hz, muscle noise has much."""
-    from scipy.ndimage import uniform_filter1d
-
-    return np.asarray(uniform_filter1d(values, 5, axis=-1, mode="nearest"))
-
-
-def _levelled(values: Floats) -> Floats:
-    """Subtract each row's regression line."""
-    time = np.linspace(-1.0, 1.0, values.shape[-1])
-    slope = (values @ time) / np.sum(time**2)
-    return np.asarray(values - values.mean(axis=-1, keepdims=True) - slope[..., None] * time)
 
 
 def _coherence(wide: Floats) -> float:
@@ -393,7 +380,7 @@ def _repolarisation(record: _Record) -> dict[str, float]:
     stop = min(beat.shape[-1], _CENTRE + round(SAMPLING_RATE * max(0.3, min(AFTER, 0.62 * np.sqrt(record.rr)))))
     stop = min(stop, max(offset + 30, _CENTRE + round(SAMPLING_RATE * (record.rr - 0.18))))
     out: dict[str, float] = {}
-    late = _smooth(beat[:, offset + 12 : stop])
+    late = smooth(beat[:, offset + 12 : stop])
     size = np.sqrt(np.sum(late**2, axis=0))
     top = int(np.argmax(size))
     extreme = np.argmax(np.abs(late), axis=-1)

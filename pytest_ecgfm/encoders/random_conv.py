@@ -6,9 +6,8 @@ Min Knowl Disc 2020;34:1454), so a trained model that does not beat them has lea
 
 import numpy as np
 
-from pytest_ecgfm.encoders.beats import signals_by_name
 from pytest_ecgfm.errors import EcgfmError
-from pytest_ecgfm.records import LEADS, FloatArray, RecordBatch
+from pytest_ecgfm.records import LEADS, FloatArray, RecordBatch, signals_by_name
 
 __all__ = ["DIMENSIONS", "LEADS", "SAMPLING_RATE", "RandomConv"]
 

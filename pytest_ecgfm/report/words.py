@@ -59,13 +59,6 @@ def number(value: float, text: str | None = None) -> Markup:
     return Markup('<data value="{}">{}</data>').format(repr(float(value)), text_of(value) if text is None else text)
 
 
-def count(value: float) -> Markup:
-    """Write a whole number."""
-    if math.isnan(value):
-        return number(value)
-    return number(value, f"{value:,.0f}".replace(",", " "))
-
-
 def interval(low: float, high: float) -> Markup:
     """Write an interval in brackets; nothing where there is none."""
     if math.isnan(low) or math.isnan(high):
@@ -107,11 +100,6 @@ def chip(outcome: str, words: str = "") -> Markup:
     return Markup('<span class="chip {}"><span class="sign" aria-hidden="true">{}</span>{}</span>').format(
         known, SIGNS.get(outcome, ""), words or outcome
     )
-
-
-def counted(many: int, one: str, more: str = "") -> str:
-    """Write a count with its noun."""
-    return f"{many} {one if many == 1 else more or one + 's'}"
 
 
 def listed(words: Iterable[str], last: str = "and") -> str:
