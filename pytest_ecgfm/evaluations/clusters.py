@@ -14,6 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from pytest_ecgfm.errors import EcgfmError
+from pytest_ecgfm.evaluations.distances import scanned
+from pytest_ecgfm.evaluations.mixtures import mixture_labels
 from pytest_ecgfm.evaluations.probes import standardisation
 
 Floats = npt.NDArray[np.float64]
@@ -77,10 +79,7 @@ class Space:
     @cached_property
     def neighbours(self) -> Integers:
         """The nearest other rows of each, shape (n, 10 or fewer), the nearest first."""
-        from sklearn.neighbors import NearestNeighbors
-
-        count = min(NEIGHBOURS, len(self) - 1)
-        return np.asarray(NearestNeighbors(n_neighbors=count).fit(self.features).kneighbors(return_distance=False))
+        return scanned(self.features, np.empty((len(self), 0)), min(NEIGHBOURS, len(self) - 1)).neighbours
 
     @cached_property
     def _clustered(self) -> Integers:
@@ -107,16 +106,11 @@ class Space:
     @cached_property
     def mixture(self) -> Integers:
         """Mixture of two Gaussians of full covariance, best of 10 initialisations; -1 unassigned."""
-        from sklearn.exceptions import ConvergenceWarning
-        from sklearn.mixture import GaussianMixture
         from threadpoolctl import threadpool_limits
 
-        model = GaussianMixture(2, covariance_type="full", n_init=10, random_state=SEED)
-        with warnings.catch_warnings(), threadpool_limits(1):
-            # Many small products: threads wait for each other longer than they work. Stopped after 100 steps is part of
-            # the paper's setting.
-            warnings.simplefilter("ignore", ConvergenceWarning)
-            return self._assigned(model.fit_predict(self.features[self._clustered]))
+        # Many small products: threads wait for each other longer than they work.
+        with threadpool_limits(1):
+            return self._assigned(mixture_labels(self.features[self._clustered], SEED))
 
     def _assigned(self, labels: npt.ArrayLike) -> Integers:
         out = np.full(len(self), -1, dtype=np.intp)
@@ -124,17 +118,13 @@ class Space:
         return out
 
     def class_distances(self, indicators: npt.NDArray[Any]) -> Floats:
-        """Return the sum of distances from each row to the rows of each column of `indicators`, shape (n, columns).
-
-        In blocks of rows: the N x N distances are never held as a whole.
-        """
-        from sklearn.metrics import pairwise_distances_chunked
-
-        weights = np.asarray(indicators, dtype=np.float64)
-        blocks = pairwise_distances_chunked(
-            self.features, reduce_func=lambda block, _: block @ weights, working_memory=_BLOCK * 8 / 2**20
-        )
-        return np.concatenate(list(blocks))
+        """Return the sum of distances from each row to the rows of each column of `indicators`, shape (n, columns)."""
+        # Neighbours fall out of the same pass.
+        wanted = 0 if "neighbours" in self.__dict__ else min(NEIGHBOURS, len(self) - 1)
+        found = scanned(self.features, np.asarray(indicators, dtype=np.float64), wanted)
+        if wanted:
+            self.__dict__["neighbours"] = found.neighbours
+        return found.sums
 
 
 def cluster_metrics(embeddings: npt.ArrayLike, groups: npt.ArrayLike) -> dict[str, float]:

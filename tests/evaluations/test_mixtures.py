@@ -1,0 +1,73 @@
+import numpy as np
+import pytest
+from sklearn.cluster import KMeans
+from sklearn.mixture import GaussianMixture
+
+from pytest_ecgfm.evaluations import mixtures
+from pytest_ecgfm.evaluations.mixtures import mixture_labels
+
+
+def theirs(features, seed=42):
+    return GaussianMixture(2, n_init=10, random_state=seed).fit(features)
+
+
+def made(records, dimensions, shift=0.0, seed=0):
+    rng = np.random.default_rng(seed)
+    rows = rng.standard_normal((records, dimensions)) * rng.uniform(0.2, 3, dimensions)
+    rows[: records // 3, :4] += shift
+    return rows
+
+
+@pytest.fixture
+def short_ways(monkeypatch):
+    """Count how often the short way leads to an answer."""
+    taken = []
+    original = mixtures._certain_labels
+
+    def counted(features, seed):
+        labels = original(features, seed)
+        taken.append(labels is not None)
+        return labels
+
+    monkeypatch.setattr(mixtures, "_certain_labels", counted)
+    return taken
+
+
+@pytest.mark.parametrize("shift", [0.0, 3.0])
+@pytest.mark.parametrize(("records", "dimensions"), [(40, 200), (70, 40), (100, 80)])
+def test_with_few_records_the_short_way_gives_scikit_learns_labels(records, dimensions, shift, short_ways):
+    features = made(records, dimensions, shift)
+    assert np.array_equal(mixture_labels(features, 42), theirs(features).predict(features))
+    assert short_ways == [True]
+
+
+@pytest.mark.parametrize(("records", "dimensions"), [(300, 2), (120, 20)])
+def test_where_records_are_not_certain_scikit_learn_decides(records, dimensions, short_ways):
+    features = made(records, dimensions)
+    assert np.array_equal(mixture_labels(features, 7), theirs(features, 7).predict(features))
+    assert short_ways == [False]
+
+
+def test_repeated_records_and_constant_dimensions():
+    features = np.repeat(made(20, 60, 2.0), 2, axis=0)
+    features[:, 5] = 0
+    assert np.array_equal(mixture_labels(features, 42), theirs(features).predict(features))
+
+
+@pytest.mark.parametrize("sizes", [(12, 18), (10, 45), (50, 5)])
+def test_likelihood_is_that_of_the_fitted_mixture(sizes):
+    # With 40 dimensions, one of the sides has more records than these in two of the three cases.
+    rng = np.random.default_rng(3)
+    features = rng.standard_normal((sum(sizes), 40))
+    features[: sizes[0], 0] += 1000
+    found = mixtures._likelihood_if_certain(features, features @ features.T, np.repeat([0, 1], sizes))
+    model = GaussianMixture(2, random_state=0).fit(features)
+    assert np.array_equal(np.sort(np.bincount(model.predict(features))), np.sort(sizes))
+    assert found / len(features) == pytest.approx(model.score(features), rel=1e-6)
+
+
+def test_a_record_between_the_components_is_not_certain():
+    rng = np.random.default_rng(0)
+    features = rng.standard_normal((60, 3))
+    labels = KMeans(2, n_init=1, random_state=0).fit(features).labels_
+    assert mixtures._likelihood_if_certain(features, features @ features.T, labels) is None
