@@ -7,7 +7,7 @@
 Scores are binormal with a planted AUROC, 500 positives and 1,500 negatives, each of another patient. First, the
 absolute gate: how often a model of AUROC 0.70, 0.80 or 0.90 passes or fails a threshold at, below and above it. Then
 the gate against a baseline: an equal release, and ones that are worse, whose scores correlate with the baseline's as
-those of two versions of a model do.
+those of two versions of a model do: with one cell (one label in one cohort), and with sixteen, of which one is worse.
 """
 
 import argparse
@@ -21,7 +21,9 @@ from scipy.stats import norm
 from pytest_ecgfm.baseline import Scores, change
 from pytest_ecgfm.checks import Case, judge
 from pytest_ecgfm.profiles import load_profile
+from pytest_ecgfm.rows import Measured, judged_row
 from pytest_ecgfm.statistics import mean_auroc
+from pytest_ecgfm.verdict import corrected
 
 POSITIVES, NEGATIVES = 500, 1500
 
@@ -48,22 +50,29 @@ def absolute(rng, releases):
             yield quality, bound, words.count("pass") / releases, words.count("fail") / releases
 
 
-def paired(rng, releases, correlation):
-    """Yield (AUROC of the baseline, loss, share that is blocked)."""
-    threshold = load_profile("default").threshold(Case("downstream.auroc_change", "m", "ptb-xl", "AF", baseline="x"))
+def one_cell(rng, quality, loss, correlation):
+    """Return what the gate would measure for one label in one cohort."""
     names = np.array([f"r{i:04d}" for i in range(POSITIVES + NEGATIVES)])
     targets = (np.arange(names.size) < POSITIVES).astype(float)
+    shared = rng.standard_normal(names.size)
+    then = Scores(names, names, drawn(rng, quality, shared, correlation), targets)
+    now = Scores(names, names, drawn(rng, quality - loss, shared, correlation), targets)
+    found = change(now, then, "x")
+    return Measured(found.value, found.low, found.high, POSITIVES, NEGATIVES)
+
+
+def paired(rng, releases, correlation, cells):
+    """Yield (cells, AUROC of the baseline, loss of one of them, share of releases that are blocked)."""
+    case = Case("downstream.auroc_change", "m", "ptb-xl", "AF", baseline="x")
+    threshold = load_profile("default").threshold(case)
     for quality in (0.7, 0.8, 0.9):
         for loss in (0.0, 0.01, 0.02, 0.03, 0.05):
             blocked = 0
             for _ in range(releases):
-                shared = rng.standard_normal(names.size)
-                then = Scores(names, names, drawn(rng, quality, shared, correlation), targets)
-                now = Scores(names, names, drawn(rng, quality - loss, shared, correlation), targets)
-                found = change(now, then, "x")
-                outcome = judge(found.value, found.low, found.high, threshold)[0]
-                blocked += outcome == "fail" or (outcome == "inconclusive" and threshold.inconclusive == "block")
-            yield quality, loss, blocked / releases
+                losses = (loss, *[0.0] * (cells - 1))
+                rows = [judged_row(case, threshold, one_cell(rng, quality, one, correlation), cells) for one in losses]
+                blocked += any(row.blocks for row in corrected(rows))
+            yield cells, quality, loss, blocked / releases
 
 
 def main():
@@ -80,10 +89,10 @@ def main():
     for quality, bound, passes, fails in first:
         print(f"| {quality:.2f} | {bound:.2f} | {100 * passes:.1f} % | {100 * fails:.1f} % |")
     print(f"\nagainst a baseline, scores correlated by {asked.correlation:g} within a class\n")
-    print("| AUROC of the baseline | loss | blocked |\n| --- | --- | --- |")
-    second = list(paired(rng, asked.releases, asked.correlation))
-    for quality, loss, blocked in second:
-        print(f"| {quality:.2f} | {loss:.2f} | {100 * blocked:.1f} % |")
+    print("| cells | AUROC of the baseline | loss of one cell | blocked |\n| --- | --- | --- | --- |")
+    second = [row for cells in (1, 16) for row in paired(rng, asked.releases, asked.correlation, cells)]
+    for cells, quality, loss, blocked in second:
+        print(f"| {cells} | {quality:.2f} | {loss:.2f} | {100 * blocked:.1f} % |")
     if asked.json:
         asked.json.write_text(json.dumps({"absolute": first, "paired": second}, indent=1), encoding="utf-8")
 

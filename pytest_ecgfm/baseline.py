@@ -1,5 +1,6 @@
 """Earlier runs as baselines: the same records, scored then and now."""
 
+import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -69,15 +70,28 @@ class Baseline:
         """Names of the encoders that have scores."""
         return tuple(str(name) for name in self._scores["encoder"].values)
 
-    def scores(self, encoder: str, cohort: str, label: str, *, renamed: bool = False) -> Scores:
+    @cached_property
+    def probe(self) -> str:
+        """Kind of its probes."""
+        try:
+            grid = tomllib.loads(str(self._tree.attrs.get("profile", ""))).get("grid", {})
+        except tomllib.TOMLDecodeError as error:
+            raise EcgfmError(f"baseline {self.name}: its profile cannot be read ({error}).") from None
+        return str(grid.get("probe", "logistic"))
+
+    def scores(
+        self, encoder: str, cohort: str, label: str, *, probe: str = "logistic", renamed: bool = False
+    ) -> Scores:
         """Return what an encoder scored; with `renamed`, the run's only encoder stands for one of another name.
 
         Raises
         ------
         EcgfmError
-            If the run has no such scores.
+            If the run has no such scores, or they are of another kind of probe.
         """
         held = self._scores
+        if self.probe != probe:
+            raise EcgfmError(f"baseline {self.name} is stale: its probes are {self.probe}, but this run's are {probe}.")
         names = self.encoders
         chosen = encoder if encoder in names else names[0] if renamed and len(names) == 1 else ""
         if not chosen:

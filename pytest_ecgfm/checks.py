@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
+from statistics import NormalDist
 from typing import Any, Literal
 
 from pytest_ecgfm.perturbations import VARIANTS
@@ -16,6 +17,11 @@ MINIMUM_POSITIVES = 10
 
 GATED_POSITIVES = 50
 """From here on a check may block; with 10 to 49 positives it is advisory."""
+
+SIDE = 0.025
+"""One-sided level of a 95 % interval, for a whole family of checks."""
+
+_QUANTILE = NormalDist().inv_cdf(1 - SIDE)
 
 
 @dataclass(frozen=True)
@@ -189,6 +195,12 @@ class Case:
         return f"{self.check}[{self.cell}]" if self.cell else self.check
 
     @property
+    def family(self) -> str:
+        """Checks that are corrected together: all cells of this one, against the same reference or earlier run."""
+        against = f" vs-{self.reference}" if self.reference else ""
+        return f"{self.check}{against}{f' since-{self.baseline}' if self.baseline else ''}"
+
+    @property
     def id(self) -> str:
         """What pytest shows in brackets."""
         return "-".join((self.encoder, *(part for part in self.cell.split(",") if part)))
@@ -212,6 +224,8 @@ class Threshold:
         Why this threshold, where the profile says so.
     inconclusive : {"allow", "block"}
         Whether it has to be shown that the quantity keeps to the bound.
+    no_change : float or None
+        Of a difference: the value at which there is none. What may be that, by chance, never blocks.
     """
 
     bound: float
@@ -220,6 +234,7 @@ class Threshold:
     decide: Literal["interval", "point"] = "interval"
     reason: str = ""
     inconclusive: Literal["allow", "block"] = "allow"
+    no_change: float | None = None
 
     def looser_than(self, other: "Threshold") -> bool:
         """Say whether something passes here, or does not block, that would not pass, or would block, there."""
@@ -228,6 +243,8 @@ class Threshold:
         if self.decide == "point" and other.decide == "interval":
             return True
         if self.inconclusive == "allow" and other.inconclusive == "block":
+            return True
+        if self.no_change is not None and self.no_change != other.no_change:
             return True
         sign = 1.0 if self.sense == "minimum" else -1.0
         return self.sense != other.sense or sign * self.bound < sign * other.bound
@@ -238,7 +255,38 @@ class Threshold:
         return f"{self.sense} {self.bound:g}{tier}{'' if self.decide == 'interval' else ', decided by the value'}"
 
 
-def judge(value: float, low: float, high: float, threshold: Threshold) -> tuple[Outcome, str]:
+def evidence(value: float, low: float, high: float, bound: float, sense: str) -> float:
+    """Return the one-sided p-value of the hypothesis that a quantity keeps to a bound, read off its interval.
+
+    Parameters
+    ----------
+    value, low, high, bound : float
+        Estimate, 95 % interval, bound.
+    sense : {"minimum", "maximum"}
+        What the bound is.
+
+    Returns
+    -------
+    float
+        In [0, 1]; 0.025 where the interval just reaches the bound. The estimate counts as normal, with the standard
+        error that the interval has on the side of the bound. Without sampling error, 0 or 1.
+    """
+    sign = 1.0 if sense == "minimum" else -1.0
+    reach = high - value if sign > 0 else value - low
+    width = reach if reach > 0 else (high - low) / 2
+    missing = sign * (bound - value)
+    if width <= 0:
+        return 0.0 if missing > 0 else 1.0
+    return math.erfc(missing / width * _QUANTILE / math.sqrt(2)) / 2
+
+
+def may_be_chance(value: float, low: float, high: float, threshold: Threshold, family: int = 1) -> bool:
+    """Say whether a difference may be none at all, corrected for the checks of its family (Bonferroni)."""
+    none = threshold.no_change
+    return none is not None and evidence(value, low, high, none, threshold.sense) > SIDE / family
+
+
+def judge(value: float, low: float, high: float, threshold: Threshold, family: int = 1) -> tuple[Outcome, str]:
     """Compare a quantity, with its interval, to a threshold.
 
     Parameters
@@ -247,6 +295,9 @@ def judge(value: float, low: float, high: float, threshold: Threshold) -> tuple[
         Estimate and 95 % interval (three times the same where a quantity has no sampling error).
     threshold : Threshold
         What is demanded.
+    family : int
+        How many checks are corrected together. A fail has to hold against the smallest level of Holm's procedure; this
+        decides whether any check of the family fails. Which others do, `verdict.corrected` finds at the end of a run.
 
     Returns
     -------
@@ -262,8 +313,10 @@ def judge(value: float, low: float, high: float, threshold: Threshold) -> tuple[
     worst, best = sorted((sign * low, sign * high))
     wrong_side = "below" if sign > 0 else "above"
     what = "the value" if low == high else "the whole interval"
-    if best < sign * bound:
+    if best < sign * bound and evidence(value, low, high, bound, threshold.sense) <= SIDE / family:
         return "fail", f"{what} lies {wrong_side} {bound:g}"
+    if best < sign * bound:
+        return "inconclusive", f"{what} lies {wrong_side} {bound:g}, as that of one in {family} checks may by chance"
     if worst >= sign * bound:
         return "pass", f"{what} keeps to {bound:g}"
     if threshold.decide == "point" and sign * value >= sign * bound:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
-from pytest_ecgfm.checks import Case, Outcome, Threshold, Tier, applicable_tier, enough, judge
+from pytest_ecgfm.checks import Case, Outcome, Threshold, Tier, applicable_tier, enough, judge, may_be_chance
 from pytest_ecgfm.errors import EcgfmError
 
 PROPERTY = "ecgfm_row"
@@ -60,6 +60,10 @@ class Row:
         Whether it has to be shown that the quantity keeps to the threshold: inconclusive blocks, too.
     excused : bool
         Whether it cannot block for what it is, such as a transfer to a cohort that was seen in pretraining.
+    family : str
+        Checks of this encoder that are corrected together (Holm).
+    members : int
+        How many there are, measured or not.
     """
 
     encoder: str
@@ -87,6 +91,8 @@ class Row:
     why: str = ""
     strict: bool = False
     excused: bool = False
+    family: str = ""
+    members: int = 1
 
     @property
     def key(self) -> tuple[str, str]:
@@ -192,11 +198,14 @@ class Measured:
     missing: str = ""
 
 
-def judged_row(case: Case, threshold: Threshold, found: Measured) -> Row:
-    """Judge what was measured: enough records first, then the threshold."""
+def judged_row(case: Case, threshold: Threshold, found: Measured, members: int = 1) -> Row:
+    """Judge what was measured: enough records first, then the threshold, corrected for the members of its family."""
     tier = threshold.tier
     counts: dict[str, int] = {}
-    outcome, reason = judge(found.value, found.low, found.high, threshold)
+    outcome, reason = judge(found.value, found.low, found.high, threshold, members)
+    if outcome == "inconclusive" and may_be_chance(found.value, found.low, found.high, threshold, members):
+        reason += f"; it may be {threshold.no_change:g} by chance"
+        threshold = replace(threshold, inconclusive="allow")
     if found.positives is not None and found.negatives is not None:
         counts = {"n_test": found.positives + found.negatives, "n_test_positive": found.positives}
         tier = applicable_tier(tier, found.positives)
@@ -207,7 +216,8 @@ def judged_row(case: Case, threshold: Threshold, found: Measured) -> Row:
         outcome, reason = "insufficient", found.missing
     if found.advisory:
         tier, reason = "advisory", f"{reason}; {found.advisory}"
-    return _row(case, threshold, outcome, reason if not found.note else f"{reason} ({found.note})", tier, counts, found)
+    reason = f"{reason} ({found.note})" if found.note else reason
+    return replace(_row(case, threshold, outcome, reason, tier, counts, found), family=case.family, members=members)
 
 
 def expected_to_fail(row: Row, reason: str) -> Row:

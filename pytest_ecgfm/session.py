@@ -1,6 +1,7 @@
 """The pytest plugin of a run with ``--ecgfm``: wiring between pytest and `Run`, nothing else."""
 
 import os
+from collections import Counter
 from collections.abc import Callable, Generator
 from pathlib import Path
 from types import ModuleType
@@ -28,7 +29,7 @@ from pytest_ecgfm.report.terminal import LETTERS, summary_lines
 from pytest_ecgfm.rows import PROPERTY, Measured, Row, expected_to_fail, failed_row, judged_row, parse_row
 from pytest_ecgfm.run import Run
 from pytest_ecgfm.settings import Settings, read_settings
-from pytest_ecgfm.verdict import Verdict
+from pytest_ecgfm.verdict import Verdict, corrected
 
 CASE = "ecgfm_case"
 
@@ -86,6 +87,7 @@ class Session:
                     self.thresholds[case] = threshold
         require_cells(settings, self.thresholds)
         require_reasons(settings.profile, self.thresholds)
+        self._members = Counter(_family(case, threshold) for case, threshold in self.thresholds.items())
         worker = getattr(config, "workerinput", None)
         self.is_worker = worker is not None
         if worker:
@@ -193,7 +195,8 @@ class Session:
             __tracebackhide__ = True
             if isinstance(found, Finding):
                 found = Measured(found.value, found.value, found.value, note=found.note)
-            row = judged_row(ecgfm_case, self.thresholds[ecgfm_case], found)
+            threshold = self.thresholds[ecgfm_case]
+            row = judged_row(ecgfm_case, threshold, found, self._members[_family(ecgfm_case, threshold)])
             expected = self.cards[ecgfm_case.encoder].expected_failures.get(row.check)
             row = row if expected is None else expected_to_fail(row, expected)
             request.node.user_properties.append((PROPERTY, row.to_json()))
@@ -297,6 +300,7 @@ class Session:
             self.trouble.append("the run was interrupted")
         if not self.suites_collected and not self.rows:
             self.trouble.append("no suite was collected: give no path, or `--pyargs pytest_ecgfm.suites` beside yours")
+        self.rows = corrected(self.rows)
         self.verdict = self.outputs.finish(self.rows, list(self.thresholds), self.trouble)
         if self.html is not None:
             self.html.verdict = self.verdict
@@ -337,6 +341,11 @@ def _share_cores(workers: int) -> None:
     # Read by torch when it is imported; libraries that are already here are told directly.
     os.environ.setdefault("OMP_NUM_THREADS", str(share))
     threadpool_limits(share)
+
+
+def _family(case: Case, threshold: Threshold) -> tuple[str, str, str]:
+    """Return which cells are corrected together: those that can block are a family of their own."""
+    return case.encoder, case.family, threshold.tier
 
 
 def _case_of(item: pytest.Item) -> Case | None:

@@ -1,14 +1,16 @@
 """All outcomes of a run, and what they mean for the exit status."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from pytest_ecgfm.checks import Case
+from pytest_ecgfm.checks import SIDE, Case, evidence
 from pytest_ecgfm.rows import Row
+from pytest_ecgfm.statistics import holm
 
 SCHEMA = 1
 
@@ -83,6 +85,42 @@ class Verdict:
                 v.encoder: {"outcome": v.outcome, "counts": v.counts, "reasons": list(v.reasons)} for v in self.encoders
             },
         }
+
+
+def corrected(rows: Iterable[Row]) -> list[Row]:
+    """Finish Holm's procedure: what fails beside the first of a family.
+
+    A test judges its check alone, at the smallest level of the procedure. Once any check of a family fails, the levels
+    of the others are larger, and some that were left undecided fail too. This adds to the reasons of a verdict, and
+    never changes a pass into a fail.
+
+    Parameters
+    ----------
+    rows : iterable of Row
+        In any order.
+
+    Returns
+    -------
+    list of Row
+        In the same order.
+    """
+    out = list(rows)
+    families: dict[tuple[str, str], list[int]] = defaultdict(list)
+    for number, row in enumerate(out):
+        # What cannot block is no part of the family: it must not open the door for another.
+        if row.family and row.tier == "blocking" and row.outcome != "insufficient":
+            families[row.encoder, row.family].append(number)
+    for numbers in families.values():
+        found = [out[number] for number in numbers]
+        p_values = [evidence(row.value, row.low, row.high, row.threshold, row.sense) for row in found]
+        unmeasured = max(row.members for row in found) - len(found)
+        adjusted = holm([*p_values, *[np.nan] * unmeasured])
+        for number, row, p_value in zip(numbers, found, adjusted, strict=False):
+            if row.outcome == "inconclusive" and p_value <= SIDE:
+                side = "below" if row.sense == "minimum" else "above"
+                reason = f"the whole interval lies {side} {row.threshold:g}, like others of its family"
+                out[number] = replace(row, outcome="fail", reason=reason)
+    return out
 
 
 def _encoder_verdict(encoder: str, rows: Sequence[Row], planned: Sequence[Case]) -> EncoderVerdict:

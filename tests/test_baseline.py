@@ -82,3 +82,19 @@ def test_names_are_told_apart_and_other_schemas_refused(tmp_path, rng):
         Baseline(write_run(tmp_path / "new", scores(rng), schema=99))
     with pytest.raises(EcgfmError, match="no cube"):
         Baseline(tmp_path)
+
+
+def test_a_baseline_of_another_kind_of_probe_is_stale(rng, tmp_path):
+    old = Baseline(write_run(tmp_path / "old", scores(rng)))
+    assert old.probe == "logistic"
+    with pytest.raises(EcgfmError, match="baseline old is stale: its probes are logistic, but this run's are knn"):
+        old.scores("one", "a", "AF", probe="knn")
+    tree = xr.open_datatree(tmp_path / "old" / "cube.nc", engine="h5netcdf").load()
+    tree.attrs["profile"] = '[grid]\nprobe = "mlp"\n'
+    tree.close()
+    (tmp_path / "new").mkdir()
+    tree.to_netcdf(tmp_path / "new" / "cube.nc", engine="h5netcdf")
+    new = Baseline(tmp_path / "new")
+    assert new.scores("one", "a", "AF", probe="mlp").records.size == 300
+    with pytest.raises(EcgfmError, match="its probes are mlp, but this run's are logistic"):
+        new.scores("one", "a", "AF")

@@ -3,14 +3,16 @@ import math
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import norm
 
-from pytest_ecgfm.checks import Case, Threshold, applicable_tier, cells, enough, judge
+from pytest_ecgfm.checks import Case, Threshold, applicable_tier, cells, enough, evidence, judge
 from pytest_ecgfm.errors import EcgfmError
 from pytest_ecgfm.rows import Cell, Measured, Row, expected_to_fail, failed_row, judged_row, parse_row
-from pytest_ecgfm.verdict import VerdictFile, decide
+from pytest_ecgfm.verdict import VerdictFile, corrected, decide
 
 CASE = Case("downstream.auroc", "m", "ptb-xl", "AF", 0.01)
 THRESHOLD = Threshold(0.7)
@@ -214,3 +216,111 @@ def test_a_suite_whose_checks_are_all_excused_does_not_make_a_run_incomplete():
 def test_an_undecided_expected_failure_does_not_block():
     undecided = replace(row("inconclusive"), strict=True)
     assert undecided.blocks and not expected_to_fail(undecided, "issue 12").blocks
+
+
+@pytest.mark.parametrize("sense", ["minimum", "maximum"])
+def test_evidence_agrees_with_the_interval_and_with_the_normal_distribution(sense):
+    sign = 1 if sense == "minimum" else -1
+    value, half = 0.5, 1.959964 * 0.1
+    for errors in (-3.0, 0.0, 1.0, 3.5):
+        bound = value + sign * 0.1 * errors
+        found = evidence(value, value - half, value + half, bound, sense)
+        assert found == pytest.approx(norm.sf(errors), rel=1e-5)
+    assert evidence(value, value - half, value + half, value + sign * half, sense) == pytest.approx(0.025)
+    assert [evidence(1.0, 1.0, 1.0, bound, "minimum") for bound in (0.9, 1.0, 1.1)] == [1.0, 1.0, 0.0]
+    # A limit that touches the estimate says nothing: half of the interval does.
+    assert evidence(0.5, 0.3, 0.5, 0.6, "minimum") == pytest.approx(norm.sf(0.1 / 0.1 * 1.959964), rel=1e-5)
+
+
+def test_a_fail_has_to_hold_for_the_whole_family():
+    assert judge(0.60, 0.55, 0.65, Threshold(0.66))[0] == "fail"
+    outcome, reason = judge(0.60, 0.55, 0.65, Threshold(0.66), 20)
+    assert outcome == "inconclusive" and "one in 20 checks" in reason
+    assert judge(0.50, 0.45, 0.55, Threshold(0.66), 20)[0] == "fail"
+    assert judge(math.nan, 0.55, 0.65, Threshold(0.66), 20)[0] == "fail"
+    assert judge(0.6, 0.6, 0.6, Threshold(0.66), 20)[0] == "fail"
+
+
+def test_families_are_cells_of_one_check_against_one_reference():
+    assert CASE.family == "downstream.auroc"
+    gain = Case("downstream.auroc_gain", "m", "ptb-xl", "AF", 1.0, reference="r")
+    change = Case("downstream.auroc_change", "m", "ptb-xl", "AF", baseline="old")
+    assert (gain.family, change.family) == ("downstream.auroc_gain vs-r", "downstream.auroc_change since-old")
+
+
+def family(values, members=None, half=0.05, **changes):
+    """Rows of one family, each as its test would judge it."""
+    count = members or len(values)
+    cases = [Case("downstream.auroc", "m", f"c{n}", "AF", 1.0) for n in range(len(values))]
+    made = [
+        judged_row(case, THRESHOLD, Measured(value, value - half, value + half, 60, 60), count)
+        for case, value in zip(cases, values, strict=True)
+    ]
+    return [replace(row, **changes) for row in made]
+
+
+def test_holms_procedure_is_finished_at_the_end():
+    # p-values against 0.7: 4.4e-5, 0.0094, 0.16; the first holds against 0.025 / 3, then the second against 0.025 / 2.
+    rows = family([0.60, 0.64, 0.675])
+    assert [row.outcome for row in rows] == ["fail", "inconclusive", "inconclusive"]
+    done = corrected(rows)
+    assert [row.outcome for row in done] == ["fail", "fail", "inconclusive"]
+    assert "like others of its family" in done[1].reason
+    assert [row.key for row in done] == [row.key for row in rows]
+
+
+def test_nothing_fails_at_the_end_where_nothing_failed_before():
+    assert [row.outcome for row in corrected(family([0.64, 0.64, 0.66]))] == ["inconclusive"] * 3
+    # Cells without a row still count, and those that cannot block open no door.
+    assert [row.outcome for row in corrected(family([0.60, 0.64], members=10))] == ["fail", "inconclusive"]
+    first, second = family([0.60, 0.64])
+    third = replace(second, check="downstream.auroc[d,AF,1]", members=3, outcome="inconclusive")
+    assert corrected([replace(first, tier="advisory"), third])[1].outcome == "inconclusive"
+
+
+@given(
+    values=st.lists(st.floats(0.3, 0.95), min_size=1, max_size=12),
+    extra=st.integers(0, 20),
+    seed=st.integers(0, 100),
+)
+def test_the_correction_is_holms_and_never_makes_a_verdict(values, extra, seed):
+    rows = family(values, len(values) + extra)
+    shuffled = [rows[i] for i in np.random.default_rng(seed).permutation(len(rows))]
+    done = corrected(shuffled)
+    p_values = np.concatenate([[norm.sf((0.7 - row.value) / (0.05 / 1.959964)) for row in done], np.ones(extra)])
+    rejected = multipletests(p_values, alpha=0.025)[: len(values)]
+    assert [row.outcome == "fail" for row in done] == rejected.tolist()
+    assert any(row.blocks for row in rows) == any(row.blocks for row in done)
+
+
+def multipletests(p_values, alpha):
+    """Holm by definition: step down until one is not rejected."""
+    rejected = np.zeros(p_values.size, bool)
+    for rank, index in enumerate(np.argsort(p_values)):
+        if p_values[index] > alpha / (p_values.size - rank):
+            break
+        rejected[index] = True
+    return rejected
+
+
+def test_a_loss_blocks_if_it_is_large_and_no_chance():
+    case = Case("downstream.auroc_change", "m", "ptb-xl", "AF", baseline="old")
+    threshold = Threshold(-0.02, decide="point", inconclusive="block", no_change=0.0)
+
+    def blocks(value, half, members=1):
+        return judged_row(case, threshold, Measured(value, value - half, value + half, 60, 60), members).blocks
+
+    assert not blocks(-0.015, 0.001)  # real, but small
+    assert not blocks(-0.03, 0.04)  # large, but may be chance
+    assert blocks(-0.03, 0.02)  # neither: the interval holds -0.02, and not 0
+    assert not blocks(-0.03, 0.02, members=400)
+    assert blocks(-0.05, 0.02, members=16)
+    assert blocks(math.nan, 0.02)
+    made = judged_row(case, threshold, Measured(-0.03, -0.07, 0.01, 60, 60))
+    assert made.outcome == "inconclusive" and made.reason.endswith("it may be 0 by chance")
+
+
+def test_without_a_value_of_no_change_a_threshold_is_stricter():
+    strict = Threshold(-0.02, inconclusive="block")
+    assert replace(strict, no_change=0.0).looser_than(strict)
+    assert not strict.looser_than(replace(strict, no_change=0.0))

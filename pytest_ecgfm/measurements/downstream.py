@@ -105,7 +105,7 @@ def auroc_change(run: Run, encoder: Encoder, case: Case) -> Measured:
     if result is None:
         return here.changed(None)
     then = run.settings.baselines[case.baseline].scores(
-        encoder.card.name, case.cohort, case.label, renamed=len(run.settings.models) == 1
+        encoder.card.name, case.cohort, case.label, probe=here.probe, renamed=len(run.settings.models) == 1
     )
     cohort = run.cohort(case.cohort)
     records = cohort.records[run.labelled(cohort, case.label).rows[result.tested]].to_numpy(dtype=str)

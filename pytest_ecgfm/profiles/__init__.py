@@ -42,6 +42,7 @@ class Rule(_Strict):
     tier: Literal["blocking", "advisory"] = "blocking"
     decide: Literal["interval", "point"] = "interval"
     inconclusive: Literal["allow", "block"] | None = None
+    no_change: Annotated[float, Field(allow_inf_nan=False)] | None = None
     reason: str = ""
 
     @model_validator(mode="after")
@@ -139,7 +140,7 @@ class Profile(_Strict):
             if rule.holds_for(case):
                 sense: Literal["minimum", "maximum"] = "maximum" if rule.minimum is None else "minimum"
                 undecided = rule.inconclusive or self.inconclusive
-                return Threshold(rule.bound, sense, rule.tier, rule.decide, rule.reason, undecided)
+                return Threshold(rule.bound, sense, rule.tier, rule.decide, rule.reason, undecided, rule.no_change)
         return None
 
 

@@ -64,3 +64,33 @@ def test_an_edited_threshold_without_a_reason_and_a_baseline_that_is_none_are_us
     result = user.runpytest_subprocess("--ecgfm=spread", "--ecgfm-baseline=nothing", *SMALL)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(["*--ecgfm-baseline: run *nothing: no cube.nc there."])
+
+
+def test_one_value_that_is_no_number_and_an_empty_cohort_block(user):
+    conftest = user.path / "conftest.py"
+    conftest.write_text(
+        conftest.read_text()
+        + """
+
+@ecg_model(sampling_rate=50, seconds=5, leads="II V1", pretrained_on=[], version="1")
+def holed():
+    def embed(x):
+        out = np.std(np.asarray(x), -1)
+        out[0, 0] = np.nan
+        return out
+    return embed
+"""
+    )
+    holed = user.runpytest_subprocess("--ecgfm=holed", "--ecgfm-out=holed", *SMALL)
+    assert holed.ret == pytest.ExitCode.TESTS_FAILED
+    assert {outcome for outcome, _, _ in outcomes(user.path / "holed").values()} == {"fail"}
+    assert all("is not finite" in reason for _, _, reason in outcomes(user.path / "holed").values())
+    cohort = user.mkdir("data") / "mine"
+    cohort.mkdir()
+    (cohort / "a.hea").write_text("a 1 100 1000\na.dat 16 1000/mV 16 0 0 0 0 II\n")
+    (cohort / "labels.csv").write_text("record,patient,AF\n")
+    options = [option for option in SMALL if not option.startswith("--ecgfm-cohorts")]
+    empty = user.runpytest_subprocess("--ecgfm=spread", "--ecgfm-out=empty", "--ecgfm-data=data", *options)
+    assert empty.ret == pytest.ExitCode.TESTS_FAILED
+    assert {outcome for outcome, _, _ in outcomes(user.path / "empty").values()} == {"fail"}
+    assert all("labels.csv" in reason for _, _, reason in outcomes(user.path / "empty").values())
