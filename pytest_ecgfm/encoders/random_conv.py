@@ -4,6 +4,9 @@ Random convolutions with simple pooling are strong features for time series (ROC
 Min Knowl Disc 2020;34:1454), so a trained model that does not beat them has learnt nothing that a probe can use.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import numpy as np
 
 from pytest_ecgfm.errors import EcgfmError
@@ -21,6 +24,8 @@ _LAYERS = ((12, 32, 15, 2, 1), (32, 64, 9, 2, 2), (64, 128, 9, 2, 4))
 
 _FLOOR = 0.02
 """mV: records weaker than this are noise, and are not blown up to full scale."""
+
+_TOGETHER = 8  # records that go through the convolutions at once
 
 
 class RandomConv:
@@ -86,12 +91,30 @@ class RandomConv:
         if ordered.shape[-1] < SAMPLING_RATE:
             raise EcgfmError(f"records of {ordered.shape[-1]} samples, but should be of 1 s or more.")
         out = np.empty((len(batch), DIMENSIONS), dtype=np.float32)
-        with torch.inference_mode():
-            for row, signals in enumerate(ordered):
-                # One record at a time: the sums inside a convolution are ordered by the batch size.
-                maps = self.module(torch.from_numpy(_standardised(signals))[None])[0]
-                out[row] = torch.cat([maps.mean(dim=-1), maps.amax(dim=-1)]).float().numpy()
+        with torch.inference_mode(), _one_thread():
+            for start in range(0, len(batch), _TOGETHER):
+                part = ordered[start : start + _TOGETHER]
+                # Always as many, the last ones silent: the sums inside a convolution are ordered by the batch size.
+                signals = np.zeros((_TOGETHER, *part.shape[1:]), dtype=np.float32)
+                signals[: len(part)] = [_standardised(one) for one in part]
+                maps = self.module(torch.from_numpy(signals))[: len(part)]
+                out[start : start + len(part)] = (
+                    torch.cat([maps.mean(dim=-1), maps.amax(dim=-1)], dim=1).float().numpy()
+                )
         return out
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Keep torch on one core: these layers gain little from two, whose waiting starves what prepares the next batch."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _standardised(signals: FloatArray) -> FloatArray:

@@ -57,13 +57,30 @@ def test_frozen(signals):
     assert not any(parameter.requires_grad for parameter in encoder.module.parameters())
 
 
-def test_rows_do_not_depend_on_the_batch(signals):
+@pytest.mark.parametrize("count", [1, 3, 8, 9, 21])
+def test_rows_do_not_depend_on_the_batch(rng, count):
     encoder = RandomConv()
+    signals = rng.normal(0, 0.3, (count, 12, 1000)).astype(np.float32)
     whole = encoder.embed(batch_of(signals))
-    assert whole.shape == (4, DIMENSIONS) and whole.dtype == np.float32
-    for row in range(4):
-        np.testing.assert_allclose(encoder.embed(batch_of(signals[row : row + 1]))[0], whole[row], atol=1e-6)
-    np.testing.assert_allclose(encoder.embed(batch_of(signals[::-1]))[::-1], whole, atol=1e-6)
+    assert whole.shape == (count, DIMENSIONS) and whole.dtype == np.float32
+    alone = np.concatenate([encoder.embed(batch_of(signals[row : row + 1])) for row in range(count)])
+    np.testing.assert_array_equal(alone, whole)
+    np.testing.assert_array_equal(encoder.embed(batch_of(signals[::-1]))[::-1], whole)
+
+
+def test_rows_are_those_of_the_module(signals):
+    encoder = RandomConv()
+    centred = signals.astype(np.float64) - np.median(signals, axis=-1, keepdims=True)
+    scaled = centred / np.sqrt(np.mean(centred**2, axis=(1, 2), keepdims=True))
+    maps = encoder.module.double()(torch.from_numpy(np.clip(scaled, -10, 10))).numpy()
+    expected = np.concatenate([maps.mean(axis=-1), maps.max(axis=-1)], axis=1)
+    np.testing.assert_allclose(RandomConv().embed(batch_of(signals)), expected, atol=2e-5)
+
+
+def test_torch_keeps_its_threads(signals):
+    before = torch.get_num_threads()
+    RandomConv().embed(batch_of(signals))
+    assert torch.get_num_threads() == before
 
 
 def test_two_instances_agree(signals):
