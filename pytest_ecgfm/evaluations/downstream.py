@@ -231,7 +231,7 @@ def _score(
             penalties[f, i] = found.C
             raw = found.scores(rows[fold.test])
             scores[i, fold.test] = (rankdata(raw) - 0.5) / raw.size if split.kind == "cv" else raw
-            probabilities[i, fold.test] = found.probabilities(rows[fold.test])
+            probabilities[i, fold.test] = found.likelihood(raw)
     both = (seen[..., 1] > 0) & (seen[..., 1] < seen[..., 0])
     unmeasured = ~both.any(axis=0)
     scores[unmeasured] = probabilities[unmeasured] = np.nan

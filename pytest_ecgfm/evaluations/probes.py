@@ -2,15 +2,16 @@
 
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import expit, log_expit
+from scipy.special import expit
 
 from pytest_ecgfm.errors import EcgfmError, unknown_name
+from pytest_ecgfm.evaluations.logistic import C_GRID, Path, logistic_path
 from pytest_ecgfm.evaluations.splits import patient_folds
 from pytest_ecgfm.statistics import aurocs
 
@@ -21,25 +22,12 @@ Booleans = npt.NDArray[np.bool_]
 PROBES = ("logistic", "knn", "mlp")
 """Kinds of probe; ``logistic`` decides, the others are reported."""
 
-C_GRID = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
-"""Inverse strengths of the L2 penalty to choose from."""
-
 FALLBACK_C = 0.1
 """Taken where neither validation nor the training subset can tell: a strong penalty suits the few records there are."""
 
 MINIMUM_VALIDATION_POSITIVES = 10
 _INNER_FOLDS = 5
-_BLOCK = 1 << 22  # numbers held at once: 32 MB
-_NEWTON_STEPS = 100
-_LBFGS_STEPS = 10_000
-_NEWTON_WORK = 2e7  # n r^2 beyond which a Hessian costs more than all of sklearn's gradients (measured)
-
-
-class Path(NamedTuple):
-    """Solutions along the grid of C: coefficients (len(grid), d) and intercepts (len(grid),)."""
-
-    coefficients: Floats
-    intercepts: Floats
+_BLOCK = 1 << 18  # numbers held at once: 2 MB
 
 
 @dataclass(frozen=True)
@@ -73,139 +61,66 @@ class Probe:
     def probabilities(self, embeddings: npt.ArrayLike) -> Floats:
         """Return the probability of the label for each row, shape (n,), in [0, 1]."""
         if self.estimator is None:
-            return np.asarray(expit(self.scores(embeddings)), dtype=np.float64)
+            return self.likelihood(self.scores(embeddings))
         scaled = _scaled(embeddings, self.mean, self.scale)
         return np.asarray(self.estimator.predict_proba(scaled)[:, 1], dtype=np.float64)
+
+    def likelihood(self, scores: Floats) -> Floats:
+        """Return the probabilities that belong to this probe's scores."""
+        return scores if self.estimator is not None else np.asarray(expit(scores), dtype=np.float64)
 
     def scores(self, embeddings: npt.ArrayLike) -> Floats:
         """Return a score for each row, shape (n,): the logit for ``logistic``, the probability for other kinds."""
         if self.estimator is not None:
             return self.probabilities(embeddings)
-        return _scaled(embeddings, self.mean, self.scale) @ self.coefficients + self.intercept
+        path = Path(self.coefficients[None], np.array([self.intercept]))
+        found: Floats = _logits(path, embeddings, self.mean, self.scale)[0]
+        return found
 
 
 def _scaled(embeddings: npt.ArrayLike, mean: Floats, scale: Floats) -> Floats:
-    return (np.asarray(embeddings, dtype=np.float64) - mean) / scale
+    rows = np.subtract(embeddings, mean, dtype=np.float64)
+    return np.divide(rows, scale, out=rows)
+
+
+def _blocks(rows: npt.NDArray[Any]) -> Iterator[npt.NDArray[Any]]:
+    """Yield rows in parts whose double-precision copies stay in the processor's cache."""
+    size = max(1, _BLOCK // max(1, rows.shape[1]))
+    for start in range(0, len(rows), size):
+        yield rows[start : start + size]
+
+
+def _logits(path: Path, embeddings: npt.ArrayLike, mean: Floats, scale: Floats) -> Floats:
+    """Return the logits of rows that are not standardised, shape (len(grid), n)."""
+    rows = np.asarray(embeddings)
+    weights = path.coefficients / scale
+    offsets = path.intercepts - weights @ mean
+    found = np.empty((len(offsets), len(rows)))
+    done = 0
+    for block in _blocks(rows):
+        found[:, done : done + len(block)] = weights @ block.astype(np.float64).T + offsets[:, None]
+        done += len(block)
+    return found
 
 
 def standardisation(embeddings: npt.ArrayLike) -> tuple[Floats, Floats]:
     """Return mean and SD (``ddof=0``) of each dimension, shape (d,); an SD of 1 where a dimension is constant."""
-    rows = np.asarray(embeddings, dtype=np.float64)
-    mean: Floats = rows.mean(axis=0)
-    # In blocks of columns: the deviations of all would take as much memory as the embedding.
-    blocks = np.array_split(rows, max(1, rows.size // _BLOCK), axis=1) if rows.size > _BLOCK else [rows]
-    scale: Floats = np.concatenate([block.std(axis=0) for block in blocks])
+    rows = np.asarray(embeddings)
+    first = rows[0].astype(np.float64)
+    total, squares, varies = np.zeros_like(first), np.zeros_like(first), np.zeros(first.size, dtype=np.bool_)
+    # From the first row on: sums of deviations keep digits that sums of large values lose.
+    for block in _blocks(rows):
+        from_first = np.subtract(block, first, dtype=np.float64)
+        total += from_first.sum(axis=0)
+        varies |= from_first.any(axis=0)
+    mean: Floats = first + total / len(rows)
+    for block in _blocks(rows):
+        deviations = np.subtract(block, mean, dtype=np.float64)
+        squares += np.einsum("nd,nd->d", deviations, deviations)
+    scale: Floats = np.sqrt(squares / len(rows))
     # Rounding leaves constant columns an SD of some 1e-17; dividing by it would make noise into a feature.
-    constant = (rows == rows[:1]).all(axis=0) | (scale <= 10 * np.finfo(np.float64).eps * np.abs(mean))
-    return np.where(constant, rows[0], mean), np.where(constant, 1.0, scale)
-
-
-def _newton(features: Floats, targets: Floats, C: float, start: Floats) -> Floats:
-    """Minimise 0.5 ||w||^2 + C sum(log-loss) over w and an intercept (last), from `start`."""
-    penalty = np.ones(features.shape[1])
-    penalty[-1] = 0.0
-    signs = 2 * targets - 1
-    theta = start
-    margins = features @ theta
-    value = 0.5 * float(penalty @ theta**2) - C * float(log_expit(signs * margins).sum())
-    for _ in range(_NEWTON_STEPS):
-        probability = expit(margins)
-        gradient = penalty * theta + C * ((probability - targets) @ features)
-        weights = C * probability * (1 - probability)
-        weighted = features * np.sqrt(weights)[:, None]
-        hessian = weighted.T @ weighted
-        hessian[np.diag_indices_from(hessian)] += penalty
-        # Saturated probabilities leave the unpenalised intercept no curvature; the step then needs a floor.
-        hessian[-1, -1] += 1e-12
-        # numpy's solver, not scipy's Cholesky: the two wheels bring a BLAS each, and their idle threads, spinning, made
-        # this loop fifty times slower on two cores.
-        step = np.linalg.solve(hessian, gradient)
-        decrement = float(gradient @ step)
-        along = features @ step
-        size = 1.0
-        while True:
-            candidate = theta - size * step
-            moved = margins - size * along
-            reached = 0.5 * float(penalty @ candidate**2) - C * float(log_expit(signs * moved).sum())
-            if reached <= value - 1e-4 * size * decrement or size < 1e-8:
-                break
-            size /= 2
-        theta, margins, value = candidate, moved, reached
-        # Convergence is quadratic: after a step from here, the error is far below the tolerance.
-        if decrement <= 1e-9 * min(1.0, C * targets.size):
-            break
-    return theta
-
-
-def _lbfgs_path(features: Floats, targets: Floats, grid: Sequence[float]) -> Path:
-    from sklearn.exceptions import ConvergenceWarning
-    from sklearn.linear_model import LogisticRegression
-
-    model = LogisticRegression(tol=1e-9, max_iter=_LBFGS_STEPS, warm_start=True)
-    coefficients, intercepts = np.empty((len(grid), features.shape[1])), np.empty(len(grid))
-    with warnings.catch_warnings():
-        # At this tolerance rounding may end the line search first: as exact as it gets, and no news.
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        for i, C in enumerate(grid):
-            model.set_params(C=C).fit(features, targets)
-            coefficients[i], intercepts[i] = model.coef_[0], model.intercept_[0]
-    return Path(coefficients, intercepts)
-
-
-def logistic_path(features: npt.ArrayLike, targets: npt.ArrayLike, grid: Sequence[float] = C_GRID) -> Path:
-    """Fit L2 logistic regression for each C, with scikit-learn's objective: 0.5 ||w||^2 + C sum(log-loss).
-
-    Parameters
-    ----------
-    features : array_like, shape (n, d)
-        Already standardised.
-    targets : array_like of bool, shape (n,)
-        Needs both classes.
-    grid : sequence of float
-        Ascending.
-
-    Returns
-    -------
-    Path
-
-    Raises
-    ------
-    EcgfmError
-        If a class is missing: the intercept would be infinite.
-
-    Notes
-    -----
-    Small fits do not use scikit-learn's solver, for speed: a default run makes tens of thousands of them, and there
-    most of the time goes into validation and a fresh start at each C. Here a path shares one factorisation, each C
-    starts from the last, and Newton's method needs a handful of steps. With n < d the solution lies in the span of
-    the rows (the penalty punishes anything else), so a thin QR of the transposed features gives the exact solution
-    from n unknowns instead of d. Large fits, where a Hessian is dear, are scikit-learn's (L-BFGS, also warm).
-    """
-    rows = np.asarray(features, dtype=np.float64)
-    labels = np.asarray(targets, dtype=np.float64)
-    count, dimensions = rows.shape
-    share = float(labels.mean())
-    if not 0 < share < 1:
-        raise EcgfmError("a logistic probe needs both classes in its training records.")
-    if count * min(count, dimensions) ** 2 > _NEWTON_WORK:
-        return _lbfgs_path(rows, labels, grid)
-    basis = None
-    if count < dimensions:
-        basis, upper = np.linalg.qr(rows.T)
-        rows = upper.T
-    design = np.column_stack([rows, np.ones(count)])
-    theta = np.zeros(design.shape[1])
-    theta[-1] = math.log(share / (1 - share))
-    solutions = np.empty((len(grid), theta.size))
-    for i, C in enumerate(grid):
-        theta = _newton(design, labels, C, theta)
-        solutions[i] = theta
-    coefficients = solutions[:, :-1] if basis is None else solutions[:, :-1] @ basis.T
-    return Path(coefficients, solutions[:, -1])
-
-
-def _path_aurocs(path: Path, features: Floats, targets: Booleans) -> Floats:
-    return aurocs(path.coefficients @ features.T + path.intercepts[:, None], targets)
+    constant = ~varies | (scale <= 10 * np.finfo(np.float64).eps * np.abs(mean))
+    return np.where(constant, first, mean), np.where(constant, 1.0, scale)
 
 
 def _best(values: Floats) -> int:
@@ -220,24 +135,26 @@ def _inner_folds(targets: Booleans, patients: npt.ArrayLike) -> int:
     return min(_INNER_FOLDS, len(positive), len(set(names.tolist()) - positive))
 
 
-def _inner_choice(embeddings: Floats, targets: Booleans, patients: npt.ArrayLike, folds: int, seed: int) -> int:
+def _inner_choice(
+    embeddings: npt.NDArray[Any], targets: Booleans, patients: npt.ArrayLike, folds: int, seed: int
+) -> int:
     """Return the index of the C with the best mean AUROC over inner, patient-grouped, stratified folds."""
     part = patient_folds(targets, patients, folds, seed)
     total = np.zeros(len(C_GRID))
     for i in range(folds):
         inside = part != i
         mean, scale = standardisation(embeddings[inside])
-        path = logistic_path((embeddings[inside] - mean) / scale, targets[inside])
-        total += _path_aurocs(path, (embeddings[~inside] - mean) / scale, targets[~inside])
+        path = logistic_path(_scaled(embeddings[inside], mean, scale), targets[inside])
+        total += aurocs(_logits(path, embeddings[~inside], mean, scale), targets[~inside])
     return _best(total)
 
 
 def _fit_logistic(
-    train: tuple[Floats, Booleans, npt.ArrayLike], validation: tuple[npt.ArrayLike, Booleans], seed: int
+    train: tuple[npt.NDArray[Any], Booleans, npt.ArrayLike], validation: tuple[npt.ArrayLike, Booleans], seed: int
 ) -> Probe:
     embeddings, targets, patients = train
     mean, scale = standardisation(embeddings)
-    path = logistic_path((embeddings - mean) / scale, targets)
+    path = logistic_path(_scaled(embeddings, mean, scale), targets)
     held, held_targets = validation
     positives = int(held_targets.sum())
     both = 0 < positives < held_targets.size
@@ -247,7 +164,7 @@ def _fit_logistic(
     if folds >= 2:
         chosen = _inner_choice(embeddings, targets, patients, folds, seed)
     elif both:
-        chosen = _best(_path_aurocs(path, _scaled(held, mean, scale), held_targets))
+        chosen = _best(aurocs(_logits(path, held, mean, scale), held_targets))
     else:
         chosen = C_GRID.index(FALLBACK_C)
     return Probe("logistic", mean, scale, C_GRID[chosen], path.coefficients[chosen], float(path.intercepts[chosen]))
@@ -264,7 +181,7 @@ def _estimator(kind: str, count: int, seed: int) -> Any:
     return MLPClassifier(hidden_layer_sizes=(64,), alpha=1e-2, max_iter=200, random_state=seed)
 
 
-def _fit_other(kind: str, embeddings: Floats, targets: Booleans, seed: int) -> Probe:
+def _fit_other(kind: str, embeddings: npt.NDArray[Any], targets: Booleans, seed: int) -> Probe:
     from sklearn.exceptions import ConvergenceWarning
 
     mean, scale = standardisation(embeddings)
@@ -272,7 +189,7 @@ def _fit_other(kind: str, embeddings: Floats, targets: Booleans, seed: int) -> P
     with warnings.catch_warnings():
         # A network that stops at 200 passes is what is reported; that it could go on is no news.
         warnings.simplefilter("ignore", ConvergenceWarning)
-        estimator.fit((embeddings - mean) / scale, targets)
+        estimator.fit(_scaled(embeddings, mean, scale), targets)
     return Probe(kind, mean, scale, math.nan, np.empty(0), math.nan, estimator)
 
 
@@ -317,7 +234,7 @@ def fit_probe(
     """
     if kind not in PROBES:
         raise unknown_name("probe", kind, PROBES)
-    rows = np.asarray(embeddings, dtype=np.float64)
+    rows = np.asarray(embeddings)
     labels = np.asarray(targets, dtype=np.bool_)
     if rows.ndim != 2 or len(rows) != labels.size or not len(rows):
         raise EcgfmError(

@@ -11,7 +11,7 @@ from sklearn.preprocessing import StandardScaler
 from pytest_ecgfm.errors import EcgfmError
 from pytest_ecgfm.evaluations import downstream
 from pytest_ecgfm.evaluations.downstream import METRICS, evaluate, label_efficiency, paired_difference, seeds_for
-from pytest_ecgfm.evaluations.probes import C_GRID
+from pytest_ecgfm.evaluations.logistic import C_GRID
 from pytest_ecgfm.evaluations.splits import Fold, Split, make_split, nested_subset
 from pytest_ecgfm.statistics import mean_auroc
 

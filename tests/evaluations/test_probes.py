@@ -9,8 +9,9 @@ from sklearn.metrics import roc_auc_score
 from sklearn.preprocessing import StandardScaler
 
 from pytest_ecgfm.errors import EcgfmError
-from pytest_ecgfm.evaluations import probes
-from pytest_ecgfm.evaluations.probes import C_GRID, FALLBACK_C, fit_probe, logistic_path, standardisation
+from pytest_ecgfm.evaluations import logistic
+from pytest_ecgfm.evaluations.logistic import C_GRID, logistic_path
+from pytest_ecgfm.evaluations.probes import FALLBACK_C, fit_probe, standardisation
 from pytest_ecgfm.evaluations.splits import patient_folds
 
 
@@ -38,23 +39,37 @@ def test_path_is_scikit_learns_solution(n, d, positives):
         np.testing.assert_allclose(decision, model.decision_function(features), atol=1e-4)
 
 
-def test_large_fits_agree_with_small_ones(monkeypatch):
-    embeddings, targets = planted(0, 150, 20, 40)
+@pytest.mark.parametrize(("n", "d", "positives"), [(150, 20, 40), (60, 120, 6), (2100, 12, 100)])
+def test_large_fits_agree_with_small_ones(n, d, positives, monkeypatch):
+    embeddings, targets = planted(0, n, d, positives)
     features = StandardScaler().fit_transform(embeddings.astype(float))
     newton = logistic_path(features, targets)
-    monkeypatch.setattr(probes, "_NEWTON_WORK", 0)
-    lbfgs = logistic_path(features, targets)
-    np.testing.assert_allclose(lbfgs.coefficients, newton.coefficients, atol=1e-4)
-    np.testing.assert_allclose(lbfgs.intercepts, newton.intercepts, atol=1e-4)
+    monkeypatch.setattr(logistic, "_NEWTON_WORK", 0)
+    descent = logistic_path(features, targets)
+    np.testing.assert_allclose(descent.coefficients, newton.coefficients, atol=2e-5)
+    np.testing.assert_allclose(descent.intercepts, newton.intercepts, atol=2e-5)
 
 
-@given(st.integers(0, 10**6), st.integers(2, 12), st.integers(1, 15), st.floats(0.1, 1e3))
-@settings(deadline=None, max_examples=60)
-def test_path_is_a_stationary_point_however_separable(seed, n, d, spread):
+@pytest.mark.parametrize("stale", [3, 1000])
+def test_large_fits_do_not_depend_on_when_curvature_is_renewed(stale, monkeypatch):
+    embeddings, targets = planted(5, 80, 12, 30, strength=3.0)  # separable: curvature vanishes along the path
+    features = StandardScaler().fit_transform(embeddings.astype(float))
+    newton = logistic_path(features, targets)
+    monkeypatch.setattr(logistic, "_NEWTON_WORK", 0)
+    monkeypatch.setattr(logistic, "_STALE", stale)
+    descent = logistic_path(features, targets)
+    np.testing.assert_allclose(descent.coefficients, newton.coefficients, atol=2e-5)
+
+
+@given(st.integers(0, 10**6), st.integers(2, 12), st.integers(1, 15), st.floats(0.1, 1e3), st.sampled_from([0, 1e9]))
+@settings(deadline=None, max_examples=80)
+def test_path_is_a_stationary_point_however_separable(seed, n, d, spread, newton_work):
     rng = np.random.default_rng(seed)
     features = spread * rng.normal(size=(n, d))
     targets = rng.permutation(n) < rng.integers(1, n)
-    path = logistic_path(features, targets)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(logistic, "_NEWTON_WORK", newton_work)
+        path = logistic_path(features, targets)
     for C, w, b in zip(C_GRID, *path, strict=True):
         probability = 1 / (1 + np.exp(-np.clip(features @ w + b, -700, 700)))
         residual = probability - targets
@@ -73,6 +88,13 @@ def test_standardisation_is_z_scoring_and_leaves_constants():
     np.testing.assert_allclose(mean, StandardScaler().fit(rows).mean_)
     np.testing.assert_allclose(scale, [2.0, 1.0, 1.0])
     np.testing.assert_array_equal(((rows - mean) / scale)[:, 1:], 0.0)
+
+
+def test_standardisation_of_many_rows_is_that_of_float64(rng):
+    rows = (1e4 + rng.normal(size=(5000, 120)) * np.geomspace(0.1, 100, 120)).astype(np.float32)
+    mean, scale = standardisation(rows)
+    np.testing.assert_allclose(mean, rows.astype(float).mean(axis=0), rtol=1e-13)
+    np.testing.assert_allclose(scale, rows.astype(float).std(axis=0), rtol=1e-11)
 
 
 def test_c_is_the_best_on_validation_and_ties_go_to_the_smallest():

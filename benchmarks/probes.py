@@ -1,0 +1,99 @@
+"""Compare our logistic probes with scikit-learn's, called cell by cell.
+
+One cohort with planted labels, split by patient as a run does it; every fraction of the training patients, seed and C
+of the default profile::
+
+    python benchmarks/probes.py --records 20000 --dimensions 768
+
+The peer is what one would write: a `StandardScaler` for each subset, `LogisticRegression` with its default solver and
+tolerance for each C, the C of best AUROC on validation. Both get the same float32 embeddings and take turns, cell by
+cell; times are the processor's, of all threads, so that other work on the machine does not count. Both have to reach
+the same AUROC on the test records, within 0.002, in every cell.
+"""
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
+from sklearn.preprocessing import StandardScaler
+
+from pytest_ecgfm.evaluations.downstream import seeds_for
+from pytest_ecgfm.evaluations.fold_probes import fold_probes
+from pytest_ecgfm.evaluations.logistic import C_GRID
+from pytest_ecgfm.evaluations.splits import make_split, nested_subset
+
+FRACTIONS = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0)
+EQUAL = 0.002
+
+
+def planted(records, dimensions, labels, seed=0):
+    """Return float32 embeddings with a spectrum that decays as those of encoders do, and labels (labels, records)."""
+    rng = np.random.default_rng(seed)
+    basis = np.linalg.qr(rng.standard_normal((dimensions, dimensions)))[0]
+    rows = (rng.standard_normal((records, dimensions)) * np.arange(1, dimensions + 1) ** -0.5) @ basis
+    logits = rng.standard_normal((labels, dimensions)) @ basis @ rows.T
+    logits = 2 * logits / logits.std(axis=1, keepdims=True) - 3
+    return rows.astype(np.float32), rng.random(logits.shape) < 1 / (1 + np.exp(-logits))
+
+
+def plain(embeddings, targets, rows, held, tested):
+    """Return the AUROC that scikit-learn's own calls reach."""
+    scaler = StandardScaler().fit(embeddings[rows])
+    train, validation, test = (scaler.transform(embeddings[part]) for part in (rows, held, tested))
+    models = [LogisticRegression(C=C, max_iter=10_000).fit(train, targets[rows]) for C in C_GRID]
+    areas = [roc_auc_score(targets[held], model.decision_function(validation)) for model in models]
+    return roc_auc_score(targets[tested], models[int(np.argmax(areas))].decision_function(test))
+
+
+def measure(records, dimensions, labels, seeds=10):
+    """Time both sides over the grid; return processor seconds, their ratio, and the largest difference of AUROCs."""
+    embeddings, truth = planted(records, dimensions, labels)
+    patients = np.arange(records).astype(str)
+    spent, worst, cells = {"ours": 0.0, "peer": 0.0}, 0.0, []
+    for targets in truth:
+        split = make_split(targets, patients)
+        fold = split.folds[0]
+        for fraction in FRACTIONS:
+            for seed in seeds_for(fraction)[:seeds]:
+                begun = time.process_time()
+                (found,) = fold_probes(embeddings, targets, patients, split, fraction, seed)
+                ours = roc_auc_score(targets[found.test_rows], found.probe.scores(embeddings[found.test_rows]))
+                middle = time.process_time()
+                rows = nested_subset(fold.train, targets, patients, fraction, seed)
+                theirs = plain(embeddings, targets, rows, fold.validation, fold.test)
+                times = {"ours": middle - begun, "peer": time.process_time() - middle}
+                spent = {side: spent[side] + times[side] for side in spent}
+                worst = max(worst, abs(ours - theirs))
+                cells.append({"fraction": fraction, "seed": seed, "records": rows.size, **times, "auroc": ours})
+    return {"seconds": spent, "ratio": spent["peer"] / spent["ours"], "auroc_difference": worst, "cells": cells}
+
+
+def main():
+    """Print seconds by fraction, and the ratio."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--records", type=int, default=20_000)
+    parser.add_argument("--dimensions", type=int, default=768)
+    parser.add_argument("--labels", type=int, default=1)
+    parser.add_argument("--seeds", type=int, default=10, help="at most so many a fraction")
+    parser.add_argument("--json", type=Path, help="write the numbers here")
+    arguments = parser.parse_args()
+    found = measure(arguments.records, arguments.dimensions, arguments.labels, arguments.seeds)
+    for fraction in FRACTIONS:
+        mine = [cell for cell in found["cells"] if cell["fraction"] == fraction]
+        ours, peer = (sum(cell[side] for cell in mine) for side in ("ours", "peer"))
+        print(
+            f"{fraction:6.0%} {len(mine):3} cells: ours {ours:7.2f} s, scikit-learn {peer:7.2f} s, {peer / ours:5.1f}"
+        )
+    print(f"ratio {found['ratio']:.1f}, AUROCs differ by {found['auroc_difference']:.5f} at most")
+    if arguments.json:
+        arguments.json.write_text(json.dumps(found, indent=1), encoding="utf-8")
+    if found["auroc_difference"] > EQUAL:
+        raise SystemExit(f"AUROCs differ by more than {EQUAL}.")
+
+
+if __name__ == "__main__":
+    main()
