@@ -12,6 +12,7 @@ from scipy.stats import rankdata
 
 from pytest_ecgfm.errors import EcgfmError
 from pytest_ecgfm.evaluations.fold_probes import (
+    Fit,
     FoldProbe,
     Prepared,
     fit_fold,
@@ -215,6 +216,7 @@ def _score(
     split: Split,
     fraction: float,
     draws: Sequence[int],
+    fit: Fit,
 ) -> _Scored:
     rows, labels, _ = data
     k, folds = len(draws), len(split.folds)
@@ -224,7 +226,7 @@ def _score(
     for f, fold in enumerate(split.folds):
         fold_of[fold.test] = f
         for i, seed in enumerate(draws):
-            found, used = fit_fold(kind, data, fold, fraction, seed)
+            found, used = fit(kind, data, fold, fraction, seed)
             seen[f, i] = used.size, labels[used].sum()
             if found is None or not fold.test.size:
                 continue
@@ -261,6 +263,7 @@ def evaluate(
     seeds: Sequence[int] | None = None,
     *,
     probe: str = "logistic",
+    fit: Fit = fit_fold,
 ) -> DownstreamResult:
     """Fit a probe on a share of the training patients, once a seed, and score the test records once each.
 
@@ -284,6 +287,8 @@ def evaluate(
     seeds : sequence of int, optional
         Default: `seeds_for`.
     probe : {"logistic", "knn", "mlp"}
+    fit : callable
+        Fits the probe of a fold: `pytest_ecgfm.evaluations.fold_probes.fit_fold`, or what remembers its results.
 
     Returns
     -------
@@ -300,7 +305,7 @@ def evaluate(
     draws = tuple(seeds_for(fraction) if seeds is None else seeds)
     if not draws:
         raise EcgfmError("no seed to evaluate.")
-    scored = _score(probe, data, split, fraction, draws)
+    scored = _score(probe, data, split, fraction, draws, fit)
     identity = {"probe": probe, "split": split.kind, "fraction": fraction, "seeds": draws}
     return _summary(identity, scored, data.targets, np.asarray(patients))
 

@@ -1,7 +1,7 @@
 """The probes behind `evaluate`, one a fold, and the scale of their scores."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -82,9 +82,13 @@ def fit_fold(kind: str, data: Prepared, fold: Fold, fraction: float, seed: int) 
     return probe, rows
 
 
-def _fold_probes(kind: str, data: Prepared, split: Split, fraction: float, seed: int) -> Iterator[FoldProbe]:
+Fit = Callable[[str, Prepared, Fold, float, int], tuple[Probe | None, Integers]]
+"""`fit_fold`, or what remembers its results."""
+
+
+def _fold_probes(kind: str, data: Prepared, split: Split, fraction: float, seed: int, fit: Fit) -> Iterator[FoldProbe]:
     for number, fold in enumerate(split.folds):
-        probe, rows = fit_fold(kind, data, fold, fraction, seed)
+        probe, rows = fit(kind, data, fold, fraction, seed)
         if probe is not None and fold.test.size:
             yield FoldProbe(probe, rows, fold.test, number)
 
@@ -97,6 +101,8 @@ def fold_probes(
     fraction: float = 1.0,
     seed: int = 0,
     kind: str = "logistic",
+    *,
+    fit: Fit = fit_fold,
 ) -> tuple[FoldProbe, ...]:
     """Fit the probes whose scores `pytest_ecgfm.evaluations.downstream.evaluate` reports for one seed.
 
@@ -114,6 +120,8 @@ def fold_probes(
     seed : int
         Which subset is drawn.
     kind : {"logistic", "knn", "mlp"}
+    fit : callable
+        `fit_fold`, or what remembers its results.
 
     Returns
     -------
@@ -126,7 +134,7 @@ def fold_probes(
     EcgfmError
         If shapes disagree, an embedding is not finite, `fraction` lies outside (0, 1], or the kind is unknown.
     """
-    return tuple(_fold_probes(kind, prepared(embeddings, targets, patients), split, fraction, seed))
+    return tuple(_fold_probes(kind, prepared(embeddings, targets, patients), split, fraction, seed, fit))
 
 
 def score_scale(probe: Probe, embeddings: npt.ArrayLike) -> tuple[float, float]:

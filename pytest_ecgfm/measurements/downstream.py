@@ -11,6 +11,7 @@ from pytest_ecgfm.checks import Case
 from pytest_ecgfm.cohorts.base import Cohort
 from pytest_ecgfm.encoders.base import Encoder, digest
 from pytest_ecgfm.evaluations.downstream import DownstreamResult, evaluate, paired_difference, seeds_for
+from pytest_ecgfm.measurements.record_probes import fitted_once
 from pytest_ecgfm.rows import Cell, Measured
 from pytest_ecgfm.run import Labelled, Run
 from pytest_ecgfm.statistics import Estimate
@@ -125,7 +126,8 @@ def _evaluate(run: Run, encoder: Encoder, case: Case, probe: str) -> Found:
     embeddings = run.embeddings(encoder, cohort)[labelled.known]
     seeds = seeds_for(fraction)[: run.settings.seeds]
     split = labelled.split
-    result = evaluate(embeddings, labelled.targets, labelled.patients, split, fraction, seeds, probe=probe)
+    fit = fitted_once(run, encoder, cohort, case.label)
+    result = evaluate(embeddings, labelled.targets, labelled.patients, split, fraction, seeds, probe=probe, fit=fit)
     tested = result.targets
     arrays = (_keep(run, name, case, cohort, labelled, result),) if fraction == 1.0 else ()
     return Found(case, fraction, name, result, int(tested.sum()), int((~tested).sum()), probe, split.kind, arrays)

@@ -8,11 +8,25 @@ import numpy.typing as npt
 
 from pytest_ecgfm.cohorts.base import Cohort
 from pytest_ecgfm.encoders.base import Encoder
-from pytest_ecgfm.evaluations.fold_probes import FoldProbe, fold_probes, operating_threshold, score_scale
+from pytest_ecgfm.evaluations.fold_probes import (
+    Fit,
+    FoldProbe,
+    Prepared,
+    fit_fold,
+    fold_probes,
+    operating_threshold,
+    score_scale,
+)
+from pytest_ecgfm.evaluations.probes import Probe
+from pytest_ecgfm.evaluations.splits import Fold
 from pytest_ecgfm.run import Run
 
 Floats = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.intp]
+
+
+SHARED_SEEDS = 2
+"""Seeds of each fraction whose probes serve several suites: they tell how far profiles of relevance vary."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +81,22 @@ class RecordProbes:
         return np.asarray((self.thresholds[fold] - self.centres[fold]) / self.spreads[fold])
 
 
+def fitted_once(run: Run, encoder: Encoder, cohort: Cohort, label: str) -> Fit:
+    """Return `fit_fold` for one cell, which fits what several suites ask for once in a process."""
+
+    def fit(
+        kind: str, data: Prepared, fold: Fold, fraction: float, seed: int
+    ) -> tuple[Probe | None, npt.NDArray[np.intp]]:
+        if seed >= SHARED_SEEDS:
+            return fit_fold(kind, data, fold, fraction, seed)
+        # Folds of a split test different records.
+        tested = int(fold.test[0]) if fold.test.size else -1
+        key = ("fold probe", encoder.card.name, cohort.name, label, kind, fraction, seed, tested)
+        return run.once(key, lambda: fit_fold(kind, data, fold, fraction, seed))
+
+    return fit
+
+
 def record_probes(
     run: Run, encoder: Encoder, cohort: Cohort, label: str, fraction: float = 1.0, seed: int = 0, *, shuffle: int = 0
 ) -> RecordProbes | None:
@@ -88,7 +118,8 @@ def _fit(
     targets = labelled.targets
     if shuffle:
         targets = np.random.default_rng([shuffle, 17]).permutation(targets)
-    fitted = fold_probes(embeddings, targets, labelled.patients, labelled.split, fraction, seed)
+    fit = fit_fold if shuffle else fitted_once(run, encoder, cohort, label)
+    fitted = fold_probes(embeddings, targets, labelled.patients, labelled.split, fraction, seed, fit=fit)
     fold = np.full(len(cohort), -1, dtype=np.intp)
     known = np.full(len(cohort), np.nan)
     known[labelled.rows] = labelled.targets

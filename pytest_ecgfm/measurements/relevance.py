@@ -24,7 +24,7 @@ from pytest_ecgfm.evaluations.relevance import Profile, lead_profile
 from pytest_ecgfm.evaluations.shapley import LeadShapley, efficiency_error, lead_shapley, projected
 from pytest_ecgfm.evaluations.stability import MINIMUM_CLASS
 from pytest_ecgfm.measurements.chosen import Rows, batches_of, chosen_rows, embed_changed
-from pytest_ecgfm.measurements.record_probes import RecordProbes, record_probes
+from pytest_ecgfm.measurements.record_probes import SHARED_SEEDS, RecordProbes, record_probes
 from pytest_ecgfm.preprocessing import resample
 from pytest_ecgfm.records import RecordBatch
 from pytest_ecgfm.rows import Cell, Measured
@@ -240,8 +240,7 @@ def _profile_cells(run: Run, encoder: Encoder, cohort: Cohort, case: Case) -> li
         explained = _explained(run, encoder, cohort, baseline)
         last: Profile | None = None
         for fraction in sorted(run.settings.fractions, reverse=True):
-            # Two seeds tell how far profiles vary; more would only cost probes.
-            seeds = seeds_for(fraction)[: run.settings.seeds][:2]
+            seeds = seeds_for(fraction)[: run.settings.seeds][:SHARED_SEEDS]
             fitted = [record_probes(run, encoder, cohort, case.label, fraction, seed) for seed in seeds]
             found = [_phi(explained, one) for one in fitted if one is not None]
             if not found or not found[0][1].any():
