@@ -271,6 +271,15 @@ class Session:
         node.workerinput["ecgfm_run_id"] = self.run_id
         node.workerinput["ecgfm_folder"] = str(self.folder.path)
 
+    @pytest.hookimpl(optionalhook=True, tryfirst=True)
+    def pytest_xdist_make_scheduler(self, config: pytest.Config, log: Any) -> Any:
+        """Give all checks of an encoder on a cohort to one worker: they share embeddings, probes and neighbours."""
+        from pytest_ecgfm.distribution import scheduler
+
+        # The map is one for all cohorts.
+        groups = {case.id: f"{case.encoder} {'' if case.space == 'umap' else case.cohort}" for case in self.thresholds}
+        return scheduler(config, log, groups)
+
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any, error: Any) -> None:
         """Note whether a worker collected suites, and whether it died."""

@@ -24,7 +24,7 @@ STAGES = [
     {"settings"},
     {"run"},
     {"measurements"},
-    {"report", "outputs", "collect", "declared"},
+    {"report", "outputs", "collect", "declared", "distribution"},
     {"listing", "session"},
     {"plugin", "cli"},
 ]

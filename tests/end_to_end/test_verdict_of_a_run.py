@@ -1,7 +1,10 @@
 """Runs from the command line to exit status, files and reports."""
 
+import fnmatch
 import json
 import re
+import subprocess
+import sys
 import xml.etree.ElementTree as ElementTree
 
 import numpy as np
@@ -65,16 +68,28 @@ def test_an_encoder_of_constants_fails_with_its_values_in_the_cube(user, run_fol
 
 
 def test_parallel_and_serial_runs_agree(user, run_folder, remove_results):
+    workers = {}
+
     def rows(*options):
-        user.runpytest_subprocess("--ecgfm=spread,constants", *options, *GRID)
+        result = user.runpytest_subprocess("--ecgfm=spread,constants", *options, *GRID)
+        lines = result.stdout.str()
+        found = re.findall(r"\[(gw\d)\].* \S+::\w+\[(\w+)-synthetic-europe", lines)
+        scheduled = re.findall(r"scheduling tests via (\w+)", lines)
+        workers[options] = (scheduled, sorted({(encoder, worker) for worker, encoder in found}))
         text = (run_folder() / "rows.jsonl").read_text()
         verdict = (run_folder() / "verdict.json").read_text()
         remove_results()
         # Times and the run's id are all that may differ, to the byte.
         return re.sub(r'"arrays": "[^"]*"', "", text), re.sub(r'"(run_id|started|finished)": "[^"]*"', "", verdict)
 
-    first = rows("-n", "2")
-    assert first == rows() == rows("-n", "2")
+    first = rows("-n", "2", "-v")
+    assert first == rows() == rows("-n", "2", "-v", "--dist=load")
+    # What shares embeddings and probes is evaluated by one worker, unless the user says otherwise.
+    scheduled, pairs = workers["-n", "2", "-v"]
+    assert scheduled == ["ByGroup"]
+    assert [encoder for encoder, _ in pairs] == ["constants", "spread"]
+    assert {worker for _, worker in pairs} == {"gw0", "gw1"}
+    assert workers["-n", "2", "-v", "--dist=load"][0] == ["LoadScheduling"]
 
 
 def test_reports_of_pytest_carry_our_values(user, run_folder):
@@ -206,42 +221,53 @@ def test_list(user):
     )
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (["--ecgfm="], "--ecgfm was given without a value."),
-        (["--ecgfm=handcraftet"], "--ecgfm: unknown model 'handcraftet'. Did you mean 'handcrafted'? Valid: *"),
-        (["--ecgfm=spread", "--ecgfm-cohorts=synthetic-asai"], "*unknown cohort *Did you mean 'synthetic-asia'?*"),
-        (["--ecgfm=spread", "--ecgfm-labels=AFIB"], "*--ecgfm-labels: unknown label 'AFIB'. Did you mean 'AF'?*"),
-        (["--ecgfm=spread", "--ecgfm-fractions=0.5,2"], "*--ecgfm-fractions: '2' should be above 0 *"),
-        (["--ecgfm=spread", "--ecgfm-suites=downstraem"], "*unknown suite *Did you mean 'downstream'?*"),
-        (["--ecgfm=spread", "--ecgfm-profile=relaese"], "*unknown profile 'relaese'*"),
-        (["--ecgfm=spread", "--ecgfm-profile=none.toml"], "*profile none.toml: no such file*"),
-        (["--ecgfm=spread", "--ecgfm-reference=nobody"], "*--ecgfm-reference: unknown model 'nobody'*"),
-        (["--ecgfm=spread", "--ecgfm-data=empty"], "*empty: no cohort found. Layouts that are recognised: *"),
-        (["--ecgfm=spread", "--ecgfm-data=missing"], "*missing: no such folder*"),
-        (["--ecgfm=spread", "--ecgfm-fractions=0.3,1"], "profile default: no *check* entry *holds for fraction 0.3."),
-        (["--ecgfm=spread", "--ecgfm-fractions=0.3"], "profile default: *suite downstream at * fractions 0.3, *"),
-        (["--ecgfm=spread", "--ecgfm-limit=0"], "--ecgfm-limit=0: should be a whole number, 1 or more."),
-        (["--ecgfm=spread", "--ecgfm-device=tpu"], "--ecgfm-device=tpu: not a device. Valid: *"),
-        (["--ecgfm=spread", "--ecgfm-batch-size=none"], "--ecgfm-batch-size=none: should be auto, or *"),
-        (["--ecgfm=spread", "--ecgfm-precision=int8"], "*unknown precision 'int8'*"),
-        (
-            ["--ecgfm=ecgfounder"],
-            "model 'ecgfounder' needs its weights: 12_lead_ECGFounder.pth from hf://PKUDigitalHealth/ECGFounder *"
-            "Give --ecgfm-checkpoint=ecgfounder=PATH.",
-        ),
-        (
-            ["--ecgfm=ecgfounder", "--ecgfm-checkpoint=ecgfounder=none.pth"],
-            "--ecgfm-checkpoint=ecgfounder=none.pth: no such file or folder.",
-        ),
-        (["--ecgfm=spread", "--ecgfm-checkpoint=x"], "--ecgfm-checkpoint=x: should be NAME=PATH*"),
-        (["--ecgfm=spread", "--ecgfm-checkpoint=spraed=x"], "--ecgfm-checkpoint: unknown model 'spraed'*'spread'*"),
-        (["--ecgfm=misdeclared"], "conftest.py:*: card of 'misdeclared': unknown field *'sampling_rate'*"),
-        (["--ecgfm=mislead"], "conftest.py:*: card of 'mislead': *unknown lead 'V7'*"),
-    ],
-)
-def test_usage_errors_are_one_line_and_exit_4(user, options, message):
+USAGE_ERRORS = [
+    (["--ecgfm="], "--ecgfm was given without a value."),
+    (["--ecgfm=handcraftet"], "--ecgfm: unknown model 'handcraftet'. Did you mean 'handcrafted'? Valid: *"),
+    (["--ecgfm=spread", "--ecgfm-cohorts=synthetic-asai"], "*unknown cohort *Did you mean 'synthetic-asia'?*"),
+    (["--ecgfm=spread", "--ecgfm-labels=AFIB"], "*--ecgfm-labels: unknown label 'AFIB'. Did you mean 'AF'?*"),
+    (["--ecgfm=spread", "--ecgfm-fractions=0.5,2"], "*--ecgfm-fractions: '2' should be above 0 *"),
+    (["--ecgfm=spread", "--ecgfm-suites=downstraem"], "*unknown suite *Did you mean 'downstream'?*"),
+    (["--ecgfm=spread", "--ecgfm-profile=relaese"], "*unknown profile 'relaese'*"),
+    (["--ecgfm=spread", "--ecgfm-profile=none.toml"], "*profile none.toml: no such file*"),
+    (["--ecgfm=spread", "--ecgfm-reference=nobody"], "*--ecgfm-reference: unknown model 'nobody'*"),
+    (["--ecgfm=spread", "--ecgfm-data=empty"], "*empty: no cohort found. Layouts that are recognised: *"),
+    (["--ecgfm=spread", "--ecgfm-data=missing"], "*missing: no such folder*"),
+    (["--ecgfm=spread", "--ecgfm-fractions=0.3,1"], "profile default: no *check* entry *holds for fraction 0.3."),
+    (["--ecgfm=spread", "--ecgfm-fractions=0.3"], "profile default: *suite downstream at * fractions 0.3, *"),
+    (["--ecgfm=spread", "--ecgfm-limit=0"], "--ecgfm-limit=0: should be a whole number, 1 or more."),
+    (["--ecgfm=spread", "--ecgfm-device=tpu"], "--ecgfm-device=tpu: not a device. Valid: *"),
+    (["--ecgfm=spread", "--ecgfm-batch-size=none"], "--ecgfm-batch-size=none: should be auto, or *"),
+    (["--ecgfm=spread", "--ecgfm-precision=int8"], "*unknown precision 'int8'*"),
+    (
+        ["--ecgfm=ecgfounder"],
+        "model 'ecgfounder' needs its weights: 12_lead_ECGFounder.pth from hf://PKUDigitalHealth/ECGFounder *"
+        "Give --ecgfm-checkpoint=ecgfounder=PATH.",
+    ),
+    (
+        ["--ecgfm=ecgfounder", "--ecgfm-checkpoint=ecgfounder=none.pth"],
+        "--ecgfm-checkpoint=ecgfounder=none.pth: no such file or folder.",
+    ),
+    (["--ecgfm=spread", "--ecgfm-checkpoint=x"], "--ecgfm-checkpoint=x: should be NAME=PATH*"),
+    (["--ecgfm=spread", "--ecgfm-checkpoint=spraed=x"], "--ecgfm-checkpoint: unknown model 'spraed'*'spread'*"),
+    (["--ecgfm=misdeclared"], "conftest.py:*: card of 'misdeclared': unknown field *'sampling_rate'*"),
+    (["--ecgfm=mislead"], "conftest.py:*: card of 'mislead': *unknown lead 'V7'*"),
+]
+
+EACH = """
+import contextlib, io, json, sys
+import pytest
+
+found = []
+for options in json.load(sys.stdin):
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()) as said:
+        status = pytest.main(options)
+    found.append([status, said.getvalue()])
+print(json.dumps(found))
+"""
+
+
+def test_usage_errors_are_one_line_and_exit_4(user):
     (user.path / "empty").mkdir()
     with (user.path / "conftest.py").open("a") as handle:
         handle.write(
@@ -253,11 +279,16 @@ def misdeclared(): ...
 def mislead(): ...
 """
         )
-    result = user.runpytest_subprocess(*options)
-    assert result.ret == pytest.ExitCode.USAGE_ERROR
-    lines = [line for line in result.stderr.lines if line.strip()]
-    assert len(lines) == 1, lines
-    result.stderr.fnmatch_lines([f"ERROR: {message}"])
+    # One process for all: nothing has been evaluated where an option is wrong, and most of the time goes into imports.
+    given = json.dumps([options for options, _ in USAGE_ERRORS])
+    process = subprocess.run([sys.executable, "-c", EACH], input=given, capture_output=True, text=True, check=True)
+    results = json.loads(process.stdout)
+    assert len(results) == len(USAGE_ERRORS)
+    for (options, message), (status, said) in zip(USAGE_ERRORS, results, strict=True):
+        lines = [line for line in said.splitlines() if line.strip()]
+        assert len(lines) == 1, (options, lines)
+        assert fnmatch.fnmatch(lines[0], f"ERROR: {message}"), (options, lines)
+        assert status == pytest.ExitCode.USAGE_ERROR, options
     assert not (user.path / "ecgfm-results").exists()
 
 
