@@ -4,9 +4,9 @@ Explains the logits of 4 labels x 6 fractions of an embedded cohort, on a few re
 
     python benchmarks/shapley.py --encoder random_conv --records 2
 
-Prints how often each way calls the encoder, the ratio of wall times in this run, and two errors: the largest difference
-between a sum of values and the change of the logit, and the largest difference to the definition of the Shapley value,
-evaluated in exact fractions of float64 on the same coalitions' logits.
+Prints how often each way calls the encoder, the ratio of processor times in this run, and two errors: the largest
+difference between a sum of values and the change of the logit, and the largest difference to the definition of the
+Shapley value, evaluated in exact fractions of float64 on the same coalitions' logits.
 """
 
 import argparse
@@ -131,17 +131,17 @@ def main():
     found = {}
     for name, way in ways.items():
         counting = Counting(encoder)
-        begin = time.perf_counter()
+        begin = time.process_time()
         values = way(counting, batch, cast, probes)
         found[name] = {
             "forwards": counting.forwards,
-            "seconds": time.perf_counter() - begin,
+            "seconds": time.process_time() - begin,
             "efficiency_error": float(np.abs(values.sum(axis=2) - ends).max()),
             "error": float(np.abs(values - truth).max()),
         }
     first = found["ours"]
     print(f"{asked.encoder}, {len(batch)} records, {len(probes)} probes, {len(cast)} players")
-    print("| | encoder forwards | times ours | wall time, times ours | error of the sum | largest error |")
+    print("| | encoder forwards | times ours | processor time, times ours | error of the sum | largest error |")
     print("| --- | --- | --- | --- | --- | --- |")
     for name, one in found.items():
         more, slower = one["forwards"] / first["forwards"], one["seconds"] / first["seconds"]

@@ -1,0 +1,45 @@
+"""The comparison of benchmarks with those of the last time."""
+
+import importlib.util
+import json
+from pathlib import Path
+
+import pytest
+
+FOLDER = Path(__file__).parents[1] / "benchmarks"
+
+
+@pytest.fixture(scope="module")
+def runner():
+    spec = importlib.util.spec_from_file_location("benchmarks_run", FOLDER / "run.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def kept(ratio, arguments=("--records=1",)):
+    return {"shapley": {"arguments": list(arguments), "ratios": {"peer": ratio}}}
+
+
+@pytest.mark.parametrize(("now", "lines"), [(5.0, 0), (3.1, 0), (2.9, 1), (float("nan"), 1)])
+def test_a_ratio_may_lose_two_fifths_and_no_more(runner, now, lines):
+    assert len(runner.worse(kept(now), kept(5.0), ["shapley"])) == lines
+
+
+def test_other_sizes_and_lost_peers_are_not_compared_in_silence(runner):
+    assert "the last time with" in runner.worse(kept(9.0, ("--records=2",)), kept(5.0), ["shapley"])[0]
+    now = kept(9.0)
+    now["shapley"]["ratios"] = {}
+    assert runner.worse(now, kept(5.0), ["shapley"]) == ["shapley: no ratio to peer"]
+
+
+def test_a_benchmark_that_is_new_has_nothing_to_lose(runner):
+    assert runner.worse(kept(0.1), {}, ["shapley"]) == []
+
+
+def test_what_was_kept_is_of_todays_sizes(runner):
+    last = json.loads((FOLDER / "last.json").read_text(encoding="utf-8"))
+    assert set(last) == set(runner.BENCHMARKS)
+    for name, one in last.items():
+        assert one["arguments"] == list(runner.BENCHMARKS[name].quick)
+        assert one["ratios"] and all(ratio > 0 for ratio in one["ratios"].values())
