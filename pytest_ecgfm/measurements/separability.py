@@ -1,7 +1,9 @@
 """Separability of labels and cohorts for one encoder (docs/method.md#separability)."""
 
 import math
+from importlib.metadata import version
 from itertools import combinations
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,8 +12,10 @@ import xarray as xr
 
 from pytest_ecgfm.checks import Case
 from pytest_ecgfm.cohorts.base import Cohort
-from pytest_ecgfm.encoders.base import Encoder
+from pytest_ecgfm.embeddings import Part, Progress
+from pytest_ecgfm.encoders.base import Encoder, digest
 from pytest_ecgfm.evaluations import separability as evaluation
+from pytest_ecgfm.evaluations import umap_map as umap_module
 from pytest_ecgfm.evaluations.clusters import Space
 from pytest_ecgfm.evaluations.geometry import intrinsic_dimension
 from pytest_ecgfm.evaluations.separability import Adjusted
@@ -24,6 +28,7 @@ from pytest_ecgfm.run import Run
 Rows = npt.NDArray[np.intp]
 
 _CLUSTERED = 1000  # records that clustering algorithms see, at most
+_DRAWN_BY = ("umap-learn", "pynndescent", "scikit-learn")  # another version may draw another map
 _FLOOR = 0.8  # trustworthiness below which a map gates nothing, where the profile does not say
 
 
@@ -250,10 +255,22 @@ def _pair_cells(
 
 
 def _map(run: Run, encoder: Encoder) -> Map:
+    """Draw the map, or find it drawn: compiling UMAP takes longer than drawing it."""
+
     def make() -> Map:
-        embeddings, _, _ = _pooled(run, encoder)
-        with run.stage(f"{encoder.card.name}: map by UMAP"):
-            return umap_map(Space(embeddings).features)
+        features = Space(_pooled(run, encoder)[0]).features
+        code = [Path(umap_module.__file__).read_bytes(), *(version(name).encode() for name in _DRAWN_BY)]
+        identity = digest([features.tobytes(), str(features.shape).encode(), *code])
+
+        def drawn(_: Progress) -> npt.NDArray[np.float64]:
+            found = umap_map(features)
+            worth = np.tile([found.trustworthiness, found.agreement], (len(features), 1))
+            return np.column_stack([found.coordinates.astype(np.float64), worth])
+
+        # Kept under the first cohort's name; what it is of is in the identity.
+        part = Part("map of all cohorts by UMAP", identity, len(features))
+        packed = run.derived(encoder, run.cohort(run.settings.cohorts[0]), part, drawn)
+        return Map(packed[:, :2].astype(np.float32), float(packed[0, 2]), float(packed[0, 3]))
 
     return run.once(("map", encoder.card.name), make)
 
