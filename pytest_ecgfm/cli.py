@@ -7,9 +7,10 @@ import argparse
 import json
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ _LEAST_SECONDS = 3.0  # two beats at 40 bpm
 if TYPE_CHECKING:
     from pytest_ecgfm.cohorts.base import Cohort
     from pytest_ecgfm.records import Recording
+    from pytest_ecgfm.store import Entry
 
 
 @dataclass(frozen=True)
@@ -157,16 +159,6 @@ def _fetch_arguments(parser: argparse.ArgumentParser) -> None:
 def _fetch(args: argparse.Namespace) -> int:
     from pytest_ecgfm.cohorts.fetch import fetch
 
-    def confirm(text: str) -> bool:
-        sys.stderr.write(f"{text}\n")
-        if args.yes:
-            return True
-        if not sys.stdin.isatty():
-            raise EcgfmError("nobody is there to agree to the licence and the size: give --yes.")
-        sys.stderr.write("Go on? [y/N] ")
-        sys.stderr.flush()
-        return sys.stdin.readline().strip().lower() in ("y", "yes")
-
     with tqdm(desc=args.cohort, unit="file", leave=False, disable=None, delay=1.0, file=sys.stderr) as shown:
 
         def show(done: int, total: int, size: int) -> None:
@@ -179,12 +171,24 @@ def _fetch(args: argparse.Namespace) -> int:
             args.dir,
             records=args.records,
             jobs=args.jobs,
-            confirm=confirm,
+            confirm=lambda text: _agreed(text, args.yes),
             base_url=args.base_url,
             progress=show,
         )
     say(f"{done.folder}: {done.downloaded} files downloaded, {done.present} were there, all checked")
     return 0
+
+
+def _agreed(text: str, yes: bool) -> bool:
+    """Ask whoever is there to agree, unless they did so beforehand."""
+    sys.stderr.write(f"{text}\n")
+    if yes:
+        return True
+    if not sys.stdin.isatty():
+        raise EcgfmError("nobody is there to agree: give --yes.")
+    sys.stderr.write("Go on? [y/N] ")
+    sys.stderr.flush()
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
 def _convert_arguments(parser: argparse.ArgumentParser) -> None:
@@ -258,12 +262,73 @@ def _compare(args: argparse.Namespace) -> int:
     return 0
 
 
+def _cache_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--dir", type=Path, help="the cache; default $ECGFM_CACHE, else the user's cache folder")
+    parser.add_argument("--encoder", metavar="NAME", help="only embeddings of this model")
+    parser.add_argument("--cohort", metavar="NAME", help="only embeddings of this cohort")
+    parser.add_argument("--older-than", type=float, metavar="DAYS", help="only what no run asked for since")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--prune", action="store_true", help="remove what is listed, except what a run is at work on")
+    parser.add_argument("--yes", action="store_true", help="do not ask")
+
+
+def _cache(args: argparse.Namespace) -> int:
+    from pytest_ecgfm.store import cache_folder, entries, remove
+
+    if args.older_than is not None and not args.older_than >= 0:
+        raise EcgfmError(f"--older-than={args.older_than:g}: should be a number of days, 0 or more.")
+    folder = cache_folder(args.dir)
+    before = time.time() - 86400 * (args.older_than or 0)
+    found = [
+        one
+        for one in entries(folder)
+        if args.encoder in (None, one.encoder)
+        and args.cohort in (None, one.cohort)
+        and (args.older_than is None or one.used < before)
+    ]
+    total = f"{_embeddings(len(found))}, {sum(one.size for one in found) / 1e6:.1f} MB in {folder}"
+    if args.json:
+        say(json.dumps([{**asdict(one), "folder": str(one.folder)} for one in found], indent=2, ensure_ascii=False))
+    else:
+        for line in _aligned(found):
+            say(line)
+        say(total)
+    if not args.prune or not found or not _agreed(f"This removes {total}.", args.yes):
+        return 0
+    gone = []
+    for one in found:
+        if remove(one):
+            gone.append(one)
+        else:
+            complain(f"{', '.join(filter(None, (one.encoder, one.cohort, one.part)))}: in use by a run, left alone")
+    say(f"removed {_embeddings(len(gone))}, {sum(one.size for one in gone) / 1e6:.1f} MB")
+    return 0
+
+
+def _embeddings(count: int) -> str:
+    return f"{count} embedding{'' if count == 1 else 's'}"
+
+
+def _aligned(found: Sequence["Entry"]) -> Iterator[str]:
+    """Yield a table's lines, nothing for an empty one."""
+    table = [("encoder", "cohort", "part", "records", "MB", "used")] if found else []
+    for one in found:
+        days = int((time.time() - one.used) / 86400)
+        records = str(one.rows) if one.held == one.rows else f"{one.held} of {one.rows}"
+        used = "today" if days < 1 else f"{days} day{'' if days == 1 else 's'} ago"
+        table.append((one.encoder, one.cohort, one.part, records, f"{one.size / 1e6:.1f}", used))
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    for row in table:
+        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+
+
 COMMANDS: tuple[Command, ...] = (
     Command("cohorts", "say what a data folder holds: counts, labels, quality", _cohorts_arguments, _cohorts),
     Command("fetch", "download a cohort from where it is published", _fetch_arguments, _fetch),
     Command(
         "convert", "turn a checkpoint that cannot be opened safely into one that can", _convert_arguments, _convert
     ),
+    Command("cache", "list the embeddings that are kept between runs, and remove them", _cache_arguments, _cache),
     Command("report", "draw generalization.html of a finished run again", _report_arguments, _report),
     Command("compare", "say what changed between runs, with intervals", _compare_arguments, _compare),
     Command("table", "print and write the paper's tables of finished runs", _table_arguments, _table),

@@ -1,7 +1,7 @@
 """One run: its cohorts, encoders and embeddings, each made once and kept."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,7 @@ from pytest_ecgfm.cohorts import load_cohort
 from pytest_ecgfm.cohorts.bad_records import without_bad_records
 from pytest_ecgfm.cohorts.base import Cohort
 from pytest_ecgfm.cohorts.limit import limited
-from pytest_ecgfm.embeddings import EmbeddingCache, Part, Progress, embed_cohort
+from pytest_ecgfm.embeddings import EmbeddingCache, Part, Progress, chunk_rows, embed_stretches
 from pytest_ecgfm.encoders.base import Encoder, digest
 from pytest_ecgfm.errors import EcgfmError
 from pytest_ecgfm.evaluations.splits import Split, make_split
@@ -140,7 +140,12 @@ class Run:
         """
         return self.once(
             ("embeddings", encoder.card.name, cohort.name),
-            lambda: self._cache.get(encoder, cohort, lambda: self._embed(encoder, cohort)),
+            lambda: self._cache.get(
+                encoder,
+                cohort,
+                lambda missing: self._embed(encoder, cohort, missing),
+                length=chunk_rows(self.settings.batch_size),
+            ),
         )
 
     def stage(self, title: str) -> AbstractContextManager[Progress]:
@@ -162,15 +167,15 @@ class Run:
             Takes a progress callback; returns an array with one row a record of `part`.
         """
 
-        def shown() -> npt.NDArray[Any]:
+        def shown(_missing: list[range]) -> Iterator[npt.NDArray[Any]]:
             with self._stage(f"{encoder.card.name}, {cohort.name}: {part.title}") as progress:
-                return make(progress)
+                yield make(progress)
 
-        return self._cache.get(encoder, cohort, shown, part)
+        return self._cache.get(encoder, cohort, shown, part=part)
 
-    def _embed(self, encoder: Encoder, cohort: Cohort) -> FloatArray:
+    def _embed(self, encoder: Encoder, cohort: Cohort, missing: list[range]) -> Iterator[FloatArray]:
         with self._stage(f"{encoder.card.name} embeds {cohort.name}") as progress:
-            return embed_cohort(encoder, cohort, batch_size=self.settings.batch_size, progress=progress)
+            yield from embed_stretches(encoder, cohort, missing, batch_size=self.settings.batch_size, progress=progress)
 
     def _note(self, kind: str, name: str, note: dict[str, Any]) -> None:
         """Write down what an encoder or a cohort is, for the cube's provenance."""

@@ -18,6 +18,7 @@ from pytest_ecgfm.encoders.exported import read_card_file
 from pytest_ecgfm.encoders.sources import parse_checkpoints
 from pytest_ecgfm.errors import EcgfmError, unknown_name
 from pytest_ecgfm.profiles import Asked, Profile, load_profile
+from pytest_ecgfm.store import cache_folder
 
 
 @dataclass(frozen=True)
@@ -167,17 +168,6 @@ def _card_file(model: str) -> tuple[str, Path | None]:
     return read_card_file(path)[0].name, path
 
 
-def _cache_folder(options: Options) -> Path:
-    given = options.path("cache")
-    if given is not None:
-        return given
-    if os.environ.get("ECGFM_CACHE"):
-        return Path(os.environ["ECGFM_CACHE"]).expanduser().absolute()
-    from platformdirs import user_cache_path
-
-    return user_cache_path("pytest-ecgfm")
-
-
 def _suites(options: Options, default: tuple[str, ...], cohorts: Sequence[str]) -> tuple[str, ...]:
     asked = options.chosen("suites", "suite", SUITES)
     if len(cohorts) > 1 or "transfer" not in (asked or default):
@@ -240,7 +230,7 @@ def read_settings(config: pytest.Config) -> Settings:
         references=options.names("reference") or grid.references,
         baselines=_baselines(options, asked),
         out=options.path("out"),
-        cache=_cache_folder(options),
+        cache=cache_folder(options.path("cache")),
         device=choose_device(options.text("device") or "auto"),
         batch_size=64 if size == "auto" else int(size),
         precision=_one_of(options, "precision", PRECISIONS, asked.precision),

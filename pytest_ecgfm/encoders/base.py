@@ -3,7 +3,7 @@
 import hashlib
 import inspect
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from functools import cached_property
@@ -121,7 +121,7 @@ class Encoder:
         """Embed a batch of records as stored (see `embed`); in halves, if the device has no memory for it."""
         return self._embedded(batch, self._prepared(batch))
 
-    def embed_batches(self, batches: Iterable[RecordBatch]) -> Iterator[tuple[RecordBatch, FloatArray]]:
+    def embed_batches(self, batches: Iterable[RecordBatch]) -> Generator[tuple[RecordBatch, FloatArray], None, None]:
         """Embed batches one after the other; the next one is read and prepared meanwhile.
 
         Parameters
