@@ -20,21 +20,23 @@ from pathlib import Path
 import xarray as xr
 
 MODEL = '''
-import os
 import time
+from pathlib import Path
 
 import numpy as np
 from pytest_ecgfm import ecg_model
 
+LOG = Path(__file__).with_name("embedded.log")
+
 
 @ecg_model(sampling_rate=50, seconds=5, leads="II V1", pretrained_on=[], version="1")
 def slow():
-    """Spread and extremes of two leads, 2 ms a record; writes down how many records it was given."""
-    log = os.open(os.path.join(os.path.dirname(__file__), "embedded.log"), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    """Spread and extremes of two leads, slowly; writes down how many records it was given."""
 
     def embed(x):
-        time.sleep(0.002 * len(x))
-        os.write(log, f"{len(x)}\\n".encode())
+        time.sleep(DELAY * len(x))
+        with LOG.open("a") as handle:
+            handle.write(f"{len(x)}\\n")
         return np.concatenate([np.std(np.asarray(x), -1), np.ptp(np.asarray(x), -1)], axis=1)
 
     return embed
@@ -55,20 +57,28 @@ IN_FLIGHT = 256 + 2 * 64
 
 @dataclass(frozen=True)
 class Place:
-    """A user's folder, and a cache of its own."""
+    """A user's folder, a cache of its own, and the seconds that its model takes for a record."""
 
     folder: Path
     suites: str
+    delay: float = 0.002
+    options: tuple[str, ...] = ()
 
     @property
     def cache(self) -> Path:
         """The cache."""
         return self.folder / "cache"
 
+    def share(self, cache: Path) -> None:
+        """Use the cohorts that another cache holds, so that they are not generated again."""
+        (cache / "cohorts").mkdir(parents=True, exist_ok=True)
+        self.cache.mkdir(parents=True)
+        (self.cache / "cohorts").symlink_to(cache / "cohorts")
+
     def start(self) -> "subprocess.Popen[str]":
         """Start a run, in a process group of its own."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        (self.folder / "conftest.py").write_text(MODEL)
+        (self.folder / "conftest.py").write_text(MODEL.replace("DELAY", str(self.delay)))
         out = self.folder / "out"
         shutil.rmtree(out, ignore_errors=True)
         command = [sys.executable, "-m", "pytest", f"--ecgfm-out={out}", f"--ecgfm-cache={self.cache}", *OPTIONS]
@@ -76,7 +86,7 @@ class Place:
             name: value for name, value in os.environ.items() if name not in ("ECGFM_DATA", "PYTEST_ADDOPTS")
         }
         return subprocess.Popen(
-            [*command, f"--ecgfm-suites={self.suites}"],
+            [*command, f"--ecgfm-suites={self.suites}", *self.options],
             cwd=self.folder,
             env=environment,
             stdout=subprocess.PIPE,
@@ -115,7 +125,7 @@ class Place:
 
 def assert_same(cube: xr.DataTree, other: xr.DataTree) -> int:
     """Assert that two cubes hold the same variables, to the byte; return how many."""
-    assert set(cube.groups) == set(other.groups)
+    assert set(cube.groups) == set(other.groups), set(cube.groups) ^ set(other.groups)
     count = 0
     for group in cube.groups:
         mine, theirs = cube[group].to_dataset(), other[group].to_dataset()
@@ -144,17 +154,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, default=10)
     parser.add_argument("--suites", default="downstream,stability")
+    parser.add_argument("--delay", type=float, default=0.01, help="seconds a record (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     rng = random.Random(args.seed)
     with tempfile.TemporaryDirectory() as folder:
-        alone = Place(Path(folder) / "alone", args.suites)
+        alone = Place(Path(folder) / "alone", args.suites, args.delay)
         began = time.monotonic()
         undisturbed = alone.finish()
         seconds, needed = time.monotonic() - began, alone.embedded()
         print(f"undisturbed: {seconds:.1f} s, {needed} records embedded, {len(alone.chunks())} chunks", flush=True)
         for trial in range(args.kills):
-            place = Place(Path(folder) / f"trial{trial}", args.suites)
+            place = Place(Path(folder) / f"trial{trial}", args.suites, args.delay)
             moment = time.monotonic() + rng.uniform(0, seconds)
             killed = place.kill(lambda moment=moment: time.monotonic() > moment)
             there, before = len(place.chunks()), place.embedded()

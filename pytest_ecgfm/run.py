@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 from uuid import uuid4
 
 import numpy as np
@@ -23,6 +23,9 @@ from pytest_ecgfm.errors import EcgfmError
 from pytest_ecgfm.evaluations.splits import Split, make_split
 from pytest_ecgfm.records import FloatArray, RecordBatch
 from pytest_ecgfm.settings import Settings
+
+if TYPE_CHECKING:
+    from pytest_ecgfm.cluster import Cluster
 
 T = TypeVar("T")
 
@@ -82,6 +85,7 @@ class Run:
         self.folder = folder
         self._stage = stage
         self._cache = EmbeddingCache(settings.cache, run_id)
+        self._cluster: Cluster | None = None
         self._cohorts: dict[str, Cohort] = {}
         self._encoders: dict[str, Encoder] = {}
         self._made: dict[tuple[object, ...], object] = {}
@@ -175,7 +179,27 @@ class Run:
 
     def _embed(self, encoder: Encoder, cohort: Cohort, missing: list[range]) -> Iterator[FloatArray]:
         with self._stage(f"{encoder.card.name} embeds {cohort.name}") as progress:
-            yield from embed_stretches(encoder, cohort, missing, batch_size=self.settings.batch_size, progress=progress)
+            embed = embed_stretches if self._cluster is None else self._cluster.embed_stretches
+            yield from embed(encoder, cohort, missing, batch_size=self.settings.batch_size, progress=progress)
+
+    def connect(self) -> None:
+        """Join the cluster that was asked for, if one was.
+
+        Raises
+        ------
+        EcgfmError
+            If it does not answer.
+        """
+        if self.settings.dask:
+            from pytest_ecgfm.cluster import Cluster
+
+            self._cluster = Cluster(self.settings.dask, device=self.settings.workers_device)
+
+    def close(self) -> None:
+        """Leave the cluster, if there is one."""
+        if self._cluster is not None:
+            self._cluster.close()
+            self._cluster = None
 
     def _note(self, kind: str, name: str, note: dict[str, Any]) -> None:
         """Write down what an encoder or a cohort is, for the cube's provenance."""

@@ -107,6 +107,8 @@ class Session:
         if not self.is_worker and not config.option.collectonly:
             self._open_outputs()
         self.run = Run(settings, self.run_id, self.folder.path, Progressing(config))
+        if not config.option.collectonly and (self.is_worker or not config.getoption("numprocesses", None)):
+            self.run.connect()
 
     def _open_outputs(self) -> None:
         self.outputs = Outputs(self.folder, self.run_id, self.settings, self.cards)
@@ -338,7 +340,8 @@ class Session:
         terminalreporter.write_line(f"run: {self.folder.path}")
 
     def pytest_unconfigure(self) -> None:
-        """Put our outcomes into the JUnit file, which is written by now."""
+        """Leave the cluster; put our outcomes into the JUnit file, which is written by now."""
+        self.run.close()
         path = getattr(self.config.option, "xmlpath", None)
         if path and not self.is_worker:
             mark_outcomes(Path(path))

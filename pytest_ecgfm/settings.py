@@ -1,8 +1,10 @@
 """Options, ini keys and profile, as one frozen object. Usage errors are raised here."""
 
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +42,8 @@ class Settings:
     out: Path | None
     cache: Path
     device: str
+    workers_device: str
+    dask: str | None
     batch_size: int
     precision: str
     limit: int | None
@@ -185,6 +189,26 @@ def _baselines(options: Options, asked: Asked) -> dict[str, Baseline]:
         raise EcgfmError(f"--ecgfm-baseline: {error}") from None
 
 
+def dask_address(options: Options, config: pytest.Config) -> str | None:
+    """Return where the cluster is that was asked for, if one was.
+
+    Raises
+    ------
+    EcgfmError
+        If it is no address, Dask is not installed, or every process of ``-n`` would start a cluster.
+    """
+    given = options.text("dask")
+    if given is None:
+        return None
+    if not re.fullmatch(r"local(:[1-9]\d*)?|(tcp|tls)://.+:\d+", given):
+        raise EcgfmError(f"--ecgfm-dask={given}: should be local, local:N, tcp://host:port or tls://host:port.")
+    if find_spec("distributed") is None:
+        raise EcgfmError("--ecgfm-dask: Dask is not installed; pip install 'pytest-ecgfm[dask]'.")
+    if given.startswith("local") and (config.getoption("numprocesses", None) or hasattr(config, "workerinput")):
+        raise EcgfmError(f"--ecgfm-dask={given} and -n: each worker of -n would start a cluster; give one of the two.")
+    return given
+
+
 def read_settings(config: pytest.Config) -> Settings:
     """Build the settings of a run.
 
@@ -232,6 +256,8 @@ def read_settings(config: pytest.Config) -> Settings:
         out=options.path("out"),
         cache=cache_folder(options.path("cache")),
         device=choose_device(options.text("device") or "auto"),
+        workers_device=options.text("device") or "auto",
+        dask=dask_address(options, config),
         batch_size=64 if size == "auto" else int(size),
         precision=_one_of(options, "precision", PRECISIONS, asked.precision),
         limit=options.whole("limit") or asked.limit,

@@ -18,7 +18,7 @@ STAGES = [
     {"profiles"},
     {"encoders"},
     {"embeddings", "evaluations"},
-    {"progress", "rows"},
+    {"progress", "rows", "cluster"},
     {"cube", "verdict"},
     {"baseline"},
     {"settings"},

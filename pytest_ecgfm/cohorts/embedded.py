@@ -238,6 +238,10 @@ class EmbeddedCohort(Cohort):
             if self._progress is not None:
                 self._progress(i + 1, total)
 
+    def __getstate__(self) -> dict[str, object]:
+        # Another process makes the same signals, or finds them in its cache; it has no use for our progress display.
+        return {name: value for name, value in vars(self).items() if name != "_counts"} | {"_progress": None}
+
     @cached_property
     def _counts(self) -> Counts:
         """Every record's (8, samples) counts, one after the other."""

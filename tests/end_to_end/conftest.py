@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.kills import Place
+
 SMALL = (
     "--ecgfm-suites=downstream",
     "--ecgfm-cohorts=synthetic-europe",
@@ -64,3 +66,13 @@ def run_folder(user):
 @pytest.fixture
 def remove_results(user):
     return lambda: shutil.rmtree(user.path / "ecgfm-results", ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def undisturbed(tmp_path_factory, shared_cache):
+    """The cube of a run of `benchmarks.kills` that nobody disturbed."""
+    place = Place(tmp_path_factory.mktemp("undisturbed"), "downstream")
+    place.share(shared_cache)
+    cube = place.finish()
+    assert place.embedded() == 1000
+    return cube
