@@ -68,7 +68,7 @@ def compare(cohort: WfdbCohort, records: int, rounds: int) -> None:
     print(f"  goal of {GOAL:g} times (read against wfdb.rdrecord): {verdict}")
 
 
-def _peak_memory() -> float:
+def peak_memory() -> float:
     """Return this process's peak memory in MB."""
     status = Path("/proc/self/status")
     if status.is_file():
@@ -81,9 +81,9 @@ def _peak_memory() -> float:
 def stream(data: Path, name: str, times: int) -> None:
     """Stream the record list so often, and print records and peak memory in MB."""
     cohort = load_cohort(name, data)
-    before = _peak_memory()
+    before = peak_memory()
     count = sum(len(batch) for batch in cohort.batches(64, list(cohort.records) * times))
-    print(count, f"{before:.0f}", f"{_peak_memory():.0f}")
+    print(count, f"{before:.0f}", f"{peak_memory():.0f}")
 
 
 def main() -> None:
