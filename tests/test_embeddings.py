@@ -14,6 +14,7 @@ from pytest_ecgfm.cohorts.base import LABELS, Cohort
 from pytest_ecgfm.cohorts.limit import limited
 from pytest_ecgfm.embeddings import EmbeddingCache, Part, embed_cohort, embed_stretches
 from pytest_ecgfm.encoders.base import Encoder, choose_device
+from pytest_ecgfm.encoders.frozen import Frozen
 from pytest_ecgfm.encoders.registry import load_encoder
 from pytest_ecgfm.errors import EcgfmError, NotAnEmbedding
 from pytest_ecgfm.records import LEADS, Recording
@@ -87,6 +88,56 @@ def test_what_is_no_embedding_is_an_error_that_names_cohort_and_model(model, mes
     cohort.signals = {name: signal[:, :500] for name, signal in cohort.signals.items()}
     with pytest.raises(EcgfmError, match=r"^cohort memory: .*model 'm': .*" + message):
         embed_cohort(encoder_of(model), cohort)
+
+
+@pytest.mark.parametrize("concurrent", [False, True])
+def test_only_a_model_that_says_so_is_called_from_several_threads(concurrent):
+    class Model:
+        def __init__(self):
+            self.concurrent, self.inside, self.most, self.threads = concurrent, 0, 0, set()
+            self.lock, self.met = threading.Lock(), threading.Barrier(2)
+
+        def embed(self, batch):
+            self.threads.add(threading.current_thread())
+            with self.lock:
+                self.inside += 1
+                self.most = max(self.most, self.inside)
+            if concurrent:
+                self.met.wait(30)  # goes on only when another thread is here too
+            with self.lock:
+                self.inside -= 1
+            return batch.signals.mean(axis=-1)
+
+    model, cohort = Model(), MemoryCohort(n=32)
+    encoder = encoder_of(model, input="records")
+    batches = list(cohort.batches(4, list(cohort.records)[:32]))
+    if len(batches) % 2:
+        batches = batches[:-1]
+    found = list(encoder.embed_batches(batches))
+    assert [batch.records for batch, _ in found] == [batch.records for batch in batches]
+    for batch, values in found:
+        np.testing.assert_allclose(values, batch.signals[..., :500].mean(axis=-1), atol=1e-6)
+    assert model.most == (2 if concurrent else 1)
+    assert (threading.main_thread() in model.threads) is not concurrent
+    assert len(model.threads) == (2 if concurrent else 1)
+
+
+def test_a_frozen_module_computes_one_batch_at_a_time():
+    class Watched(torch.nn.Module):
+        inside = most = 0
+
+        def forward(self, x):
+            Watched.inside += 1
+            Watched.most = max(Watched.most, Watched.inside)
+            time.sleep(0.02)
+            Watched.inside -= 1
+            return x.mean(-1)
+
+    model = Frozen(Watched())
+    model.embed = lambda batch: model.forward(batch.signals)
+    encoder = encoder_of(model, input="records")
+    found = list(encoder.embed_batches(MemoryCohort(n=24).batches(4)))
+    assert len(found) > 4 and Watched.most == 1
 
 
 def test_dimensions_must_stay_the_same():

@@ -3,10 +3,12 @@
 import hashlib
 import inspect
 import json
-from collections.abc import Generator, Iterable, Iterator, Sequence
+import os
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -124,6 +126,9 @@ class Encoder:
     def embed_batches(self, batches: Iterable[RecordBatch]) -> Generator[tuple[RecordBatch, FloatArray], None, None]:
         """Embed batches one after the other; the next one is read and prepared meanwhile.
 
+        A model with a true attribute ``concurrent`` gets several batches at once, each in a thread, so that it may
+        preprocess one while it computes another.
+
         Parameters
         ----------
         batches : iterable of RecordBatch
@@ -145,12 +150,30 @@ class Encoder:
             batch = next(coming, None)
             return None if batch is None else (batch, self._prepared(batch))
 
-        with ThreadPoolExecutor(1, thread_name_prefix="ecgfm-prepare") as ahead:
+        at_once = self._at_once
+        at_work: deque[tuple[RecordBatch, Callable[[], FloatArray]]] = deque()
+        with (
+            ThreadPoolExecutor(at_once, thread_name_prefix="ecgfm-embed") as others,
+            ThreadPoolExecutor(1, thread_name_prefix="ecgfm-prepare") as ahead,
+        ):
             waiting = ahead.submit(following)
-            while (found := waiting.result()) is not None:
-                waiting = ahead.submit(following)
-                batch, prepared = found
-                yield batch, self._embedded(batch, prepared)
+            while (found := waiting.result()) is not None or at_work:
+                if found is not None:
+                    waiting = ahead.submit(following)
+                    batch, prepared = found
+                    embed = partial(self._embedded, batch, prepared)
+                    # Any other model is called from this thread alone: it may hold what belongs to one.
+                    at_work.append((batch, embed if at_once == 1 else others.submit(embed).result))
+                if found is None or len(at_work) >= at_once:
+                    batch, embedded = at_work.popleft()
+                    yield batch, embedded()
+
+    @property
+    def _at_once(self) -> int:
+        """Batches in the model's hands at once: one that says that it can may prepare one while it computes another."""
+        if not getattr(self.model, "concurrent", False):
+            return 1
+        return 2 if self.device == "cpu" else max(2, min(8, os.cpu_count() or 1))
 
     def _prepared(self, batch: RecordBatch) -> RecordBatch:
         with _naming(batch):

@@ -1,6 +1,7 @@
 """What the official models have in common: a torch module that was loaded from a file and is never trained."""
 
 from collections.abc import Callable
+from threading import Lock
 from typing import TypeVar
 
 import numpy as np
@@ -10,6 +11,9 @@ from pytest_ecgfm.errors import EcgfmError
 from pytest_ecgfm.records import FloatArray
 
 Built = TypeVar("Built", bound=torch.nn.Module)
+
+_ONE_AT_A_TIME = Lock()
+"""Two passes at once would share the cores, and need twice the memory."""
 
 
 def without_weights(build: Callable[[], Built]) -> Built:
@@ -30,13 +34,16 @@ class Frozen:
         Where it runs.
     """
 
+    concurrent = True
+    """May be called from several threads at once: while one batch is in the module, others are preprocessed."""
+
     def __init__(self, module: torch.nn.Module, device: str = "cpu") -> None:
         self.module = module.eval().requires_grad_(False).to(device)
         self.device = device
 
     def forward(self, inputs: FloatArray) -> FloatArray:
         """Run the module on preprocessed records, without autograd."""
-        with torch.inference_mode():
+        with _ONE_AT_A_TIME, torch.inference_mode():
             out: torch.Tensor = self.module(torch.from_numpy(np.ascontiguousarray(inputs)).to(self.device))
             return out.float().cpu().numpy()
 
