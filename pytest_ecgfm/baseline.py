@@ -11,11 +11,20 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from pytest_ecgfm.cube import open_run
+from pytest_ecgfm.cube import open_run, read_into_memory
 from pytest_ecgfm.errors import EcgfmError
 from pytest_ecgfm.statistics import Estimate, mean_auroc_difference
 
 _SHOWN = 3
+_DIMENSIONS = {
+    "score": ("encoder", "label", "record"),
+    "target": ("label", "record"),
+    "cohort": ("record",),
+    "patient": ("record",),
+    "encoder": ("encoder",),
+    "label": ("label",),
+    "record": ("record",),
+}
 
 
 @dataclass(frozen=True)
@@ -63,7 +72,14 @@ class Baseline:
     def _scores(self) -> xr.Dataset:
         if "scores" not in self._tree:
             raise EcgfmError(f"baseline {self.name} has no test scores: its run had no downstream suite.")
-        return self._tree["scores"].to_dataset().load()
+        held = read_into_memory(self._tree["scores"].to_dataset(), self.path)
+        for name, dimensions in _DIMENSIONS.items():
+            if name not in held or held[name].dims != dimensions:
+                raise EcgfmError(f"baseline {self.name}: its cube has no {name} by {', '.join(dimensions)} in /scores.")
+        for name in ("score", "target"):
+            if held[name].dtype.kind not in "fiu":
+                raise EcgfmError(f"baseline {self.name}: {name} in /scores holds no numbers.")
+        return held
 
     @property
     def encoders(self) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from uuid import uuid4
 
 import numpy as np
@@ -16,6 +16,8 @@ from pytest_ecgfm.evaluations import downstream, features, relevance, separabili
 from pytest_ecgfm.rows import Cell, Row
 
 SCHEMA_VERSION = 1
+_MAXIMUM_BYTES = 4_000_000_000
+"""In memory; a run of every published cohort stays below a tenth of it."""
 
 _DIMENSIONS = {
     "downstream": ("encoder", "cohort", "label", "probe", "fraction", "seed"),
@@ -225,6 +227,9 @@ def write_cube(tree: xr.DataTree, path: Path) -> None:
         temporary.unlink(missing_ok=True)
 
 
+Loading = TypeVar("Loading", xr.DataTree, xr.Dataset)
+
+
 def open_run(run: str | Path) -> xr.DataTree:
     """Open a finished run's cube.
 
@@ -244,9 +249,42 @@ def open_run(run: str | Path) -> xr.DataTree:
         raise EcgfmError(f"run {run}: no cube.nc there.")
     try:
         tree = xr.open_datatree(path, engine="h5netcdf")
-    except (OSError, ValueError) as error:
-        raise EcgfmError(f"run {run}: cube.nc cannot be read ({error}).") from None
-    if int(tree.attrs.get("schema_version", -1)) != SCHEMA_VERSION:
-        found = tree.attrs.get("schema_version", "none")
-        raise EcgfmError(f"run {run}: schema version {found}, but this release reads {SCHEMA_VERSION}.")
+    except Exception as error:
+        # A damaged file makes h5py and xarray raise errors of any type.
+        raise EcgfmError(f"run {run}: cube.nc cannot be read ({_first_line(error)}).") from None
+    try:
+        version = tree.attrs.get("schema_version", "none")
+        if not np.array_equal(version, SCHEMA_VERSION):
+            raise EcgfmError(f"run {run}: schema version {version}, but this release reads {SCHEMA_VERSION}.")
+        if (size := sum(node.dataset.nbytes for node in tree.subtree)) > _MAXIMUM_BYTES:
+            raise EcgfmError(f"run {run}: cube.nc would take {size:,} bytes of memory, more than {_MAXIMUM_BYTES:,}.")
+    except EcgfmError:
+        tree.close()
+        raise
     return tree
+
+
+def read_into_memory(data: Loading, run: str | Path) -> Loading:
+    """Read a tree, or a group of it, whole.
+
+    Parameters
+    ----------
+    data : DataTree or Dataset
+        From `open_run`.
+    run : path
+        For the message.
+
+    Raises
+    ------
+    EcgfmError
+        If the file is damaged.
+    """
+    try:
+        return data.load()
+    except Exception as error:
+        # As in `open_run`: errors of any type.
+        raise EcgfmError(f"run {run}: cube.nc cannot be read ({_first_line(error)}).") from None
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]

@@ -134,7 +134,11 @@ def _plain(value: Any) -> Any:
 
 
 def _number(value: Any) -> float:
-    return math.nan if value is None else float(value)
+    if value is None:
+        return math.nan
+    if type(value) not in (int, float):
+        raise TypeError(f"{value!r} should be a number")
+    return float(value)
 
 
 def parse_row(text: str, *, where: str = "rows.jsonl") -> Row:
@@ -147,18 +151,36 @@ def parse_row(text: str, *, where: str = "rows.jsonl") -> Row:
     """
     try:
         raw = json.loads(text)
-        raw["cells"] = tuple(
-            Cell(c["group"], c["coordinates"], {k: _number(v) for k, v in c["values"].items()}) for c in raw["cells"]
-        )
-        raw["arrays"] = tuple(str(name) for name in raw["arrays"])
+        raw["cells"] = tuple(_cell(one) for one in _kind(raw["cells"], list))
+        raw["arrays"] = tuple(_kind(name, str) for name in _kind(raw["arrays"], list))
+        raw["counts"] = {name: _kind(count, int) for name, count in raw["counts"].items()}
         for name in ("fraction", "value", "low", "high", "threshold"):
             raw[name] = _number(raw[name])
         unknown = set(raw) - {f.name for f in fields(Row)}
         if unknown or raw["outcome"] not in _OUTCOMES or raw["tier"] not in _TIERS or raw["sense"] not in _SENSES:
             raise KeyError(*sorted(unknown), raw["outcome"], raw["tier"], raw["sense"])
-        return Row(**raw)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        row = Row(**raw)
+        for f in fields(Row):
+            if f.type in (str, bool):
+                _kind(getattr(row, f.name), f.type)
+        if "n_test" in row.counts and "n_test_positive" not in row.counts:
+            raise KeyError("n_test_positive")
+        return row
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise EcgfmError(f"{where}: not a row of a run ({type(error).__name__}: {error}).") from None
+
+
+def _kind(value: Any, kind: type) -> Any:
+    if type(value) is not kind:
+        raise TypeError(f"{value!r} should be a {kind.__name__}")
+    return value
+
+
+def _cell(raw: Any) -> Cell:
+    coordinates = _kind(raw["coordinates"], dict)
+    if not all(type(one) in (str, int, float) for one in coordinates.values()):
+        raise TypeError(f"coordinates {coordinates!r} should be texts and numbers")
+    return Cell(_kind(raw["group"], str), coordinates, {name: _number(one) for name, one in raw["values"].items()})
 
 
 @dataclass(frozen=True)

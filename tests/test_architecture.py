@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[1]
 
 STAGES = [
     {"errors"},
-    {"records", "variance", "store"},
+    {"records", "variance", "store", "toml_files"},
     {"statistics", "cards"},
     {"cohorts"},
     {"preprocessing", "perturbations", "electrodes", "coalitions"},

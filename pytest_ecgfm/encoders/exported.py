@@ -1,6 +1,5 @@
 """Exported models: a card in a TOML file, beside the file that it names. No Python of the model's is needed."""
 
-import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +10,8 @@ from pytest_ecgfm.cards import ModelCard, parse_card
 from pytest_ecgfm.encoders.base import digest
 from pytest_ecgfm.errors import EcgfmError
 from pytest_ecgfm.records import FloatArray
+from pytest_ecgfm.toml_files import read_toml
 
-_MAXIMUM_BYTES = 1_000_000
 _CHUNK = 1 << 20
 
 
@@ -37,21 +36,18 @@ def read_card_file(path: Path) -> tuple[ModelCard, Path]:
     EcgfmError
         One line: file, field, what would be valid.
     """
-    try:
-        if path.stat().st_size > _MAXIMUM_BYTES:
-            raise EcgfmError(f"card {path}: larger than {_MAXIMUM_BYTES:,} bytes.")
-        fields: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise EcgfmError(f"card {path}: no such file.") from None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise EcgfmError(f"card {path}: {error}") from None
+    fields = read_toml(path, "card")
     file, name = fields.pop("file", None), fields.pop("name", path.stem)
     if not isinstance(file, str) or not isinstance(name, str):
         raise EcgfmError(f"card {path}: file = {file!r} and name = {name!r} should be text; file names the model.")
-    model = (path.parent / file).resolve()
+    try:
+        model = (path.parent / file).resolve()
+        there = model.is_file()
+    except (OSError, ValueError) as error:
+        raise EcgfmError(f"card {path}: file = {file[:80]!r} is no path ({error}).") from None
     if not model.is_relative_to(path.parent.resolve()):
         raise EcgfmError(f"card {path}: file = {file!r} lies outside the card's folder.")
-    if not model.is_file():
+    if not there:
         raise EcgfmError(f"card {path}: file = {file!r}: no such file.")
     if model.suffix != ".onnx":
         raise EcgfmError(f"card {path}: file = {file!r} should be an .onnx file.")

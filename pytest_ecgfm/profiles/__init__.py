@@ -1,6 +1,5 @@
 """Profiles: the grid, the checks and their thresholds. Loading and validation."""
 
-import tomllib
 from collections.abc import Iterable
 from importlib import resources
 from pathlib import Path
@@ -13,10 +12,10 @@ from pytest_ecgfm.checks import CHECKS, COORDINATES, SPACES, SUITES, Case, Thres
 from pytest_ecgfm.cohorts.base import LABELS
 from pytest_ecgfm.errors import EcgfmError, unknown_name
 from pytest_ecgfm.perturbations import VARIANTS
+from pytest_ecgfm.toml_files import read_toml
 
 Fraction = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
 Records = Annotated[int, Field(ge=4, le=1_000_000)]
-_MAXIMUM_BYTES = 1_000_000
 
 
 _SELECTED = {"perturbation": tuple(VARIANTS), "space": SPACES}
@@ -197,16 +196,9 @@ def load_profile(name: str) -> Profile:
 
 def _read(path: Path, above: tuple[Path, ...]) -> dict[str, Any]:
     """Read a TOML file and what it extends: tables are merged key by key, ``[[check]]`` entries are appended."""
+    raw = read_toml(path, "profile", known=f" Shipped profiles: {', '.join(shipped())}.")
     if path.resolve() in above:
         raise EcgfmError(f"profile {path.name}: extends itself.")
-    try:
-        if path.stat().st_size > _MAXIMUM_BYTES:
-            raise EcgfmError(f"profile {path}: larger than {_MAXIMUM_BYTES:,} bytes.")
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise EcgfmError(f"profile {path}: no such file. Shipped profiles: {', '.join(shipped())}.") from None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise EcgfmError(f"profile {path}: {error}") from None
     raw.setdefault("name", path.stem)
     parent = raw.pop("extends", None)
     known = shipped()

@@ -13,7 +13,7 @@ import xarray as xr
 
 from pytest_ecgfm.checks import SUITES
 from pytest_ecgfm.cohorts.base import LABELS
-from pytest_ecgfm.cube import open_run
+from pytest_ecgfm.cube import open_run, read_into_memory
 from pytest_ecgfm.errors import EcgfmError
 
 TEXTS = (
@@ -206,9 +206,7 @@ def load(run: str | Path) -> Loaded:
     tree = open_run(path)
     folder = path if path.is_dir() else path.parent
     try:
-        tree.load()
-    except (OSError, ValueError, RuntimeError) as error:
-        raise EcgfmError(f"run {folder}: cube.nc cannot be read ({error}).") from None
+        read_into_memory(tree, folder)
     finally:
         tree.close()
     loaded = Loaded(folder, tree, _read_verdict(folder))
@@ -222,7 +220,7 @@ def _read_verdict(folder: Path) -> dict[str, Any]:
         held = json.loads((folder / "verdict.json").read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise EcgfmError(f"run {folder}: no verdict.json there; it is written when a run ends.") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise EcgfmError(f"run {folder}: verdict.json cannot be read ({error}).") from None
     if not isinstance(held, dict) or held.get("outcome") not in ("pass", "fail", "incomplete"):
         raise EcgfmError(f"run {folder}: verdict.json holds no outcome (pass, fail or incomplete).")
@@ -236,7 +234,7 @@ def _json_attribute(tree: xr.DataTree, name: str, folder: Path) -> dict[str, Any
     text = tree.attrs.get(name, "{}")
     try:
         held = json.loads(text)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         raise EcgfmError(f"run {folder}: cube.nc: attribute {name} is no JSON ({error}).") from None
     if not isinstance(held, dict):
         raise EcgfmError(f"run {folder}: cube.nc: attribute {name} should be an object.")
