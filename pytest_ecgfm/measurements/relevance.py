@@ -94,7 +94,10 @@ def shuffled_labels(run: Run, encoder: Encoder, case: Case) -> Measured:
     explained = _explained(run, encoder, cohort, BASELINES[0])
     phi, use = _phi(explained, probes)
     others = [record_probes(run, encoder, cohort, case.label, shuffle=number) for number in range(1, SHUFFLES + 1)]
-    chance = np.stack([_phi(explained, one)[0][use] for one in others if one is not None])
+    # One probe of each shuffle for all records: those of different folds have signs of their own, which would hide that
+    # relevance is always the same. Having seen a record's shuffled label teaches a probe nothing about it.
+    values = explained.shapley.values[use]
+    chance = np.stack([projected(values, one.weights[0]) for one in others if one is not None])
     found = evaluation.shuffled_agreement(phi[use], chance, explained.patients[use])
     percentile = evaluation.shuffled_percentile(phi[use], chance)
     at = {"encoder": case.encoder, "cohort": case.cohort, "label": case.label}
