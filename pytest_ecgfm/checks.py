@@ -83,6 +83,7 @@ CHECKS = {
         _kind("contract.declared_leads", "Share of leads that are read if, and only if, declared", "cohort"),
         _kind("contract.hard_records", "Share of unusual records that are embedded, or refused clearly", "cohort"),
         _kind("contract.generated", "Share of generated records that are embedded, or refused clearly"),
+        _kind("contract.memory", "Memory that a pass leaves behind, over the size of its records", limits=_ANY),
         _kind("downstream.auroc", "AUROC of a linear probe", *_CELL, limits=_SHARE),
         _kind(
             "downstream.auroc_gain",

@@ -70,7 +70,7 @@ class Perturbation:
         Returns
         -------
         RecordBatch
-            Of the same records and shape.
+            Of the same records and shape; only `length` makes records shorter.
 
         Raises
         ------
@@ -165,6 +165,11 @@ def _shift(batch: RecordBatch, severity: float, generator: Any) -> Floats:
     missing = samples - tail.shape[-1]
     parts = [kept, tail] + ([np.repeat(kept[..., :1], missing, axis=-1)] if missing else [])
     return np.concatenate(parts, axis=-1).astype(np.float64)
+
+
+def _length(batch: RecordBatch, severity: float, generator: Any) -> Floats:
+    """Keep the beginning; a record that is not longer stays as it is."""
+    return batch.signals[..., : max(1, round(severity * batch.sampling_rate))].astype(np.float64)
 
 
 def _resample(batch: RecordBatch, severity: float, generator: Any) -> Floats:
@@ -263,6 +268,15 @@ PERTURBATIONS = {
             "a recording that starts a little later",
             "any part of a beat",
             _shift,
+        ),
+        Perturbation(
+            "length",
+            "what is kept, from the start",
+            "s",
+            (7.0, 5.0),
+            "a shorter recording: cut to one length, records no longer tell anything by theirs",
+            "CODE-15 %: records of 7 and of 10 seconds",
+            _length,
         ),
         Perturbation(
             "resample",

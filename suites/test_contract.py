@@ -52,3 +52,9 @@ def test_hard_records(ecgfm_encoder, ecgfm_sample, ecgfm_gate):
 def test_generated(ecgfm_encoder, ecgfm_gate):
     """So are generated ones, of any rate, amplitude, lead order and batch."""
     ecgfm_gate(contract.generated(ecgfm_encoder.embed_batch, LEADS))
+
+
+@pytest.mark.ecgfm_check("contract.memory")
+def test_memory(ecgfm_encoder, ecgfm_gate):
+    """Nothing of a record stays in memory."""
+    ecgfm_gate(contract.memory(ecgfm_encoder.embed_batch, LEADS))

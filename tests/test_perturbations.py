@@ -39,7 +39,9 @@ def assert_einthoven(signals, atol=2e-6):
         np.testing.assert_allclose(found, wanted, atol=atol)
 
 
-@pytest.mark.parametrize("name", [name for name, (one, _) in VARIANTS.items() if one.name != "clipping"])
+@pytest.mark.parametrize(
+    "name", [name for name, (one, _) in VARIANTS.items() if one.name not in ("clipping", "length")]
+)
 def test_limb_leads_keep_their_relations(batch, name):
     one, severity = VARIANTS[name]
     found = one.apply(batch, severity)
@@ -291,3 +293,9 @@ def test_a_lead_without_numbers_leaves_the_others_their_muscle_noise(batch):
 def test_a_rate_too_low_for_a_filter_is_not_applicable(batch, name, rate):
     with pytest.raises(NotApplicable, match=f"{rate:g} Hz"):
         PERTURBATIONS[name].apply(dataclasses.replace(batch, sampling_rate=rate), PERTURBATIONS[name].severities[0])
+
+
+def test_a_shorter_recording_is_the_beginning_of_the_longer_one(batch):
+    found = PERTURBATIONS["length"].apply(batch, 2.0)
+    np.testing.assert_array_equal(found.signals, batch.signals[..., :1000])
+    assert PERTURBATIONS["length"].apply(batch, 7.0).signals.shape == batch.signals.shape

@@ -1,7 +1,11 @@
 """Is it an encoder at all? What every encoder has to keep to before its performance means anything."""
 
+import gc
+import sys
+import tracemalloc
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from hypothesis import HealthCheck, Phase, Verbosity, given, settings
@@ -13,6 +17,7 @@ from pytest_ecgfm.records import FloatArray, RecordBatch
 Embed = Callable[[RecordBatch], FloatArray]
 
 _EXAMPLES = 20
+_PASSES = 3
 _TINY = 1e-12
 
 
@@ -242,3 +247,54 @@ def _answer(embed: Embed, batch: RecordBatch) -> str:
     single = np.concatenate([embed(batch.rows([row])) for row in range(len(batch))])
     found = _smallest_cosine(whole, single, batch.records)
     return "" if found.value >= 0.999 else f"another embedding alone than in its batch (cosine {found.value:.4f})"
+
+
+def memory(embed: Embed, leads: tuple[str, ...]) -> Finding:
+    """Embed the same generated records again and again; return what stays in memory.
+
+    Counted are allocations that Python knows of, numpy's among them, and torch's tensors on any device. What a library
+    keeps by itself, unknown to both, is not seen.
+
+    Parameters
+    ----------
+    embed : callable
+        RecordBatch to array (records, dimensions).
+    leads : tuple of str
+        What the records have.
+
+    Returns
+    -------
+    Finding
+        Growth by a pass, mean of 3, as a share of the records' own size; 0 or more, in steps of 0.001. What is made
+        once (a table, a compiled kernel) does not count.
+    """
+    rng = np.random.default_rng(0)
+    signals = (rng.normal(size=(4, len(leads), 5000)).cumsum(axis=-1) / 50).astype(np.float32)
+    batch = RecordBatch(signals, leads, 500.0, tuple(f"generated {number}" for number in range(4)))
+    traced_already = tracemalloc.is_tracing()
+    if not traced_already:
+        tracemalloc.start(1)
+    try:
+        # What is made once is made by now.
+        for _ in range(2):
+            embed(batch)
+        before = _held_bytes()
+        for _ in range(_PASSES):
+            embed(batch)
+        growth = (_held_bytes() - before) / _PASSES
+    finally:
+        if not traced_already:
+            tracemalloc.stop()
+    return Finding(max(0.0, round(growth / signals.nbytes, 3)))
+
+
+def _held_bytes() -> int:
+    gc.collect()
+    python = tracemalloc.get_traced_memory()[0]
+    torch: Any = sys.modules.get("torch")
+    if torch is None:
+        return python
+    # By type, not by isinstance: some modules hold proxies that answer to any question.
+    tensors = [one for one in gc.get_objects() if issubclass(type(one), torch.Tensor)]
+    storages = {one.untyped_storage()._cdata: one.untyped_storage().nbytes() for one in tensors}
+    return python + sum(int(size) for size in storages.values())

@@ -147,3 +147,37 @@ def test_the_embedded_cohorts_records_will_do():
     batch = next(cohort.batches(4, list(cohort.records[:4])))
     found, findings = outcomes(encoder_of(broken_models.Plain()), batch)
     assert set(found.values()) == {"pass"}, findings
+
+
+@pytest.mark.parametrize("kept", ["nothing", "tensors", "arrays", "cycles", "once"])
+def test_what_stays_in_memory_is_found(kept):
+    held = []
+
+    def model(x):
+        if kept == "tensors":
+            held.append(x[:, :1].clone())
+        elif kept == "arrays":
+            held.append(x[:, :1].numpy().copy())
+        elif kept == "once" and not held:
+            held.append(x.numpy().copy())
+        elif kept == "cycles":
+            # Nothing holds it but itself: the collector's work, and no leak.
+            cycle = [x.numpy().copy()]
+            cycle.append(cycle)
+        return x.mean(-1)
+
+    found = contract.memory(encoder_of(model, normalize="none").embed_batch, LEADS).value
+    # One lead of twelve, at a fifth of the rate and half the length.
+    wanted = 1 / 12 / 5 / 2 if kept in ("tensors", "arrays") else 0.0
+    assert found == pytest.approx(wanted, abs=0.002)
+
+
+def test_tracing_that_somebody_else_began_goes_on():
+    import tracemalloc
+
+    tracemalloc.start()
+    try:
+        contract.memory(encoder_of(lambda x: x.mean(-1)).embed_batch, LEADS)
+        assert tracemalloc.is_tracing()
+    finally:
+        tracemalloc.stop()
