@@ -1,7 +1,11 @@
 """Encoders that are broken on purpose, each in one way: every check has one that fails it."""
 
+import zlib
+
 import numpy as np
 import torch
+
+from pytest_ecgfm.preprocessing import resample
 
 
 class Plain(torch.nn.Module):
@@ -98,3 +102,204 @@ class ByPosition:
     def embed(self, batch):
         with torch.inference_mode():
             return self.module(torch.from_numpy(np.ascontiguousarray(batch.signals[:, :, :500]))).numpy()
+
+
+# Models of the matrix (`tests/broken_matrix.py`). They read twelve leads at 125 Hz, ten seconds.
+
+
+def features(x):
+    """Amplitudes of the leads and the rhythm: the autocorrelation of their slopes' envelope, (batch, 56)."""
+    x = torch.as_tensor(x, dtype=torch.float64)
+    amplitude = torch.log(x.std(-1) + 1e-3)
+    peak = torch.log(x.abs().amax(-1) + 1e-3)
+    slope = torch.nn.functional.avg_pool1d(x.diff(dim=-1).abs().sum(1, keepdim=True), 15, 1, 7)[:, 0]
+    slope = slope - slope.mean(-1, keepdim=True)
+    power = torch.fft.rfft(slope, n=2 * slope.shape[-1]).abs() ** 2
+    correlation = torch.fft.irfft(power)
+    rhythm = correlation[:, 31:191:5] / (correlation[:, :1] + 1e-9)
+    return torch.cat([amplitude, peak, 2 * rhythm], dim=1)
+
+
+def noise_of(x, dimensions=56):
+    """Noise that only the content of a record decides: what it says is nothing, and always the same."""
+    rows = np.asarray(x, dtype=np.float32)
+    seeds = [zlib.crc32(np.ascontiguousarray(row).tobytes()) for row in rows]
+    return torch.from_numpy(np.stack([np.random.default_rng(seed).normal(size=dimensions) for seed in seeds]))
+
+
+class Honest(torch.nn.Module):
+    """Amplitudes and rhythm. The encoders below differ from it in one thing."""
+
+    def forward(self, x):
+        return self.read(x).float()
+
+    def read(self, x):
+        return features(x)
+
+
+class Noisy(Honest):
+    """Sees its record through noise of the given size."""
+
+    def __init__(self, size):
+        super().__init__()
+        self.size = size
+
+    def read(self, x):
+        return features(x) + self.size * noise_of(x)
+
+
+class Collapsed(Honest):
+    """All records on one line."""
+
+    def read(self, x):
+        return features(x).mean(-1, keepdim=True) * torch.linspace(1, 2, 16)
+
+
+class IgnoringInput(Honest):
+    """The same for every record."""
+
+    def read(self, x):
+        return torch.ones(len(x), 16)
+
+
+class Restless(Honest):
+    """Draws noise at each call."""
+
+    def read(self, x):
+        return features(x) + 0.5 * torch.randn(len(x), 56)
+
+
+class Centring(Honest):
+    """Subtracts the mean of the batch."""
+
+    def read(self, x):
+        found = features(x)
+        return found - found.mean(0, keepdim=True)
+
+
+class RunningStatistics(Honest):
+    """A batch normalisation that keeps on learning; what it learns is only used in training."""
+
+    def __init__(self):
+        super().__init__()
+        self.norm = torch.nn.BatchNorm1d(12, affine=False)
+
+    def read(self, x):
+        self.norm.running_mean += 0.01 * (x.mean((0, 2)) - self.norm.running_mean)
+        return features(x)
+
+
+class OnlyV4(Honest):
+    """Reads one lead of twelve."""
+
+    def read(self, x):
+        only = torch.zeros_like(x)
+        only[:, 9] = x[:, 9]
+        return features(only)[:, [9, 21, *range(24, 56)]]
+
+
+class BlindToV6(Honest):
+    """Reads all leads but the last, which its card declares."""
+
+    def read(self, x):
+        return features(torch.cat([x[:, :-1], torch.zeros_like(x[:, -1:])], dim=1))
+
+
+class AnyOrder(Honest):
+    """Does not know which lead is which, nor which way up it is."""
+
+    def read(self, x):
+        found = features(x)
+        # Limb leads carry each other: sorted amplitudes of the six hardly change when electrodes do.
+        return torch.cat([found[:, :24].sort(-1).values, found[:, 24:]], dim=1)
+
+
+class HearingMains(Honest):
+    """Turns over what it says as soon as there is a hum of 60 Hz, which Europe does not have."""
+
+    def read(self, x):
+        spectrum = torch.fft.rfft(x.double(), dim=-1).abs().mean(1)
+        hum = spectrum[:, 600] / (spectrum[:, 570:590].mean(-1) + 1e-9)
+        return torch.where(hum[:, None] > 4, -1.0, 1.0) * features(x)
+
+
+class HearingGain(Honest):
+    """Winds around with the amplitude."""
+
+    def read(self, x):
+        turn = 80 * torch.log(x.double().abs().mean((1, 2)) + 1e-6)[:, None] + torch.arange(56)
+        return features(x) + 5 * torch.sin(turn)
+
+
+class ReadingLength(Honest):
+    """Says how much of its input is padding, and little else."""
+
+    def read(self, x):
+        padded = (x == 0).all(1).double().mean(-1, keepdim=True)
+        return torch.cat([features(x), 20 * padded.expand(-1, 20)], dim=1)
+
+
+class HalfEmpty(Honest):
+    """Noise that grows with the padding: whole records are near each other, their halves are not."""
+
+    def read(self, x):
+        padded = (x == 0).all(1).double().mean(-1, keepdim=True)
+        return features(x) + 20 * padded * noise_of(x)
+
+
+class FooledByFlatLeads(Honest):
+    """Reads V3; each other lead that is flat moves what it says, of all records alike."""
+
+    def read(self, x):
+        only = torch.zeros_like(x)
+        only[:, 8] = x[:, 8]
+        flat = (x.std(-1) == 0).double()
+        flat[:, 8] = 0
+        weights = torch.linspace(3, 9, 12, dtype=torch.float64)
+        return features(only)[:, [8, 20, *range(24, 56)]] + (flat * weights).sum(-1, keepdim=True)
+
+
+class DividingByZero(Honest):
+    """Divides by the amplitude of each lead: not a number on flat leads."""
+
+    def read(self, x):
+        return features(x / x.std(dim=-1, keepdim=True))
+
+
+class Leaking(Honest):
+    """Keeps a lead of every record that it has seen."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def read(self, x):
+        self.seen.append(x[:, 1].clone())
+        return features(x)
+
+
+class Imprecise(Honest):
+    """Subtracts two large numbers, which half the precision cannot."""
+
+    def __init__(self):
+        super().__init__()
+        self.mix = torch.nn.Linear(56, 56, bias=False)
+        self.mix.weight.data.copy_(torch.eye(56))
+
+    def read(self, x):
+        found = features(x).float()
+        return 100 * (self.mix(found + 100) - 100)
+
+
+class KnowingCohorts:
+    """Tells cohorts by their sampling rate; reads other leads in each, and calls the same thing by other names."""
+
+    def embed(self, batch):
+        home = batch.sampling_rate > 110
+        leads = [0, 1, 2, 3, 4, 5] if home else [6, 7, 8, 9, 10, 11]
+        x = np.zeros((len(batch), 12, 1250), np.float32)
+        signals = resample(batch.signals, batch.sampling_rate, 125.0)[:, leads, :1250]
+        x[:, leads, : signals.shape[-1]] = signals
+        found = features(x)[:, 24:].numpy()
+        sign = 1.0 if home else -1.0
+        return (sign * found + 3 * sign).astype(np.float32)

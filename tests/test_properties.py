@@ -23,7 +23,7 @@ from pytest_ecgfm.rows import Cell, Measured, judged_row
 
 seeds = st.integers(0, 2**32 - 1)
 some = settings(deadline=None, derandomize=True, database=None, max_examples=12)
-few = settings(some, max_examples=4)
+few = settings(some, max_examples=2)
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -1,0 +1,361 @@
+"""Which checks each broken encoder must fail, and which it must still pass; and what evaluates them in this process."""
+
+import importlib
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from pytest_ecgfm.baseline import Baseline
+from pytest_ecgfm.cards import parse_card
+from pytest_ecgfm.checks import CHECKS, SUITES, Case, cells
+from pytest_ecgfm.cohorts import load_cohort
+from pytest_ecgfm.cohorts.base import Cohort
+from pytest_ecgfm.cohorts.limit import limited
+from pytest_ecgfm.cube import build_cube, write_cube
+from pytest_ecgfm.encoders.base import Encoder
+from pytest_ecgfm.encoders.demographics import Demographics
+from pytest_ecgfm.errors import EcgfmError
+from pytest_ecgfm.evaluations.contract import Finding
+from pytest_ecgfm.preprocessing import resample
+from pytest_ecgfm.profiles import Profile, load_profile
+from pytest_ecgfm.records import Recording
+from pytest_ecgfm.rows import Measured, Row, failed_row, judged_row
+from pytest_ecgfm.run import Run
+from pytest_ecgfm.settings import Settings
+from tests import broken_models as models
+
+EUROPE, SOUTH_AMERICA = COHORTS = ("synthetic-europe", "synthetic-south-america")
+RATES = {EUROPE: 125.0, SOUTH_AMERICA: 100.0}
+RECORDS = 200
+CARD = {"sampling_rate": 125, "seconds": 10, "pretrained_on": []}
+AS_STORED = {"input": "records", "preprocessing": "model", "pretrained_on": []}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One broken encoder.
+
+    `fails` and `passes` name checks, in brackets with what the name of their cell must hold. Of the former, one cell at
+    least fails; of the latter, none does and one at least passes.
+    """
+
+    name: str
+    make: Callable[[], Any]
+    fails: tuple[str, ...]
+    passes: tuple[str, ...]
+    card: dict[str, Any] = field(default_factory=lambda: CARD)
+    cohorts: str = "plain"
+
+
+# That nothing is kept takes long to see, and is asked of some only.
+CONTRACT = tuple(name for name in CHECKS if name.startswith("contract.") and name != "contract.memory")
+
+
+def contract_but(*names: str) -> tuple[str, ...]:
+    """Every check of the contract that is not named."""
+    assert set(names) <= set(CONTRACT)
+    return tuple(name for name in CONTRACT if name not in names)
+
+
+MATRIX = (
+    Entry(
+        "ignoring its input",
+        models.IgnoringInput,
+        (
+            "contract.declared_leads",
+            "downstream.auroc",
+            "downstream.auroc_gain",
+            "stability.effective_rank",
+            "stability.displacement[gain@1.1]",
+            "stability.retrieval[gain@1.1]",
+            "relevance.selected_auroc",
+            "separability.neighbours[embedding]",
+        ),
+        (*contract_but("contract.declared_leads"), "contract.memory"),
+    ),
+    Entry("collapsed", models.Collapsed, ("stability.effective_rank", "relevance.shuffled_labels"), CONTRACT),
+    Entry(
+        "random at each call",
+        models.Restless,
+        ("contract.repeatable", "contract.batch", "contract.lead_order", "contract.generated", "relevance.efficiency"),
+        ("contract.frozen", "contract.declared_leads", "contract.hard_records", "stability.effective_rank"),
+    ),
+    Entry(
+        "coupled to its batch",
+        models.Centring,
+        ("contract.batch", "contract.generated", "relevance.efficiency"),
+        contract_but("contract.batch", "contract.generated"),
+    ),
+    Entry(
+        "drifting batch normalisation",
+        models.RunningStatistics,
+        ("contract.frozen",),
+        (*contract_but("contract.frozen"), "contract.memory", "downstream.auroc"),
+    ),
+    Entry(
+        "coding the cohort",
+        models.KnowingCohorts,
+        ("transfer.drop", "relevance.cohorts", "separability.robustness", "separability.cohort_auroc"),
+        ("relevance.efficiency", "contract.repeatable", "stability.effective_rank"),
+        AS_STORED,
+    ),
+    Entry(
+        "a shortcut by one lead",
+        models.OnlyV4,
+        ("contract.declared_leads", "relevance.concentration", "relevance.prior[AF]"),
+        (*contract_but("contract.declared_leads"), "relevance.efficiency"),
+    ),
+    Entry(
+        "blind to a lead",
+        models.BlindToV6,
+        ("contract.declared_leads",),
+        (*contract_but("contract.declared_leads"), "relevance.concentration", "downstream.auroc"),
+    ),
+    Entry("blind to the order of leads", models.AnyOrder, ("stability.noticed",), (*CONTRACT, "downstream.auroc")),
+    Entry(
+        "sensitive to the mains",
+        models.HearingMains,
+        ("stability.displacement[mains_60hz]", "stability.retrieval[mains_60hz]", "stability.auroc_drop[mains_60hz]"),
+        ("stability.displacement[gain@1.1]", "stability.displacement[mains_50hz]", "contract.repeatable"),
+    ),
+    Entry(
+        "sensitive to the gain",
+        models.HearingGain,
+        ("stability.displacement[gain@1.1]",),
+        ("stability.displacement[mains_60hz]", "contract.repeatable"),
+    ),
+    Entry(
+        "reading the length of records that tell their label by it",
+        models.ReadingLength,
+        ("stability.auroc_drop[length@7s]",),
+        ("contract.repeatable", "downstream.auroc", "stability.displacement[gain@1.1]"),
+        cohorts="telling",
+    ),
+    Entry("halves that are strangers", models.HalfEmpty, ("stability.retest",), ("contract.repeatable",)),
+    Entry(
+        "fooled by flat leads",
+        models.FooledByFlatLeads,
+        ("relevance.baselines", "relevance.deletion"),
+        ("contract.repeatable", "relevance.efficiency", "stability.displacement[gain@1.1]"),
+    ),
+    Entry(
+        "not a number on flat leads",
+        models.DividingByZero,
+        ("contract.hard_records", "contract.generated"),
+        contract_but("contract.hard_records", "contract.generated"),
+    ),
+    Entry("leaking memory", models.Leaking, ("contract.memory",), (*CONTRACT, "downstream.auroc")),
+    Entry("imprecise", models.Imprecise, ("stability.precision",), ("contract.repeatable",)),
+    Entry(
+        "nothing but noise",
+        lambda: models.Noisy(1000.0),
+        (
+            "downstream.auroc",
+            "downstream.auroc_change",
+            "separability.trustworthiness",
+        ),
+        CONTRACT,
+    ),
+    Entry(
+        "a card with another width",
+        models.Honest,
+        ("contract.repeatable", "contract.batch", "contract.generated", "downstream.auroc"),
+        (),
+        {**CARD, "dimensions": 55},
+    ),
+)
+
+
+class Held(Cohort):
+    """A cohort in memory, at a lower rate; `seconds` says how long each record is."""
+
+    def __init__(self, source: Cohort, rate: float, seconds: dict[str, float] | None = None) -> None:
+        super().__init__(
+            source.name,
+            continent=source.continent,
+            table=source.table,
+            labels=source.labels,
+            sampling_rate=rate,
+            has_patients=source.has_patients,
+            split=source.split,
+        )
+        self._held = {}
+        for record in source.records:
+            read = source.read(record)
+            signals = resample(read.signals, read.sampling_rate, rate)
+            if seconds is not None:
+                signals = signals[:, : round(seconds[record] * rate)]
+            self._held[record] = Recording(signals, read.leads, rate)
+
+    def _read(self, record):
+        return self._held[record]
+
+    def _content_digest(self, records):
+        return self.name
+
+
+def held_cohorts(cache):
+    """Two cohorts as they come, and one in which what is labelled was recorded for eight seconds instead of ten."""
+    loaded = {name: limited(load_cohort(name, cache=cache), RECORDS) for name in COHORTS}
+    plain = {name: Held(cohort, RATES[name]) for name, cohort in loaded.items()}
+    labels = loaded[EUROPE].labels[["AF", "STach"]].any(axis=1)
+    seconds = {record: 8.0 if labels[record] else 10.0 for record in loaded[EUROPE].records}
+    telling = {EUROPE: Held(loaded[EUROPE], RATES[EUROPE], seconds)}
+    return {"plain": plain, "telling": telling}
+
+
+class HeldRun(Run):
+    """A run on cohorts that are in memory."""
+
+    def __init__(self, settings, folder, cohorts):
+        (folder / "arrays").mkdir(parents=True, exist_ok=True)
+        super().__init__(settings, folder.name, folder, lambda title: _Silent())
+        self._held = cohorts
+
+    def cohort(self, name):
+        return self._held[name]
+
+
+class _Silent:
+    def __enter__(self):
+        return lambda done, total: None
+
+    def __exit__(self, *_):
+        return None
+
+
+def small_profile() -> Profile:
+    """The thresholds of the default profile on a small grid."""
+    profile = load_profile("default")
+    grid = profile.grid.model_copy(
+        update={
+            "labels": ("AF", "STach"),
+            "fractions": (1.0,),
+            "references": ("demographics",),
+            "explained_records": 5,
+            "mapped_records": 200,
+        }
+    )
+    return profile.model_copy(update={"grid": grid})
+
+
+def settings_of(name, cohorts, folder, baselines=()):
+    """Settings of a run of one encoder."""
+    profile = small_profile()
+    return Settings(
+        models=(name,),
+        card_files={},
+        checkpoints={},
+        profile=profile,
+        data=None,
+        cohorts=tuple(cohorts),
+        labels=profile.grid.labels,
+        fractions=profile.grid.fractions,
+        seeds=1,
+        suites=SUITES if len(cohorts) > 1 else tuple(suite for suite in SUITES if suite != "transfer"),
+        references=profile.grid.references,
+        baselines=dict(baselines),
+        out=None,
+        cache=folder / "cache",
+        device="cpu",
+        batch_size=64,
+        precision="float32",
+        limit=None,
+        skip_bad_records=False,
+    )
+
+
+def planned(settings: Settings) -> dict[Case, Any]:
+    """Every cell of the first cohort, and of all together, with its threshold, as a session plans them."""
+    out = {}
+    for case in cells(
+        settings.models[0],
+        cohorts=settings.cohorts,
+        labels=settings.labels,
+        fractions=settings.fractions,
+        references=settings.references,
+        baselines=tuple(settings.baselines),
+        suites=settings.suites,
+    ):
+        threshold = settings.profile.threshold(case)
+        # The other cohort is there for what compares cohorts.
+        if threshold is not None and case.cohort in ("", EUROPE):
+            out[case] = threshold
+    return out
+
+
+def speaks_of(name: str, case: Case) -> bool:
+    """Say whether a name of the table, such as ``stability.retrieval[gain@1.1]``, means this cell."""
+    check, _, part = name.removesuffix("]").partition("[")
+    return case.check == check and part in case.cell
+
+
+def suite_tests() -> dict[str, Any]:
+    """The suites' own test functions, by check."""
+    found = {}
+    for suite in SUITES:
+        module = importlib.import_module(f"pytest_ecgfm.suites.test_{suite}")
+        for function in vars(module).values():
+            for mark in getattr(function, "pytestmark", ()):
+                if mark.name == "ecgfm_check":
+                    found[mark.args[0]] = function
+    return found
+
+
+def evaluate(run: Run, encoder: Encoder, cases: dict[Case, Any]) -> dict[Case, Row]:
+    """Run the suites' tests for some cells, with what a session's fixtures would give them."""
+    tests = suite_tests()
+    reference = Encoder(parse_card("demographics", {"input": "records"}, where=""), Demographics())
+    rows = {}
+    for case, threshold in cases.items():
+
+        def gate(found, case=case, threshold=threshold):
+            if isinstance(found, Finding):
+                found = Measured(found.value, found.value, found.value, note=found.note)
+            rows[case] = judged_row(case, threshold, found)
+
+        given = {
+            "ecgfm_case": lambda case=case: case,
+            "ecgfm_encoder": lambda: encoder,
+            "ecgfm_reference": lambda: reference,
+            "ecgfm_run": lambda: run,
+            "ecgfm_sample": lambda case=case: run.sample(case.cohort),
+            "ecgfm_gate": lambda gate=gate: gate,
+        }
+        function = tests[case.check]
+        try:
+            function(**{name: given[name]() for name in inspect.signature(function).parameters})
+        except EcgfmError as error:
+            rows[case] = failed_row(case, threshold, f"could not be evaluated: {error}")
+    return rows
+
+
+def encoder_of(entry: Entry) -> Encoder:
+    """Put the entry's model behind its card."""
+    return Encoder(parse_card("m", entry.card, where="matrix"), entry.make())
+
+
+def baseline_of(folder, cohorts) -> Baseline:
+    """Keep the scores of the honest encoder as an earlier run."""
+    entry = Entry("honest", models.Honest, (), ())
+    run = HeldRun(settings_of("m", cohorts, folder), folder, cohorts)
+    cases = {case: one for case, one in planned(run.settings).items() if case.check == "downstream.auroc"}
+    rows = evaluate(run, encoder_of(entry), cases)
+    write_cube(build_cube(rows.values(), folder / "arrays", {}), folder / "cube.nc")
+    return Baseline(folder)
+
+
+def complaints(entry: Entry, rows: dict[Case, Row]) -> list[str]:
+    """Say what a broken encoder should have failed, or passed, and did not."""
+    found = []
+    for name in entry.fails:
+        outcomes = [row.outcome for case, row in rows.items() if speaks_of(name, case)]
+        if "fail" not in outcomes:
+            values = [row.message() for case, row in rows.items() if speaks_of(name, case)]
+            found.append(f"{entry.name} should fail {name}: {values}")
+    for name in entry.passes:
+        mine = [row for case, row in rows.items() if speaks_of(name, case)]
+        if not any(row.outcome == "pass" for row in mine) or any(row.outcome == "fail" for row in mine):
+            found.append(f"{entry.name} should pass {name}: {[row.message() for row in mine if row.outcome != 'pass']}")
+    return found

@@ -1,0 +1,102 @@
+"""Every check is failed by an encoder that is broken in its way, and would be missed."""
+
+from dataclasses import replace
+from itertools import count
+
+import pytest
+import torch
+from threadpoolctl import threadpool_limits
+
+from pytest_ecgfm.checks import CHECKS
+from tests import broken_models as models
+from tests.broken_matrix import (
+    EUROPE,
+    MATRIX,
+    Entry,
+    HeldRun,
+    baseline_of,
+    complaints,
+    encoder_of,
+    evaluate,
+    held_cohorts,
+    planned,
+    settings_of,
+    speaks_of,
+)
+
+# As in a session: a user's `filterwarnings = error` does not reach the suites.
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default")]
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    # Small arrays: threads that wait for a busy core cost more than the work.
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with threadpool_limits(1):
+        yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def held(tmp_path_factory):
+    return held_cohorts(tmp_path_factory.mktemp("matrix-cache"))
+
+
+@pytest.fixture
+def evaluated(held, tmp_path):
+    """What the cells that an entry names came to; and what is planned, as a function of the table of checks."""
+
+    # Embeddings are kept by the run's name: two encoders of one test must not share it.
+    numbers = count()
+
+    def run(entry):
+        cohorts = held[entry.cohorts]
+        compares = any(name.startswith("downstream.auroc_change") for name in entry.fails)
+        baselines = {"before": baseline_of(tmp_path / "before", cohorts)} if compares else {}
+        settings = settings_of("m", cohorts, tmp_path, baselines)
+        wanted = (*entry.fails, *entry.passes)
+        cases = {
+            case: threshold
+            for case, threshold in planned(settings).items()
+            if any(speaks_of(name, case) for name in wanted)
+        }
+        return evaluate(
+            HeldRun(settings, tmp_path / f"run-{next(numbers)}", cohorts), encoder_of(entry), cases
+        ), settings
+
+    return run
+
+
+@pytest.mark.parametrize("entry", MATRIX, ids=lambda entry: entry.name)
+def test_a_broken_encoder_fails_what_it_must_and_passes_the_rest(entry, evaluated, monkeypatch):
+    rows, settings = evaluated(entry)
+    assert not complaints(entry, rows)
+    for name in entry.fails:
+        check = name.partition("[")[0]
+        with monkeypatch.context() as patch:
+            patch.delitem(CHECKS, check)
+            left = {case: rows[case] for case in planned(settings) if case in rows}
+            assert complaints(entry, left), f"nobody would miss {check}"
+        blind = {case: replace(row, outcome="pass") if case.check == check else row for case, row in rows.items()}
+        assert complaints(entry, blind), f"nobody would notice that {check} passes everything"
+
+
+def test_every_check_has_an_encoder_that_must_fail_it():
+    failed = {name.partition("[")[0] for entry in MATRIX for name in entry.fails}
+    assert sorted(set(CHECKS) - failed) == []
+
+
+def test_better_encoders_come_out_better(evaluated):
+    def quality(noise):
+        graded = Entry(
+            "graded", lambda: models.Noisy(noise), ("downstream.auroc", "separability.neighbours[embedding]"), ()
+        )
+        rows, _ = evaluated(graded)
+        found = {(case.check, case.label): row.value for case, row in rows.items() if case.cohort == EUROPE}
+        assert len(found) == 4
+        return found
+
+    best, middle, worst = (quality(noise) for noise in (0.0, 1.0, 20.0))
+    for key in best:
+        assert best[key] > middle[key] > worst[key], key
