@@ -15,6 +15,7 @@ PROPERTY = "ecgfm_row"
 _OUTCOMES = ("pass", "fail", "inconclusive", "insufficient")
 _TIERS = ("blocking", "advisory")
 _SENSES = ("minimum", "maximum")
+_MOST_MEMBERS = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -161,8 +162,10 @@ def parse_row(text: str, *, where: str = "rows.jsonl") -> Row:
             raise KeyError(*sorted(unknown), raw["outcome"], raw["tier"], raw["sense"])
         row = Row(**raw)
         for f in fields(Row):
-            if f.type in (str, bool):
+            if f.type in (str, bool, int):
                 _kind(getattr(row, f.name), f.type)
+        if not 1 <= row.members <= _MOST_MEMBERS:
+            raise ValueError(f"members {row.members}")
         if "n_test" in row.counts and "n_test_positive" not in row.counts:
             raise KeyError("n_test_positive")
         return row

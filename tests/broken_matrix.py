@@ -2,6 +2,7 @@
 
 import importlib
 import inspect
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -306,6 +307,7 @@ def suite_tests() -> dict[str, Any]:
 def evaluate(run: Run, encoder: Encoder, cases: dict[Case, Any]) -> dict[Case, Row]:
     """Run the suites' tests for some cells, with what a session's fixtures would give them."""
     tests = suite_tests()
+    members = Counter(case.family for case in planned(run.settings))
     reference = Encoder(parse_card("demographics", {"input": "records"}, where=""), Demographics())
     rows = {}
     for case, threshold in cases.items():
@@ -313,7 +315,7 @@ def evaluate(run: Run, encoder: Encoder, cases: dict[Case, Any]) -> dict[Case, R
         def gate(found, case=case, threshold=threshold):
             if isinstance(found, Finding):
                 found = Measured(found.value, found.value, found.value, note=found.note)
-            rows[case] = judged_row(case, threshold, found)
+            rows[case] = judged_row(case, threshold, found, members[case.family])
 
         given = {
             "ecgfm_case": lambda case=case: case,

@@ -241,6 +241,9 @@ def test_a_cube_of_a_strange_version_is_refused(tmp_path, version):
         ("cells", [{"group": "downstream", "coordinates": {"encoder": []}, "values": {}}]),
         ("arrays", "x"),
         ("strict", "yes"),
+        ("members", 10**12),
+        ("members", 0),
+        ("members", True),
         ("outcome", ["pass"]),
     ],
 )
