@@ -234,15 +234,45 @@ def _table(args: argparse.Namespace) -> int:
 
 def _report_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", metavar="RUN", type=Path, help="folder of a finished run")
+    parser.add_argument("--pdf", action="store_true", help="print it, too, by Chromium; beside the page")
+    parser.add_argument(
+        "--baseline", action="append", default=[], metavar="RUN", type=Path, help="say what changed since; repeatable"
+    )
 
 
 def _report(args: argparse.Namespace) -> int:
+    from pytest_ecgfm.report.loaded import load
     from pytest_ecgfm.report.page import write_page
+    from pytest_ecgfm.report.pdf import print_page
 
     try:
-        say(str(write_page(args.folder)))
+        page = write_page(args.folder, [load(one) for one in args.baseline])
+        say(str(page))
+        if args.pdf:
+            say(str(print_page(page)))
     except OSError as error:
         raise EcgfmError(f"run {args.folder}: cannot be written: {error.strerror}.") from None
+    return 0
+
+
+def _figures_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run_folder", metavar="RUN", type=Path, help="folder of a finished run, or its cube")
+    parser.add_argument("out", metavar="DIR", type=Path, help="where the figures go, as SVG and PNG")
+
+
+def _figures(args: argparse.Namespace) -> int:
+    from pytest_ecgfm.report.figures import write_figures
+    from pytest_ecgfm.report.loaded import load
+
+    run = load(args.run_folder)
+    try:
+        written = write_figures(run, args.out)
+    except OSError as error:
+        raise EcgfmError(f"{args.out}: cannot be written: {error.strerror}.") from None
+    if not written:
+        raise EcgfmError(f"run {args.run_folder}: it has no results that a figure shows.")
+    for path in written:
+        say(str(path))
     return 0
 
 
@@ -330,6 +360,7 @@ COMMANDS: tuple[Command, ...] = (
     ),
     Command("cache", "list the embeddings that are kept between runs, and remove them", _cache_arguments, _cache),
     Command("report", "draw generalization.html of a finished run again", _report_arguments, _report),
+    Command("figures", "draw a run's figures for papers, as SVG and PNG", _figures_arguments, _figures),
     Command("compare", "say what changed between runs, with intervals", _compare_arguments, _compare),
     Command("table", "print and write the paper's tables of finished runs", _table_arguments, _table),
 )

@@ -143,10 +143,17 @@ class Outputs:
 
     def _write_page(self) -> None:
         """Write the page; a problem with it is told, and takes nothing from the run, which is written by now."""
+        from pytest_ecgfm.report.loaded import load
         from pytest_ecgfm.report.page import NAME, write_page
 
+        baselines = []
+        for one in self.settings.baselines.values():
+            try:
+                baselines.append(load(one.path))
+            except EcgfmError as error:
+                self.notes.append(f"{NAME} does not compare the checks of baseline {one.name}: {error}")
         try:
-            write_page(self.folder.path)
+            write_page(self.folder.path, baselines)
         except Exception as error:
             self.notes.append(f"{NAME} could not be written: {type(error).__name__}: {error}")
 

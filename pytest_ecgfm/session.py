@@ -22,8 +22,9 @@ from pytest_ecgfm.outputs import Outputs, RunFolder, new_run_id
 from pytest_ecgfm.profiles import require_reasons
 from pytest_ecgfm.progress import Progressing
 from pytest_ecgfm.records import RecordBatch
-from pytest_ecgfm.report.html import HtmlColumns
+from pytest_ecgfm.report.html import HtmlColumns, link_from
 from pytest_ecgfm.report.junit import mark_outcomes
+from pytest_ecgfm.report.page import NAME as PAGE
 from pytest_ecgfm.report.summary import job_summary
 from pytest_ecgfm.report.terminal import LETTERS, summary_lines
 from pytest_ecgfm.rows import PROPERTY, Measured, Row, expected_to_fail, failed_row, judged_row, parse_row
@@ -118,6 +119,7 @@ class Session:
             if not self.config.option.htmlpath:
                 self.config.option.htmlpath = str(self.folder.path / "report.html")
                 self.config.option.self_contained_html = True
+            self.html.page = link_from(self.config.option.htmlpath, self.folder.path / PAGE)
 
     # Collection
 

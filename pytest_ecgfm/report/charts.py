@@ -11,31 +11,8 @@ from typing import NamedTuple
 
 from markupsafe import Markup
 
-from pytest_ecgfm.report.words import Triple, element, plain, text_of
-
-
-class Point(NamedTuple):
-    """One estimate at one position; `name` is what a reader calls the position, such as ``"5 %"``."""
-
-    x: float
-    name: str
-    found: Triple
-
-
-class Line(NamedTuple):
-    """Estimates of one encoder. `style` is a class of the style sheet: ``s1`` to ``s6``, or ``r1`` to ``r3``."""
-
-    name: str
-    style: str
-    points: tuple[Point, ...]
-
-
-class Mark(NamedTuple):
-    """What a profile demands at one position."""
-
-    x: float
-    bound: float
-    sense: str
+from pytest_ecgfm.report.series import Dot, Group, Line, Mark, Point
+from pytest_ecgfm.report.words import element, plain, text_of
 
 
 class Box(NamedTuple):
@@ -215,23 +192,6 @@ def frame(box: Box, parts: Iterable[object], describe: str, kind: str = "chart")
     )
 
 
-class Dot(NamedTuple):
-    """One encoder's value with its null distribution."""
-
-    style: str
-    name: str
-    value: float
-    null_mean: float
-    null_sd: float
-
-
-class Group(NamedTuple):
-    """One row of a dot chart."""
-
-    name: str
-    dots: tuple[Dot, ...]
-
-
 def null_chart(
     groups: Sequence[Group], x_range: tuple[float, float], describe: str, *, width: float = 620, gutter: float = 190
 ) -> Markup:
@@ -240,12 +200,7 @@ def null_chart(
     step = 10.0 * lanes + 10
     box = Box(width, 26 + step * len(groups) + 6, gutter, 16, 6, 26)
     across = scale(*x_range, box.left, box.width - box.right)
-    bottom = box.height - box.bottom
-    parts: list[Markup] = []
-    for tick in ticks(*x_range, most=6):
-        x = fixed(across(tick))
-        parts.append(element("path", d=f"M{x} {fixed(box.top)}V{fixed(bottom)}", class_="grid"))
-        parts.append(element("text", tick_text(tick), x=x, y=fixed(bottom + 15), class_="tick middle"))
+    parts = _across(x_range, across, box)
     for row, group in enumerate(groups):
         top = box.top + row * step
         parts.append(element("text", group.name, x=fixed(gutter - 10), y=fixed(top + step / 2 + 4), class_="tick end"))
@@ -277,3 +232,54 @@ def _dot(dot: Dot, across: Callable[[float], float], y: float) -> Markup:
     if math.isfinite(dot.value):
         parts.append(symbol(dot.style, across(dot.value), y, f"{dot.name}: {text_of(dot.value)}"))
     return element("g", *parts)
+
+
+def forest(
+    cells: Sequence[str],
+    lines: Sequence[Line],
+    margin: float,
+    describe: str,
+    *,
+    width: float = 620,
+    gutter: float = 230,
+) -> Markup:
+    """Draw differences with their intervals, a row each; a point's x is its row. Zero and a margin are marked."""
+    lanes = max(len(lines), 1)
+    step = 10.0 * lanes + 10
+    box = Box(width, 26 + step * len(cells) + 6, gutter, 16, 6, 26)
+    ends = [value for line in lines for point in line.points for value in point.found]
+    limits = span([*ends, 0.0, margin], 0.02)
+    across = scale(*limits, box.left, box.width - box.right)
+    bottom = box.height - box.bottom
+    parts = _across(limits, across, box)
+    for value, kind, tip in ((0.0, "chance", "no change"), (margin, "demand upright", f"margin: {margin:g}")):
+        if math.isfinite(value):
+            d = f"M{fixed(across(value))} {fixed(box.top)}V{fixed(bottom)}"
+            parts.append(element("path", d=d, class_=kind, data_tip=tip))
+    for row, name in enumerate(cells):
+        y = box.top + (row + 0.5) * step
+        parts.append(element("text", name, x=fixed(gutter - 10), y=fixed(y + 4), class_="tick end"))
+        for lane, line in enumerate(lines):
+            here = y + 10 * (lane - (lanes - 1) / 2)
+            parts += [_difference(line, point, across, here) for point in line.points if point.x == row]
+    return frame(box, parts, describe)
+
+
+def _difference(line: Line, point: Point, across: Callable[[float], float], y: float) -> Markup:
+    value, low, high = point.found
+    if not math.isfinite(value):
+        return element("g")
+    d = f"M{fixed(across(low))} {fixed(y)}H{fixed(across(high))}"
+    whisker = element("path", d=d, class_=f"whisker {line.style}") if math.isfinite(low + high) else ""
+    tip = f"{line.name}, {point.name}: {plain(value, low, high)}"
+    return element("g", whisker, symbol(line.style, across(value), y, tip))
+
+
+def _across(limits: tuple[float, float], across: Callable[[float], float], box: Box) -> list[Markup]:
+    parts = []
+    bottom = box.height - box.bottom
+    for tick in ticks(*limits, most=6):
+        x = fixed(across(tick))
+        parts.append(element("path", d=f"M{x} {fixed(box.top)}V{fixed(bottom)}", class_="grid"))
+        parts.append(element("text", tick_text(tick), x=x, y=fixed(bottom + 15), class_="tick middle"))
+    return parts

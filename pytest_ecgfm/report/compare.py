@@ -1,12 +1,24 @@
 """What changed between two finished runs: AUROC on the same records, and outcomes of checks."""
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import pandas as pd
 
 from pytest_ecgfm.baseline import Baseline, change
 from pytest_ecgfm.errors import EcgfmError
 from pytest_ecgfm.report.loaded import Loaded
+from pytest_ecgfm.statistics import Estimate
+
+
+class Difference(NamedTuple):
+    """AUROC after minus before in one cohort, for one label; `problem` says why there is none."""
+
+    cohort: str
+    label: str
+    records: int
+    found: Estimate | None
+    problem: str = ""
 
 
 def compare(before: Loaded, after: Loaded) -> Iterator[str]:
@@ -26,11 +38,11 @@ def compare(before: Loaded, after: Loaded) -> Iterator[str]:
     yield f"# {before.path.resolve().name} and {after.path.resolve().name}"
     yield ""
     yield f"verdict: {before.verdict['outcome']}, then {after.verdict['outcome']}"
-    pairs = _pairs(before, after)
-    if not pairs:
+    paired = pairs(before, after)
+    if not paired:
         yield ""
         yield f"no encoder is in both: {', '.join(before.models)}; {', '.join(after.models)}"
-    for then, now in pairs:
+    for then, now in paired:
         yield ""
         yield f"## {now}" if then == now else f"## {then}, then {now}"
         yield ""
@@ -39,20 +51,27 @@ def compare(before: Loaded, after: Loaded) -> Iterator[str]:
         yield from _outcomes(before, after, then, now)
 
 
-def _pairs(before: Loaded, after: Loaded) -> list[tuple[str, str]]:
+def pairs(before: Loaded, after: Loaded) -> list[tuple[str, str]]:
+    """Return which encoder of one run is which of the other: by name, or if each run tests one only."""
     same = [(name, name) for name in before.models if name in after.models]
     if not same and len(before.models) == len(after.models) == 1:
         return [(before.models[0], after.models[0])]
     return same
 
 
-def _aurocs(before: Loaded, after: Loaded, then: str, now: str) -> Iterator[str]:
+def differences(before: Loaded, after: Loaded, then: str, now: str) -> list[Difference] | None:
+    """Compare AUROC on identical records; None where a run has no test scores.
+
+    Parameters
+    ----------
+    before, after : Loaded
+    then, now : str
+        The encoder's name in each.
+    """
     if "scores" not in before.tree or "scores" not in after.tree:
-        yield "no AUROC to compare: a run without the downstream suite has no test scores"
-        return
+        return None
     old, new = Baseline(before.path), Baseline(after.path)
-    yield "| cohort | label | records | AUROC, then minus before | 95 % interval |"
-    yield "| --- | --- | --- | --- | --- |"
+    out = []
     for cohort in after.cohorts:
         for label in after.labels:
             try:
@@ -62,17 +81,43 @@ def _aurocs(before: Loaded, after: Loaded, then: str, now: str) -> Iterator[str]
             try:
                 found = change(fresh, old.scores(then, cohort, label), old.name)
             except EcgfmError as error:
-                yield f"| {cohort} | {label} | {len(fresh.records)} | not comparable: {_cell(str(error))} | |"
+                out.append(Difference(cohort, label, len(fresh.records), None, str(error)))
                 continue
-            limits = f"[{found.low:+.3f}, {found.high:+.3f}]"
-            yield f"| {cohort} | {label} | {len(fresh.records)} | {found.value:+.3f} | {limits} |"
+            out.append(Difference(cohort, label, len(fresh.records), found))
+    return out
+
+
+def _aurocs(before: Loaded, after: Loaded, then: str, now: str) -> Iterator[str]:
+    found = differences(before, after, then, now)
+    if found is None:
+        yield "no AUROC to compare: a run without the downstream suite has no test scores"
+        return
+    yield "| cohort | label | records | AUROC, then minus before | 95 % interval |"
+    yield "| --- | --- | --- | --- | --- |"
+    for one in found:
+        where = f"| {one.cohort} | {one.label} | {one.records} |"
+        if one.found is None:
+            yield f"{where} not comparable: {_cell(one.problem)} | |"
+        else:
+            yield f"{where} {one.found.value:+.3f} | [{one.found.low:+.3f}, {one.found.high:+.3f}] |"
+
+
+def outcomes(before: Loaded, after: Loaded, then: str, now: str) -> pd.DataFrame:
+    """Return all checks of an encoder in either run.
+
+    Returns
+    -------
+    DataFrame
+        Indexed by check; columns ``outcome`` and ``value``, each with ``_before`` and ``_after``.
+    """
+    both = _checks_of(before, then).add_suffix("_before").join(_checks_of(after, now).add_suffix("_after"), how="outer")
+    words = ["outcome_before", "outcome_after"]
+    both[words] = both[words].fillna("not evaluated")
+    return both
 
 
 def _outcomes(before: Loaded, after: Loaded, then: str, now: str) -> Iterator[str]:
-    old, new = _checks_of(before, then), _checks_of(after, now)
-    both = old.join(new, how="outer", lsuffix="_before", rsuffix="_after")
-    words = [column for column in both.columns if column.startswith("outcome")]
-    both[words] = both[words].fillna("not evaluated")
+    both = outcomes(before, after, then, now)
     changed = both[both["outcome_before"] != both["outcome_after"]]
     yield f"{len(changed)} of {len(both)} checks have another outcome"
     if not len(changed):

@@ -1,6 +1,7 @@
 """``generalization.html``: one page of a run, without network, scripts of others or anything left unescaped."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 from uuid import uuid4
@@ -8,9 +9,10 @@ from uuid import uuid4
 from jinja2 import Environment
 from markupsafe import Markup
 
+from pytest_ecgfm.report.banner import banner
 from pytest_ecgfm.report.loaded import Loaded, load
 from pytest_ecgfm.report.sections import SECTIONS
-from pytest_ecgfm.report.words import MEANINGS, SIGNS, chip, element, listed
+from pytest_ecgfm.report.words import MEANINGS, SIGNS, listed
 
 NAME = "generalization.html"
 
@@ -45,7 +47,7 @@ def render(run: Loaded) -> str:
         title=f"{listed(run.models)}: ECG foundation model conformance",
         subtitle=f"run {about.get('run_id', '')}, {about.get('finished', '')}, pytest-ecgfm "
         f"{about.get('plugin_version', '')}",
-        banner=_banner(run),
+        banner=banner(run),
         sections=shown,
         meanings="; ".join(f"{SIGNS[word]} {word} {meaning}" for word, meaning in MEANINGS.items()),
         style=Markup(_file("page.css")),
@@ -53,8 +55,15 @@ def render(run: Loaded) -> str:
     )
 
 
-def write_page(folder: Path) -> Path:
+def write_page(folder: Path, baselines: Sequence[Loaded] = ()) -> Path:
     """Write the page of a finished run into its folder, whole or not at all; return its path.
+
+    Parameters
+    ----------
+    folder : Path
+        The run's.
+    baselines : sequence of Loaded
+        Earlier runs: the page says what changed since.
 
     Raises
     ------
@@ -64,7 +73,7 @@ def write_page(folder: Path) -> Path:
     path = folder / NAME
     temporary = folder / f".{NAME}.{uuid4().hex}"
     try:
-        temporary.write_text(render(load(folder)), encoding="utf-8")
+        temporary.write_text(render(replace(load(folder), baselines=tuple(baselines))), encoding="utf-8")
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -73,16 +82,3 @@ def write_page(folder: Path) -> Path:
 
 def _file(name: str) -> str:
     return resources.files("pytest_ecgfm.report").joinpath("template", name).read_text(encoding="utf-8")
-
-
-def _banner(run: Loaded) -> Markup:
-    verdict = run.verdict
-    outcome = str(verdict["outcome"])
-    parts: list[object] = [element("p", element("strong", chip(outcome), class_="word"))]
-    parts.append(element("p", str(verdict.get("summary", ""))))
-    reasons = [str(one) for one in verdict.get("reasons", [])]
-    if reasons:
-        parts.append(element("ul", *(element("li", one) for one in reasons[:10])))
-        if len(reasons) > 10:
-            parts.append(element("p", f"and {len(reasons) - 10} more, in the table of checks", class_="soft"))
-    return element("div", *parts, class_=f"banner {outcome}")

@@ -2,29 +2,38 @@
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from itertools import product
 from typing import NamedTuple
 
-import numpy as np
-import xarray as xr
 from markupsafe import Markup
 
-from pytest_ecgfm.perturbations import PERTURBATIONS
-from pytest_ecgfm.records import LEADS
 from pytest_ecgfm.report import charts
-from pytest_ecgfm.report.charts import Box, Dot, Group, Line, Mark, Point
-from pytest_ecgfm.report.loaded import Loaded, at, estimate, numbers
-from pytest_ecgfm.report.tabulated import checks, matrix, provenance, table
-from pytest_ecgfm.report.words import (
-    OUTCOMES,
-    SIGNS,
-    Triple,
-    element,
-    number,
-    percent,
-    plain_name,
+from pytest_ecgfm.report.changes import changes
+from pytest_ecgfm.report.charts import Box
+from pytest_ecgfm.report.layout import NOTHING, behind, figure, figures, legend, table
+from pytest_ecgfm.report.leads import relevance
+from pytest_ecgfm.report.loaded import Loaded
+from pytest_ecgfm.report.maps import maps
+from pytest_ecgfm.report.series import (
+    Line,
+    auroc_limits,
+    auroc_lines,
+    bounds,
+    cohort_separation,
+    fractions,
+    null_groups,
+    palette,
+    perturbation_title,
+    perturbations,
+    severities,
+    severity_text,
+    stability_lines,
+    styles,
+    transfer_cells,
 )
+from pytest_ecgfm.report.tabulated import checks, definitions, matrix, provenance
+from pytest_ecgfm.report.words import OUTCOMES, SIGNS, element, number, percent, with_interval
 
-_NOTHING = Markup("")
 _BOX = Box(270, 180, 38, 8, 10, 24)
 
 
@@ -37,326 +46,156 @@ class Section(NamedTuple):
     build: Callable[[Loaded], Markup]
 
 
-def styles(run: Loaded) -> dict[str, str]:
-    """Return the style of each encoder: a colour and a shape for models, grey for references."""
-    models = {name: f"s{1 + position % 6}" for position, name in enumerate(run.models)}
-    return models | {name: f"r{1 + position % 3}" for position, name in enumerate(run.references)}
-
-
-def legend(names: dict[str, str]) -> Markup:
-    """Say which mark is whose."""
-    items = [
-        element(
-            "span",
-            element("svg", charts.symbol(style, 7, 7), width="14", height="14", aria_hidden="true"),
-            f" {name}",
-        )
-        for name, style in names.items()
-    ]
-    return element("div", *items, class_="legend")
-
-
-def figure(caption: str, drawing: Markup) -> Markup:
-    """Put a caption over a drawing."""
-    return element("figure", element("figcaption", caption), drawing)
-
-
-def figures(parts: Sequence[Markup]) -> Markup:
-    """Lay figures out side by side."""
-    return element("div", *parts, class_="figures") if parts else _NOTHING
-
-
 def auroc(run: Loaded) -> Markup:
     """Draw AUROC against the share of the training patients, with references and thresholds."""
-    held = run.group("downstream")
-    if held is None or "auroc_mean" not in held:
-        return _NOTHING
-    style = styles(run)
-    fractions = [float(one) for one in held["fraction"].values]
-    probe = str(held["probe"].values[0])
-    lowest = float(np.nanmin(held["auroc_mean_low"].values)) if "auroc_mean_low" in held else 0.5
-    limits = (max(0.0, min(0.5, math.floor(lowest * 10) / 10)), 1.0)
-    parts = []
-    for cohort in run.cohorts:
-        for label in run.labels:
-            lines = []
-            for encoder in (*run.references, *run.models):
-                points = []
-                for fraction in fractions:
-                    where = {"encoder": encoder, "cohort": cohort, "label": label, "probe": probe}
-                    found = Triple(*estimate(held, "auroc_mean", **where, fraction=fraction))
-                    points.append(Point(math.log(fraction), percent(fraction), found))
-                if any(math.isfinite(point.found.value) for point in points):
-                    lines.append(Line(encoder, style.get(encoder, "r1"), tuple(points)))
-            if not lines:
-                continue
-            drawing = charts.line_chart(
-                _BOX,
-                lines,
-                labelled=[(math.log(one), percent(one).replace(" ", "")) for one in fractions],
-                x_range=(math.log(min(fractions)), math.log(max(fractions)) + 1e-9),
-                y_range=limits,
-                y_ticks=charts.ticks(*limits),
-                describe=f"AUROC of {label} in {cohort} by share of the training patients",
-                marks=_bounds(run, cohort, label),
-                chance=0.5,
-            )
-            parts.append(figure(f"{cohort}, {label}", drawing))
-    used = {name: style[name] for name in (*run.models, *run.references) if name in style}
-    return Markup("").join([legend(used), figures(parts)])
+    style, limits, shares = styles(run), auroc_limits(run), fractions(run)
+    parts: list[Markup] = []
+    rows: list[list[object]] = []
+    for cohort, label in product(run.cohorts, run.labels):
+        lines = auroc_lines(run, cohort, label)
+        if not lines:
+            continue
+        drawing = charts.line_chart(
+            _BOX,
+            lines,
+            labelled=[(math.log(one), percent(one).replace(" ", "")) for one in shares],
+            x_range=(math.log(min(shares)), math.log(max(shares)) + 1e-9),
+            y_range=limits,
+            y_ticks=charts.ticks(*limits),
+            describe=f"AUROC of {label} in {cohort} by share of the training patients",
+            marks=bounds(run, cohort, label),
+            chance=0.5,
+        )
+        parts.append(figure(f"{cohort}, {label}", drawing))
+        rows += [[f"{cohort}, {label}, {line.name}", *_founds(line)] for line in reversed(lines)]
+    if not parts:
+        return NOTHING
+    used = {name: style[name] for name in (*run.models, *run.references)}
+    folded = behind(["", *(percent(one) for one in shares)], rows, "AUROC by share of the training patients")
+    return Markup("").join([legend(used), figures(parts), folded])
 
 
-def _bounds(run: Loaded, cohort: str, label: str) -> list[Mark]:
-    mine = run.checks
-    mine = mine[(mine["kind"] == "downstream.auroc") & (mine["cohort"] == cohort) & (mine["label"] == label)]
-    found = mine.drop_duplicates("fraction")
-    return [
-        Mark(math.log(fraction), threshold, str(sense))
-        for fraction, threshold, sense in zip(found["fraction"], found["threshold"], found["sense"], strict=True)
-    ]
+def _founds(line: Line) -> list[Markup]:
+    return [with_interval(*point.found) for point in line.points]
 
 
 def transfer(run: Loaded) -> Markup:
     """Tabulate AUROC and drop from cohort to cohort; seen and unseen targets are marked, and never averaged."""
-    held = run.group("transfer")
-    if held is None or "auroc" not in held:
-        return _NOTHING
     body: list[Markup] = []
-    for encoder in run.models:
-        targets = [str(one) for one in held["target"].values]
-        heads = ["source", *(f"{one} ({run.exposure(encoder, one)})" for one in targets)]
-        for label in run.labels:
-            rows = []
-            for source in (str(one) for one in held["source"].values):
-                cells = []
-                for target in targets:
-                    where = {"encoder": encoder, "source": source, "target": target, "label": label}
-                    value, drop = numbers(held, ("auroc", "drop"), **where)
-                    lost = element("span", " drop ", number(drop), class_="soft") if math.isfinite(drop) else ""
-                    cells.append(Markup("").join([number(value), lost]) if math.isfinite(value) else "")
-                if any(cells):
-                    rows.append([source, *cells])
-            if rows:
-                title = f"{encoder}, {label}"
-                body += [element("h3", title), table(heads, rows, f"transfer of {title}")]
-    return Markup("").join(body)
+    rows: list[list[object]] = []
+    for label in run.labels:
+        parts = []
+        for encoder in run.models:
+            cells = transfer_cells(run, encoder, label)
+            if not cells:
+                continue
+            named = label if len(run.models) == 1 else f"{encoder}, {label}"
+            parts.append(figure(named, _transfer_table(run, encoder, label)))
+            rows += [
+                [f"{encoder}, {label}, {source} to {target}", with_interval(*found), with_interval(*drop)]
+                for (source, target), (found, drop) in cells.items()
+            ]
+        if parts:
+            body.append(figures(parts))
+    if not body:
+        return NOTHING
+    return Markup("").join([*body, behind(["", "AUROC", "drop"], rows, "transfer with intervals")])
+
+
+def _transfer_table(run: Loaded, encoder: str, label: str) -> Markup:
+    cells = transfer_cells(run, encoder, label)
+    sources, targets = (tuple(dict.fromkeys(key[side] for key in cells)) for side in (0, 1))
+    heads: list[object] = ["from \\ to"]
+    for target in targets:
+        seen, home = run.exposure(encoder, target), run.continent(target)
+        about = element("span", f"{home}{', ' if home else ''}{seen}", class_=f"exposure {seen}")
+        heads.append(Markup("").join([element("span", target), Markup("<br>"), about]))
+    rows: list[list[object]] = []
+    for source in sources:
+        row: list[object] = [Markup("").join([source, element("span", f" {run.continent(source)}", class_="soft")])]
+        for target in targets:
+            found, drop = cells.get((source, target), (None, None))
+            if found is None or drop is None:
+                row.append("")
+                continue
+            # 0.5 to 1 as a tint, below the number: text keeps its contrast.
+            tint = f"--tint: {100 * min(max(2 * found.value - 1, 0.0), 1.0):.0f}%"
+            lost = element("span", "drop ", number(drop.value), class_="soft") if math.isfinite(drop.value) else ""
+            row.append(element("span", number(found.value), Markup("<br>"), lost, class_="tinted", style=tint))
+        rows.append(row)
+    return table(heads, rows, f"transfer of {encoder}, {label}")
 
 
 def stability(run: Loaded) -> Markup:
-    """Draw how far records move by severity, one line a cohort."""
-    held = run.group("stability")
-    if held is None or "displacement" not in held:
-        return _NOTHING
-    body: list[Markup] = []
-    style = {name: f"s{1 + position % 6}" for position, name in enumerate(run.cohorts)}
-    for encoder in run.models:
-        parts = []
-        for name, one in PERTURBATIONS.items():
-            lines = []
-            for cohort in run.cohorts:
-                points = []
-                for position, severity in enumerate(one.severities):
-                    where = {"encoder": encoder, "cohort": cohort, "perturbation": name, "severity": severity}
-                    found = Triple(*estimate(held, "displacement", **where))
-                    text = f"{severity:g} {one.units}" if one.parameter else plain_name(name)
-                    points.append(Point(position, text, found))
-                if any(math.isfinite(point.found.value) for point in points):
-                    lines.append(Line(cohort, style[cohort], tuple(points)))
-            if lines:
-                parts.append(figure(plain_name(name), _curve(name, one.severities, lines, one.units)))
-        if parts:
-            body += [element("h3", encoder), figures(parts)]
-    return Markup("").join([legend(style), *body]) if body else _NOTHING
+    """Draw how far records move by severity, one line a cohort; encoders side by side, on the same scale."""
+    parts: list[Markup] = []
+    rows: list[list[object]] = []
+    for name in perturbations(run):
+        drawn = {encoder: stability_lines(run, encoder, name) for encoder in run.models}
+        top = _top([line for lines in drawn.values() for line in lines])
+        for encoder, lines in drawn.items():
+            if not lines:
+                continue
+            title = perturbation_title(name)
+            named = title if len(run.models) == 1 else f"{encoder}: {title}"
+            parts.append(figure(named, _curve(name, lines, top, encoder)))
+            rows += [
+                [f"{encoder}, {title} {point.name}, {line.name}", with_interval(*point.found)]
+                for line in lines
+                for point in line.points
+                if math.isfinite(point.found.value)
+            ]
+    if not parts:
+        return NOTHING
+    folded = behind(["", "displacement"], rows, "displacement by perturbation, severity and cohort")
+    return Markup("").join([legend(palette(run.cohorts)), figures(parts), folded])
 
 
-def _curve(name: str, severities: Sequence[float], lines: Sequence[Line], units: str) -> Markup:
+def _top(lines: Sequence[Line]) -> float:
     values = [value for line in lines for point in line.points for value in point.found if math.isfinite(value)]
-    limits = (0.0, max(charts.span([0.0, *values], 0.1)[1], 0.1))
-    shown = f" {units}" if units and units != "1" else ""
+    return max(charts.span([0.0, *values], 0.1)[1], 0.1)
+
+
+def _curve(name: str, lines: Sequence[Line], top: float, encoder: str) -> Markup:
+    count = len(severities(name))
     return charts.line_chart(
         _BOX,
         lines,
-        labelled=[(position, f"{one:g}{shown}") for position, one in enumerate(severities)],
-        x_range=(-0.3, len(severities) - 0.7),
-        y_range=limits,
-        y_ticks=charts.ticks(*limits),
-        describe=f"displacement by {plain_name(name)}, by severity and cohort",
+        labelled=[(position, severity_text(name, one)) for position, one in enumerate(severities(name))],
+        x_range=(-0.3, count - 0.7),
+        y_range=(0.0, top),
+        y_ticks=charts.ticks(0.0, top),
+        describe=f"displacement of {encoder} by {perturbation_title(name)}, by severity and cohort",
     )
-
-
-def relevance(run: Loaded) -> Markup:
-    """Draw the relevance of leads on the layout of an ECG, with an example."""
-    held, examples = run.group("relevance"), run.group("examples")
-    if held is None or "relevance" not in held:
-        return _NOTHING
-    body: list[Markup] = []
-    top = float(held["fraction"].max())
-    baseline = "zero" if "zero" in held["baseline"].values else str(held["baseline"].values[0])
-    for encoder in run.models:
-        parts = []
-        for cohort in run.cohorts:
-            for label in run.labels:
-                where = {"encoder": encoder, "cohort": cohort, "label": label, "fraction": top, "baseline": baseline}
-                shares = {lead: Triple(*estimate(held, "relevance", **where, lead=lead)) for lead in LEADS}
-                if any(math.isfinite(one.value) for one in shares.values()):
-                    drawing = _leads(shares, _traces(examples, cohort), f"{encoder}, {cohort}, {label}")
-                    parts.append(figure(f"{cohort}, {label}", drawing))
-        if parts:
-            body += [element("h3", encoder), figures(parts)]
-    return Markup("").join(body)
-
-
-def _traces(examples: xr.Dataset | None, cohort: str) -> dict[str, np.ndarray[tuple[int], np.dtype[np.float64]]]:
-    if examples is None or cohort not in examples["cohort"].values.astype(str):
-        return {}
-    here = examples["signal"].sel(cohort=cohort)
-    return {str(lead): here.sel(lead=lead).values[::2].astype(np.float64) for lead in here["lead"].values}
-
-
-_LAYOUT = (("I", "aVR", "V1", "V4"), ("II", "aVL", "V2", "V5"), ("III", "aVF", "V3", "V6"))
-
-
-def _leads(
-    shares: dict[str, Triple], traces: dict[str, np.ndarray[tuple[int], np.dtype[np.float64]]], of: str
-) -> Markup:
-    wide, high = 92.0, 58.0
-    most = max((one.value for one in shares.values() if math.isfinite(one.value)), default=1.0) or 1.0
-    parts: list[Markup] = []
-    for row, leads in enumerate(_LAYOUT):
-        for column, lead in enumerate(leads):
-            x, y, share = column * wide, row * high, shares[lead]
-            if math.isfinite(share.value):
-                opacity = f"{0.6 * share.value / most:.2f}"
-                tip = f"{lead}: {share.value:.3f} ({share.low:.3f} to {share.high:.3f})"
-                box = {"x": x, "y": y, "width": wide, "height": high, "class_": "share", "opacity": opacity}
-                parts.append(element("rect", **box, data_tip=tip))
-            parts.append(element("rect", x=x, y=y, width=wide, height=high, class_="lead"))
-            if lead in traces:
-                parts.append(_trace(traces[lead], x, y, wide, high))
-            text = f"{lead} {share.value:.2f}" if math.isfinite(share.value) else lead
-            parts.append(element("text", text, x=x + 4, y=y + 12, class_="name"))
-    told = ", ".join(f"{lead} {one.value:.2f}" for lead, one in shares.items() if math.isfinite(one.value))
-    return charts.frame(Box(4 * wide, 3 * high, 0, 0, 0, 0), parts, f"relevance of leads, {of}: {told}")
-
-
-def _trace(
-    signal: np.ndarray[tuple[int], np.dtype[np.float64]], x: float, y: float, wide: float, high: float
-) -> Markup:
-    level = float(np.median(signal))
-    across = np.linspace(x + 2, x + wide - 2, signal.size)
-    down = np.clip(y + 0.62 * high - 16.0 * (signal - level), y + 2, y + high - 2)
-    path = "L".join(f"{charts.fixed(a)} {charts.fixed(b)}" for a, b in zip(across, down, strict=True))
-    return element("path", d=f"M{path}", class_="trace")
-
-
-def maps(run: Loaded) -> Markup:
-    """Draw the map of each model twice: by label, and by cohort."""
-    body: list[Markup] = []
-    for encoder, held in run.children("map").items():
-        if "umap" not in held:
-            continue
-        points = held["umap"].values.astype(np.float64)
-        homes = held["cohort"].values.astype(str)
-        names = held["record"].values.astype(str).tolist()
-        cohorts = {name: f"s{1 + position % 6}" for position, name in enumerate(dict.fromkeys(homes.tolist()))}
-        first = [cohorts[home] for home in homes]
-        labels = [str(one) for one in held["label"].values] if "label" in held.coords else []
-        values = held["labels"].values
-        palette = {label: f"s{1 + position % 6}" for position, label in enumerate(labels)}
-        second, told = _by_label(values, labels, palette)
-        trust = float(held.attrs.get("trustworthiness", math.nan))
-        agreement = float(held.attrs.get("procrustes_agreement", math.nan))
-        worth = element("p", "trustworthiness ", number(trust), ", agreement of two seeds ", number(agreement))
-        body += [element("h3", encoder), worth]
-        parts = [
-            element(
-                "div", legend(palette | {"none of them": "off"}), _scatter(points, second, told, names, "by label")
-            ),
-            element("div", legend(cohorts), _scatter(points, first, homes.tolist(), names, "by cohort")),
-        ]
-        body.append(figures(parts))
-    return Markup("").join(body)
-
-
-def _by_label(
-    values: np.ndarray[tuple[int, int], np.dtype[np.float32]], labels: list[str], palette: dict[str, str]
-) -> tuple[list[str], list[str]]:
-    """Give each record the style of its rarest label, and name all that it has."""
-    order = np.argsort(np.nansum(values, axis=0))
-    shown, told = [], []
-    for row in values:
-        mine = [labels[number] for number in order if row[number] > 0.5]
-        shown.append(palette[mine[0]] if mine else "off")
-        told.append(", ".join(mine) or "none of them")
-    return shown, told
-
-
-def _scatter(
-    points: np.ndarray[tuple[int, int], np.dtype[np.float64]],
-    shown: Sequence[str],
-    told: Sequence[str],
-    names: Sequence[str],
-    how: str,
-) -> Markup:
-    side = 520.0
-    across = charts.scale(float(points[:, 0].min()), float(points[:, 0].max()), 6, side - 6)
-    up = charts.scale(float(points[:, 1].min()), float(points[:, 1].max()), side - 6, 6)
-    # What has no label lies below what has one.
-    order = sorted(range(len(points)), key=lambda row: shown[row] != "off")
-    dots = [
-        element(
-            "circle",
-            cx=charts.fixed(across(float(points[row, 0]))),
-            cy=charts.fixed(up(float(points[row, 1]))),
-            r="2.2",
-            class_=f"dot {shown[row]}",
-            data_tip=f"{names[row]}: {told[row]}",
-        )
-        for row in order
-    ]
-    return charts.frame(Box(side, side, 0, 0, 0, 0), dots, f"map of {len(points)} records {how}")
 
 
 def separability(run: Loaded) -> Markup:
     """Draw neighbour agreement against its chance level, and tabulate what says whether cohorts separate."""
     held = run.group("separability")
     if held is None or "value" not in held:
-        return _NOTHING
+        return NOTHING
     style = styles(run)
     body: list[Markup] = [legend({name: style[name] for name in run.models})]
-    groups = []
-    for label in run.labels:
-        for cohort in run.cohorts:
-            dots = []
-            for encoder in run.models:
-                where = {"encoder": encoder, "space": "embedding", "grouping": "label", "cohort": cohort}
-                where |= {"label": label, "metric": "balanced_knn"}
-                value, mean, sd = numbers(held, ("value", "null_mean", "null_sd"), **where)
-                if math.isfinite(value):
-                    dots.append(Dot(style[encoder], encoder, value, mean, sd))
-            if dots:
-                groups.append(Group(f"{label}, {cohort}", tuple(dots)))
+    groups = null_groups(run)
     if groups:
         values = [v for group in groups for dot in group.dots for v in (dot.value, dot.null_mean) if math.isfinite(v)]
         limits = (min(0.4, *charts.span(values)), 1.0)
-        body.append(
-            figure(
-                "Class-balanced neighbour agreement and its chance level",
-                charts.null_chart(groups, limits, "neighbour agreement by label and cohort, against chance"),
-            )
-        )
-    rows = []
-    for encoder in run.models:
-        known = [
-            float(at(held["robustness_index"], encoder=encoder, label=label))
-            if "robustness_index" in held
-            else math.nan
-            for label in run.labels
+        drawing = charts.null_chart(groups, limits, "neighbour agreement by label and cohort, against chance")
+        body.append(figure("Class-balanced neighbour agreement and its chance level", drawing))
+        rows = [
+            [f"{group.name}, {dot.name}", number(dot.value), number(dot.null_mean), number(dot.null_sd)]
+            for group in groups
+            for dot in group.dots
         ]
-        cohort_auroc = float(at(held["cohort_auroc"], encoder=encoder)) if "cohort_auroc" in held else math.nan
-        rows.append([encoder, *(number(one) for one in known), number(cohort_auroc)])
-    heads = ["", *(f"Robustness Index, {label}" for label in run.labels), "AUROC of a classifier of cohorts"]
-    body.append(table(heads, rows, "whether neighbours share label or cohort"))
+        heads = ["", "agreement", "by chance", "standard deviation by chance"]
+        body.append(behind(heads, rows, "neighbour agreement"))
+    found = {encoder: cohort_separation(run, encoder) for encoder in run.models}
+    table_rows = [
+        [encoder, *(number(one) for one in index.values()), number(classified)]
+        for encoder, (index, classified) in found.items()
+    ]
+    titles = ["", *(f"Robustness Index, {label}" for label in run.labels), "AUROC of a classifier of cohorts"]
+    body.append(table(titles, table_rows, "whether neighbours share label or cohort"))
     return Markup("").join(body)
 
 
@@ -364,6 +203,12 @@ def _sections() -> Iterator[Section]:
     signs = ", ".join(f"{sign} {word}" for word, sign in SIGNS.items() if word in OUTCOMES)
     yield Section(
         "matrix", "Outcomes", f"By cohort and label, for each suite: {signs}. A cell shows its checks below.", matrix
+    )
+    yield Section(
+        "changes",
+        "What changed",
+        "Against an earlier run: AUROC then minus before, paired on the same records, at all of the training patients.",
+        changes,
     )
     yield Section(
         "auroc",
@@ -392,6 +237,9 @@ def _sections() -> Iterator[Section]:
     yield Section("map", "Map by UMAP", "The same records twice: labels should separate, cohorts should not.", maps)
     yield Section("separability", "Separability against chance", "Grey bars: what permuted labels give.", separability)
     yield Section("all-checks", "All checks", "Each against its threshold; sort by a column's head.", checks)
+    yield Section(
+        "definitions", "Definitions", "What each check measures; docs/method.md has the formulas.", definitions
+    )
     yield Section("provenance", "Provenance", "Weights, data, versions.", provenance)
 
 

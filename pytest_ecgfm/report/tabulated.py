@@ -1,43 +1,51 @@
 """The page's tables: outcomes by cohort and label, all checks, provenance."""
 
 import json
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Mapping
+from itertools import product
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
 from pytest_ecgfm.checks import CHECKS
-from pytest_ecgfm.report.loaded import Loaded
-from pytest_ecgfm.report.words import OUTCOMES, bound, chip, element, plain_name, with_interval
-
-
-def table(heads: Sequence[object], rows: Sequence[Sequence[object]], caption: str) -> Markup:
-    """Build a table; the first cell of a row is its head."""
-    head = element("tr", *(element("th", one, scope="col") for one in heads))
-    body = [
-        element("tr", element("th", row[0], scope="row"), *(element("td", one, class_="n") for one in row[1:]))
-        for row in rows
-    ]
-    whole = element("table", element("thead", head), element("tbody", *body), aria_label=caption)
-    return element("div", whole, class_="scroll", tabindex="0", role="region", aria_label=caption)
+from pytest_ecgfm.report.layout import NOTHING, scrolled, table
+from pytest_ecgfm.report.loaded import Loaded, in_order
+from pytest_ecgfm.report.words import OUTCOMES, bound, chip, element, listed, number, plain_name, with_interval
 
 
 def matrix(run: Loaded) -> Markup:
     """Build the matrix of cohorts and labels by suites; each cell filters the table of checks."""
     checks = run.checks
-    body: list[Markup] = []
+    body: list[Markup] = [_encoders(run)] if len(run.models) > 1 else []
     for encoder in run.models:
         mine = checks[checks["encoder"] == encoder]
         rows = []
-        for (cohort, label), part in mine.groupby(["cohort", "label"], sort=False):
-            cells = []
+        parts = {(str(key[0]), str(key[1])): part for key, part in mine.groupby(["cohort", "label"])}
+        for cohort, label in in_order(parts, product(("", *run.cohorts), ("", *run.labels))):
+            part, cells = parts[cohort, label], []
             for suite in run.suites:
                 here = part[part["suite"] == suite]
-                cells.append(_matrix_cell(here, encoder, str(cohort), str(label), suite) if len(here) else "")
+                cells.append(_matrix_cell(here, encoder, cohort or "-", label or "-", suite) if len(here) else "")
             rows.append([f"{cohort or 'all cohorts'}{f', {label}' if label else ''}", *cells])
         body += [element("h3", encoder), table(["", *run.suites], rows, f"outcomes of {encoder}")]
     return Markup("").join(body)
+
+
+def _encoders(run: Loaded) -> Markup:
+    """Put several encoders side by side: outcomes of each suite."""
+    rows: list[list[object]] = []
+    for suite in run.suites:
+        row: list[object] = [suite]
+        for encoder in run.models:
+            here = run.checks[(run.checks["encoder"] == encoder) & (run.checks["suite"] == suite)]
+            row.append(_matrix_cell(here, encoder, "", "", suite) if len(here) else "")
+        rows.append(row)
+    verdicts = [str(run.verdict["encoders"][encoder].get("outcome", "")) for encoder in run.models]
+    rows.append(["verdict", *(chip(one) for one in verdicts)])
+    return table(["", *run.models], rows, "outcomes of the encoders by suite")
 
 
 def _matrix_cell(part: pd.DataFrame, encoder: str, cohort: str, label: str, suite: str) -> Markup:
@@ -49,12 +57,13 @@ def _matrix_cell(part: pd.DataFrame, encoder: str, cohort: str, label: str, suit
     ]
     picked = json.dumps({"encoder": encoder, "cohort": cohort, "label": label, "suite": suite})
     told = ", ".join(f"{counts[word]} {word}" for word in OUTCOMES if counts.get(word, 0))
+    where = ", ".join(one for one in (encoder, suite, cohort, label) if one not in ("", "-"))
     return element(
         "button",
         *[part for word in words for part in (word, " ")],
         type="button",
         data_pick=picked,
-        aria_label=f"{suite}, {cohort} {label}: {told}; show these checks",
+        aria_label=f"{where}: {told}; show these checks",
     )
 
 
@@ -63,13 +72,17 @@ def _advisory(part: pd.DataFrame, word: str) -> bool:
 
 
 def checks(run: Loaded) -> Markup:
-    """Tabulate every check, with filters."""
+    """Tabulate every check, with filters; what needs attention comes first."""
     frame = run.checks
+    advisory = (frame["outcome"] == "fail") & (frame["tier"] == "advisory")
+    rank = np.where(advisory, 0.5, [OUTCOMES.index(one) for one in frame["outcome"]])
+    frame = frame.iloc[np.argsort(rank, kind="stable")]
     fields = {
         "encoder": run.models,
         "suite": run.suites,
         "cohort": run.cohorts,
         "label": run.labels,
+        "tier": ("blocking", "advisory"),
         "outcome": OUTCOMES,
     }
     controls = [
@@ -79,6 +92,7 @@ def checks(run: Loaded) -> Markup:
             element(
                 "select",
                 element("option", "all", value=""),
+                *([element("option", f"no {name}", value="-")] if name in ("cohort", "label") else []),
                 *(element("option", one) for one in known),
                 data_field=name,
             ),
@@ -95,26 +109,54 @@ def checks(run: Loaded) -> Markup:
     return Markup("").join(
         [
             element("div", *controls, class_="controls"),
-            element("div", whole, class_="scroll", tabindex="0", role="region", aria_label="all checks"),
+            scrolled(whole, "all checks"),
         ]
     )
 
 
+def anchor(encoder: str, check: str) -> str:
+    """Return the id of a check's row on the page: what other reports link to."""
+    return f"check:{encoder}:{check}".replace(" ", "_")
+
+
 def _check_row(row: Mapping[Any, Any]) -> Markup:
-    value, low, high = (float(row[name]) for name in ("value", "low", "high"))
-    title = CHECKS[str(row["kind"])].title if row["kind"] in CHECKS else ""
-    why = element("span", f" {row['why']}", class_="soft") if row["why"] else ""
+    value, low, high, threshold = (float(row[name]) for name in ("value", "low", "high", "threshold"))
+    kind, check = str(row["kind"]), str(row["check"])
+    name: object = check
+    if kind in CHECKS:
+        # Long names break at their cells, not within words.
+        name = element("a", kind, href=f"#{_definition(kind)}", data_tip=CHECKS[kind].title)
+        name = Markup("").join([name, Markup("<wbr>"), check.removeprefix(kind).replace(",", ", ")])
+    why = element("span", Markup("<br>"), str(row["why"]), class_="soft") if row["why"] else ""
+    demanded = number(threshold, bound(str(row["sense"]), threshold)) if math.isfinite(threshold) else ""
     cells = [
-        element("td", element("span", str(row["check"]), data_tip=title or None)),
+        element("td", name, class_="check"),
         element("td", str(row["encoder"])),
         element("td", with_interval(value, low, high), class_="n"),
-        element("td", bound(str(row["sense"]), float(row["threshold"]))),
+        element("td", demanded),
         element("td", str(row["tier"])),
         element("td", chip(str(row["outcome"]))),
-        element("td", str(row["reason"]), element("br"), why),
+        element("td", str(row["reason"]), why, class_="reason"),
     ]
-    named = {f"data_{name}": str(row[name]) for name in ("encoder", "suite", "cohort", "label", "outcome")}
-    return element("tr", *cells, **named)
+    named = {f"data_{name}": str(row[name]) for name in ("encoder", "suite", "cohort", "label", "tier", "outcome")}
+    return element("tr", *cells, id=anchor(str(row["encoder"]), check), **named)
+
+
+def _definition(kind: str) -> str:
+    return f"definition:{kind}"
+
+
+def definitions(run: Loaded) -> Markup:
+    """Say what each kind of check in the run measures, over what, and where it is defined."""
+    there = set(run.checks["kind"])
+    parts: list[Markup] = []
+    for kind in CHECKS.values():
+        if kind.name not in there:
+            continue
+        cells = ["encoder", *kind.cells]
+        words = f"{kind.title}. For each {listed(cells)}; {kind.definition}."
+        parts += [element("dt", kind.name, id=_definition(kind.name)), element("dd", words)]
+    return element("dl", *parts) if parts else NOTHING
 
 
 def provenance(run: Loaded) -> Markup:

@@ -117,14 +117,17 @@ def plain_name(name: str) -> str:
 
 def attributes(given: Mapping[str, object]) -> Markup:
     """Write attributes of an element; underscores in names become hyphens, and None leaves one out."""
-    return Markup("").join(
-        Markup(' {}="{}"').format(name.rstrip("_").replace("_", "-"), value)
-        for name, value in given.items()
-        if value is not None
+    # By f-strings, each value escaped: a page has a hundred thousand of them, and Markup's own formatting is slow.
+    return Markup(
+        "".join(
+            f' {name.rstrip("_").replace("_", "-")}="{escape(value)}"'
+            for name, value in given.items()
+            if value is not None
+        )
     )
 
 
 def element(name: str, *inside: object, **given: object) -> Markup:
     """Build an element; what is inside is escaped unless it is markup."""
-    content = Markup("").join(escape(one) for one in inside)
-    return Markup("<{0}{1}>{2}</{0}>").format(Markup(name), attributes(given), content)
+    content = "".join(escape(one) for one in inside)
+    return Markup(f"<{name}{attributes(given)}>{content}</{name}>")

@@ -1,5 +1,7 @@
-import json
 import re
+import shutil
+from dataclasses import replace
+from html import unescape
 from html.parser import HTMLParser
 
 import numpy as np
@@ -8,58 +10,13 @@ import xarray as xr
 
 from pytest_ecgfm.checks import Case, Threshold
 from pytest_ecgfm.cli import main
-from pytest_ecgfm.cube import build_cube, write_cube
+from pytest_ecgfm.cube import build_cube
+from pytest_ecgfm.report.compare import outcomes as compared
 from pytest_ecgfm.report.loaded import load
 from pytest_ecgfm.report.page import NAME, render
-from pytest_ecgfm.rows import Cell, Measured, judged_row
-from pytest_ecgfm.verdict import decide
-
-
-def make_run(folder, encoder="m", reason="", seed=0):
-    rng = np.random.default_rng(seed)
-    rows = []
-
-    def add(case, threshold, measured):
-        rows.append(judged_row(case, threshold, measured))
-
-    for fraction in (0.1, 1.0):
-        value = float(rng.uniform(0.6, 0.9))
-        at = {"encoder": encoder, "cohort": "a", "label": "AF", "probe": "logistic", "fraction": fraction}
-        found = {"auroc_mean": value, "auroc_mean_low": value - 0.05, "auroc_mean_high": value + 0.05}
-        cells = (Cell("downstream", at, found),)
-        case = Case("downstream.auroc", encoder, "a", "AF", fraction)
-        add(case, Threshold(0.5, reason=reason), Measured(value, value - 0.05, value + 0.05, 60, 90, "cv", cells))
-    at = {"encoder": encoder, "source": "b", "target": "a", "label": "AF"}
-    cells = (Cell("transfer", at, {"auroc": 0.7123456, "drop": 0.0234567}),)
-    case = Case("transfer.drop", encoder, "a", "AF", source="b")
-    add(case, Threshold(0.1, "maximum"), Measured(0.0234567, -0.01, 0.05, cells=cells))
-    for lead, share in (("I", 0.25), ("V1", 0.75)):
-        at = {"encoder": encoder, "cohort": "a", "label": "AF", "fraction": 1.0, "baseline": "zero", "lead": lead}
-        cells = (Cell("relevance", at, {"relevance": share, "relevance_low": 0.1, "relevance_high": 0.9}),)
-        case = Case("relevance.concentration" if lead == "I" else "relevance.baselines", encoder, "a", "AF")
-        add(case, Threshold(2.0, "maximum"), Measured(share, 0.1, 0.9, cells=cells))
-    at = {"encoder": encoder, "cohort": "a", "perturbation": "gain", "severity": 0.9}
-    case = Case("stability.displacement", encoder, "a", perturbation="gain@0.9")
-    cells = (Cell("stability", at, {"displacement": 0.6}),)
-    add(case, Threshold(0.5, "maximum"), Measured(0.6, 0.6, 0.6, cells=cells))
-    (folder / "arrays").mkdir(parents=True)
-    points = xr.Dataset(
-        {
-            "umap": (("record", "axis"), rng.normal(size=(20, 2))),
-            "cohort": (("record",), np.array(["a"] * 20)),
-            "labels": (("record", "label"), (rng.random((20, 1)) < 0.4).astype(np.float32)),
-        },
-        {"record": [f"a/<{i}>" for i in range(20)], "axis": ["x", "y"], "label": ["AF"]},
-        {"group": f"map/{encoder.replace('/', '')}", "trustworthiness": 0.9, "procrustes_agreement": 0.8},
-    )
-    points.to_netcdf(folder / "arrays" / "map.nc", engine="h5netcdf")
-    case = Case("separability.trustworthiness", encoder)
-    add(case, Threshold(0.8), Measured(0.9, 0.9, 0.9, arrays=("arrays/map.nc",)))
-    about = {"encoders": json.dumps({encoder: {"exposure": {"a": "seen"}}}), "cohorts": json.dumps({"a": {}})}
-    write_cube(build_cube(rows, folder / "arrays", {"run_id": "x", **about}), folder / "cube.nc")
-    verdict = decide(rows, [], models=[encoder])
-    (folder / "verdict.json").write_text(json.dumps({**verdict.to_json(), "summary": f"{encoder} was tested."}))
-    return folder, rows
+from pytest_ecgfm.report.sections import SECTIONS
+from pytest_ecgfm.rows import Measured, judged_row
+from tests.report.runs import write_run
 
 
 class Page(HTMLParser):
@@ -77,52 +34,136 @@ class Page(HTMLParser):
             self.values.append(float(dict(attrs)["value"]))
 
 
-def test_every_number_is_the_cubes(tmp_path):
-    folder, rows = make_run(tmp_path / "run")
-    text = render(load(folder))
-    values = Page(text).values
+def numbers_of(tree):
+    """Every number in a cube."""
+    found = [node.to_dataset() for node in tree.subtree]
+    arrays = [array.values.ravel() for dataset in found for array in dataset.data_vars.values()]
+    numbers = [array[np.isfinite(array)] for array in arrays if array.dtype.kind in "fi"]
+    numbers += [[value for value in dataset.attrs.values() if isinstance(value, float)] for dataset in found]
+    return {float(one) for array in numbers for one in array}
+
+
+def test_every_number_is_the_cubes(made, page):
+    folder, rows = made
+    page = Page(page)
+    tree = load(folder).tree
+    # Unrounded, as `data` elements carry them.
+    assert set(page.values) <= numbers_of(tree)
     for row in rows:
-        assert row.value in values, row.check
-    assert 0.7123456 in values
-    assert set(np.round(values, 12)) <= {
-        round(float(x), 12) for row in rows for x in (row.value, row.low, row.high)
-    } | {0.7123456, 0.8, 0.9}
-    for row in rows[:2]:
-        assert f"{row.value:.3f} ({row.low:.3f} to {row.high:.3f})" in text  # the tip of a point
-    assert "V1: 0.750 (0.100 to 0.900)" in text
-    assert "a (seen)" in text
+        assert {row.value, row.low, row.high, row.threshold} <= set(page.values), row.check
+    for group, variable in (
+        ("downstream", "auroc_mean"),
+        ("transfer", "auroc"),
+        ("transfer", "drop_low"),
+        ("stability", "displacement"),
+        ("relevance", "relevance_high"),
+        ("separability", "value"),
+    ):
+        held = tree[group][variable].values
+        assert set(held[np.isfinite(held)].tolist()) <= set(page.values), variable
 
 
-def test_a_fail_and_its_reason_are_on_top(tmp_path):
-    folder, _ = make_run(tmp_path / "run")
+def test_every_text_of_a_number_is_its_rounded_value(page):
+    shown = re.findall(r'<data value="([^"]+)">([^<]*)</data>', page)
+    assert len(shown) > 1000
+    for value, words in shown:
+        bound = re.fullmatch(r"at (?:most|least) (.*)", words)
+        read = float((bound.group(1) if bound else words).replace("−", "-"))
+        assert read == pytest.approx(float(value), abs=6e-4, rel=0.06 if abs(float(value)) < 1e-3 else 1e-9)
+
+
+def test_every_point_of_a_figure_says_what_the_cube_holds(made, page):
+    tree = load(made[0]).tree
+    tips = {unescape(tip) for tip in re.findall(r'data-tip="([^"]*)"', page)}
+    held = tree["downstream"]
+    for encoder, fraction in (("one", 0.25), ("two", 1.0), ("random_conv", 0.05)):
+        at = {"encoder": encoder, "cohort": "georgia", "label": "AF", "probe": "logistic", "fraction": fraction}
+        value, low, high = (float(held[f"auroc_mean{end}"].sel(at)) for end in ("", "_low", "_high"))
+        assert f"{encoder}, {100 * fraction:g} %: {value:.3f} ({low:.3f} to {high:.3f})" in tips
+    at = {"encoder": "two", "cohort": "ptb-xl", "label": "CD", "fraction": 1.0, "baseline": "zero", "lead": "V2"}
+    value, low, high = (float(tree["relevance"][f"relevance{end}"].sel(at)) for end in ("", "_low", "_high"))
+    assert f"V2: {value:.3f} ({low:.3f} to {high:.3f})" in tips
+    assert "aVL: not read" in tips
+    records = tree["map/one"]["record"].values.tolist()
+    assert all(any(tip.startswith(f"{record}: ") for tip in tips) for record in records)
+
+
+def test_seen_cohorts_and_continents_are_marked(page):
+    assert re.search(r'<span>ptb-xl</span><br><span class="exposure seen">Europe, seen</span>', page)
+    assert re.search(r'<span>georgia</span><br><span class="exposure unseen">North America, unseen</span>', page)
+
+
+def test_a_fail_and_its_reason_are_on_top_in_plain_words(made, page):
+    text, rows = page, made[1]
+    banner = re.search(r'<div class="banner fail">(.*?)</ul>', text, re.S).group(1)
+    words = unescape(re.sub("<[^>]+>", "", banner))
+    blocking = [row for row in rows if row.blocks and row.encoder == "two" and "displacement" in row.check]
+    many = sum(row.encoder == "two" and "displacement" in row.check for row in rows)
+    assert f"between patients: {len(blocking)} of {many} checks block, the worst" in words
+    worst = max(blocking, key=lambda row: row.value)
+    assert f"{worst.value:.3f} ({worst.low:.3f} to {worst.high:.3f}), where at most 0.3 is demanded" in words
+    (target,) = re.findall(rf'href="#(check:two:{re.escape(worst.check)})"', banner)
+    assert f'id="{target}"' in text
+    assert text.count("<section ") == len(SECTIONS)
+
+
+def test_each_check_links_to_its_definition(made, page):
+    page = Page(page)
+    ids = {value for key, value in page.attributes if key == "id"}
+    linked = {value[1:] for key, value in page.attributes if key == "href"}
+    assert {f"definition:{row.check.partition('[')[0]}" for row in made[1]} <= linked
+    assert linked <= ids
+    assert len(ids) == sum(key == "id" for key, _ in page.attributes)
+
+
+def test_a_large_run_is_below_8_mb(tmp_path):
+    cohorts = ("ptb-xl", "georgia", "chapman-ningbo", "code-15")
+    labels = ("NORM", "CD", "AF", "SB")
+    fractions = (0.01, 0.05, 0.25, 1.0)
+    folder, rows = write_run(tmp_path / "run", ("one", "two", "three"), cohorts, labels, fractions, records=12_000)
+    assert len(rows) > 800
     text = render(load(folder))
-    assert re.search(r'<div class="banner fail">.*stability\.displacement\[a,gain@0\.9\] = 0\.6', text, re.S)
-    assert text.count("<section ") >= 7
+    assert len(text.encode()) < 8e6
+    assert "6000 of 12000 records are drawn" in text
+
+
+def test_earlier_runs_are_compared_check_by_check(made, tmp_path):
+    before, _ = write_run(tmp_path / "spring", seed=7)
+    run = replace(load(made[0]), baselines=(load(before),))
+    text = unescape(re.sub("<[^>]+>", "", render(run)))
+    changed = compared(run.baselines[0], run, "one", "one")
+    changed = changed[changed["outcome_before"] != changed["outcome_after"]]
+    assert len(changed) and f"one: {len(changed)} of " in text
+    assert "Checks since spring: verdict fail, then fail." in text
+    # The run itself was held against `spring`; nothing else is computed for it.
+    assert text.count("since spring") >= 1 and "No AUROC to compare" not in text
+    other, _ = write_run(tmp_path / "autumn", ("three",))
+    assert "No encoder is in both: three; one, two." in render(replace(run, baselines=(load(other),)))
 
 
 @pytest.mark.parametrize("name", ["<script>alert(1)</script>", '"onload="x'])
 def test_what_comes_from_outside_is_escaped(tmp_path, name):
-    folder, _ = make_run(tmp_path / "run", encoder=name, reason="<img src=x onerror=y>")
+    folder, _ = write_run(tmp_path / "run", (name,), (f"a{name}", "b"), (name, "AF"), why="<img src=x onerror=y>")
     text = render(load(folder))
     page = Page(text)
     assert page.tags.count("script") == 1 and "img" not in page.tags
     assert not any(key.startswith("on") for key, _ in page.attributes)
 
 
-def test_nothing_leaves_the_page(tmp_path):
-    folder, _ = make_run(tmp_path / "run")
-    text = render(load(folder))
+def test_nothing_leaves_the_page(page):
+    text = page
     assert not re.search(r"https?://|@import|url\(", text)
     assert "default-src 'none'" in text
     linked = [value for key, value in Page(text).attributes if key in ("src", "href")]
     assert linked and all(value.startswith("#") for value in linked)
 
 
-def test_the_command_draws_an_earlier_run_again(tmp_path, capsys):
-    folder, _ = make_run(tmp_path / "run")
+def test_the_command_draws_an_earlier_run_again(made, page, tmp_path, capsys):
+    folder = tmp_path / "run"
+    shutil.copytree(made[0], folder)
     assert main(["report", str(folder)]) == 0
     assert capsys.readouterr().out.strip() == str(folder / NAME)
-    assert (folder / NAME).read_text() == render(load(folder))
+    assert (folder / NAME).read_text() == page
     assert [path.name for path in folder.iterdir() if path.name.startswith(".")] == []
     assert main(["report", str(tmp_path / "none")]) == 2
     assert "no cube.nc" in capsys.readouterr().err

@@ -13,11 +13,13 @@ const rows = Array.from(table.tBodies[0].rows);
 const fields = Array.from(document.querySelectorAll("[data-field]"));
 const words = document.getElementById("words");
 const told = document.getElementById("told");
+// A dash asks for checks that have no such thing, such as a label.
+const fitting = (asked, held) => !asked || held === (asked === "-" ? "" : asked);
 function filter() {
   const asked = words.value.trim().toLowerCase();
   let shown = 0;
   for (const row of rows) {
-    const fits = fields.every((one) => !one.value || row.dataset[one.dataset.field] === one.value)
+    const fits = fields.every((one) => fitting(one.value, row.dataset[one.dataset.field]))
       && (!asked || row.textContent.toLowerCase().includes(asked));
     row.hidden = !fits;
     shown += fits;
@@ -42,16 +44,19 @@ table.querySelectorAll("th button").forEach((button) => button.addEventListener(
   const down = button.parentElement.getAttribute("aria-sort") === "ascending";
   table.querySelectorAll("th").forEach((one) => one.removeAttribute("aria-sort"));
   button.parentElement.setAttribute("aria-sort", down ? "descending" : "ascending");
+  // Numbers before words, and cells without a number always last.
   const key = (row) => {
-    const cell = row.cells[column];
-    const data = cell.querySelector("data");
-    return data ? Number(data.value) : cell.textContent;
+    const data = row.cells[column].querySelector("data");
+    return data ? Number(data.value) : row.cells[column].textContent.trim();
   };
-  rows.sort((a, b) => {
-    const [x, y] = [key(a), key(b)];
-    const order = typeof x === "number" && typeof y === "number" ? x - y : String(x).localeCompare(String(y));
-    return down ? -order : order;
-  });
+  const order = (x, y) => {
+    const numbers = [x, y].map((one) => typeof one === "number");
+    if (numbers[0] && numbers[1]) return down ? y - x : x - y;
+    if (numbers[0] !== numbers[1]) return numbers[0] ? -1 : 1;
+    return down ? y.localeCompare(x) : x.localeCompare(y);
+  };
+  const keys = new Map(rows.map((row) => [row, key(row)]));
+  rows.sort((a, b) => order(keys.get(a), keys.get(b)));
   rows.forEach((row) => table.tBodies[0].append(row));
 }));
 filter();

@@ -1,0 +1,182 @@
+"""A finished run with something in every section of the page: made up, and written as a real one is."""
+
+import json
+from itertools import product
+
+import numpy as np
+import xarray as xr
+
+from pytest_ecgfm.checks import Case, Threshold
+from pytest_ecgfm.cube import build_cube, write_cube
+from pytest_ecgfm.perturbations import PERTURBATIONS, VARIANTS
+from pytest_ecgfm.records import LEADS
+from pytest_ecgfm.rows import Cell, Measured, judged_row
+from pytest_ecgfm.verdict import decide
+
+RATE = 250.0
+INDEPENDENT = ("I", "II", "V1", "V2", "V3", "V4", "V5", "V6")
+
+
+class Made:
+    """Rows and arrays of a run."""
+
+    def __init__(self, folder, models, cohorts, labels, fractions, records, why, seed):
+        self.folder, self.rng, self.why = folder, np.random.default_rng(seed), why
+        self.models, self.cohorts, self.labels = models, cohorts, labels
+        self.fractions, self.records = fractions, records
+        self.rows = []
+        (folder / "arrays").mkdir(parents=True)
+
+    def add(self, check, encoder, bound, value, *, half=0.05, sense="minimum", cells=(), arrays=(), n=60, **where):
+        case = Case(check, encoder, **where)
+        measured = Measured(value, value - half, value + half, n, 90, "cv", tuple(cells), tuple(arrays))
+        self.rows.append(judged_row(case, Threshold(bound, sense, reason=self.why), measured))
+
+    def keep(self, name, dataset):
+        dataset.to_netcdf(self.folder / "arrays" / f"{name}.nc", engine="h5netcdf")
+        return f"arrays/{name}.nc"
+
+    def downstream(self):
+        for (number, encoder), cohort, label in product(enumerate(self.models), self.cohorts, self.labels):
+            for fraction in self.fractions:
+                cells = []
+                for name, level in ((encoder, 0.7 - 0.05 * number), ("random_conv", 0.6)):
+                    # A reference's cell comes with each check that uses it, with the same values.
+                    if name in self.models or not number:
+                        value = float(level + 0.2 * fraction + self.rng.uniform(0, 0.05))
+                        at = {"encoder": name, "cohort": cohort, "label": label, "probe": "logistic"}
+                        found = {"auroc_mean": value, "auroc_mean_low": value - 0.05, "auroc_mean_high": value + 0.05}
+                        cells.append(Cell("downstream", at | {"fraction": fraction}, found))
+                value = cells[0].values["auroc_mean"]
+                where = {"cohort": cohort, "label": label, "fraction": fraction}
+                self.add("downstream.auroc", encoder, 0.7, value, cells=cells, **where)
+            moved = float(self.rng.uniform(-0.03, 0.03))
+            where = {"cohort": cohort, "label": label, "baseline": "spring"}
+            self.add("downstream.auroc_change", encoder, -0.02, moved, half=0.01, **where)
+
+    def transfer(self):
+        for encoder, source, target, label in product(self.models, self.cohorts, self.cohorts, self.labels):
+            if source != target:
+                drop = float(self.rng.uniform(-0.02, 0.2))
+                at = {"encoder": encoder, "source": source, "target": target, "label": label}
+                values = {"auroc": 0.9 - drop, "auroc_low": 0.85 - drop, "auroc_high": 0.95 - drop}
+                values |= {"drop": drop, "drop_low": drop - 0.05, "drop_high": drop + 0.05}
+                cells = (Cell("transfer", at, values),)
+                where = {"cohort": target, "label": label, "source": source}
+                self.add("transfer.drop", encoder, 0.1, drop, sense="maximum", cells=cells, **where)
+
+    def stability(self):
+        for encoder, cohort, (variant, (one, severity)) in product(self.models, self.cohorts, VARIANTS.items()):
+            value = 0.1 * (1 + PERTURBATIONS[one.name].severities.index(severity)) + float(self.rng.uniform(0, 0.1))
+            at = {"encoder": encoder, "cohort": cohort, "perturbation": one.name, "severity": severity}
+            values = {"displacement": value, "displacement_low": value - 0.05, "displacement_high": value + 0.05}
+            cells = (Cell("stability", at, values),)
+            where = {"cohort": cohort, "perturbation": variant}
+            self.add("stability.displacement", encoder, 0.3, value, sense="maximum", cells=cells, **where)
+
+    def relevance(self):
+        seconds = np.arange(int(2.5 * RATE)) / RATE
+        wave = sum(
+            high * np.exp(-0.5 * (((seconds - 0.4) % 0.8 - at) / wide) ** 2)
+            for high, at, wide in ((0.12, 0.2, 0.02), (1.1, 0.36, 0.01), (-0.25, 0.39, 0.01), (0.3, 0.6, 0.04))
+        )
+        for cohort in self.cohorts:
+            signal = (np.linspace(0.4, 1.2, 12)[:, None] * wave)[None]
+            signal += 0.01 * self.rng.normal(size=signal.shape)
+            record = np.array([f"{cohort}-1"])
+            example = xr.Dataset(
+                {"signal": (("cohort", "lead", "sample"), signal), "record": (("cohort",), record)},
+                {"cohort": [cohort], "lead": list(LEADS), "sample": np.arange(signal.shape[-1])},
+                {"group": "examples", "sampling_rate": RATE},
+            )
+            path = self.keep(f"example-{self.cohorts.index(cohort)}", example)
+            for encoder, label in product(self.models, self.labels):
+                at = {"encoder": encoder, "cohort": cohort, "label": label, "fraction": 1.0, "baseline": "zero"}
+                shares = self.rng.dirichlet(np.ones(len(INDEPENDENT)))
+                cells = [
+                    Cell(
+                        "relevance",
+                        {**at, "lead": lead},
+                        {"relevance": share, "relevance_low": 0.9 * share, "relevance_high": 1.1 * share},
+                    )
+                    for lead, share in zip(INDEPENDENT, shares.tolist(), strict=True)
+                ]
+                where = {"cohort": cohort, "label": label}
+                top = float(shares.max())
+                more = {"sense": "maximum", "cells": cells, "arrays": [path]}
+                self.add("relevance.concentration", encoder, 0.5, top, **more, **where)
+
+    def separability(self):
+        for encoder in self.models:
+            homes = np.repeat(self.cohorts, self.records // len(self.cohorts))
+            points = self.rng.normal(size=(len(homes), 2)) + np.searchsorted(np.sort(self.cohorts), homes)[:, None]
+            positive = (self.rng.random((len(homes), len(self.labels))) < 0.2).astype(np.float32)
+            positive[::50] = np.nan
+            mapped = xr.Dataset(
+                {
+                    "umap": (("record", "axis"), points),
+                    "cohort": (("record",), homes),
+                    "labels": (("record", "label"), positive),
+                },
+                {
+                    "record": [f"{home}/r{number}" for number, home in enumerate(homes)],
+                    "axis": ["x", "y"],
+                    "label": list(self.labels),
+                },
+                {"group": f"map/{encoder}", "trustworthiness": 0.91, "procrustes_agreement": 0.83},
+            )
+            path = self.keep(f"map-{self.models.index(encoder)}", mapped)
+            self.add("separability.trustworthiness", encoder, 0.8, 0.91, half=0.0, arrays=[path])
+            for cohort, label in product(self.cohorts, self.labels):
+                at = {"encoder": encoder, "space": "embedding", "grouping": "label", "cohort": cohort, "label": label}
+                value = float(self.rng.uniform(0.5, 0.8))
+                cells = (
+                    Cell(
+                        "separability",
+                        at | {"metric": "balanced_knn"},
+                        {"value": value, "null_mean": 0.5, "null_sd": 0.02},
+                    ),
+                )
+                where = {"cohort": cohort, "label": label, "space": "embedding"}
+                self.add("separability.neighbours", encoder, 0.0, value - 0.5, cells=cells, **where)
+
+
+def write_run(
+    folder,
+    models=("one", "two"),
+    cohorts=("ptb-xl", "georgia"),
+    labels=("CD", "AF"),
+    fractions=(0.05, 0.25, 1.0),
+    records=200,
+    why="",
+    seed=0,
+):
+    """Write a run; return its folder and rows."""
+    made = Made(folder, list(models), list(cohorts), list(labels), list(fractions), records, why, seed)
+    made.downstream()
+    made.transfer()
+    made.stability()
+    made.relevance()
+    made.separability()
+    exposure = {name: "seen" if name == cohorts[0] else "unseen" for name in cohorts}
+    continents = ("Europe", "North America", "Asia", "South America")
+    about = {
+        "run_id": "0a1b2c3d",
+        "started": "2026-01-01T00:00:00Z",
+        "finished": "2026-01-01T00:10:00Z",
+        "plugin_version": "0.1.0",
+        "profile": 'name = "default"\n',
+        "packages": json.dumps({"numpy": "2.4.6"}),
+        "encoders": json.dumps({name: {"exposure": exposure, "weights_sha256": "ab" * 32} for name in models}),
+        "cohorts": json.dumps(
+            {
+                name: {"continent": continents[number % 4], "records": 1000, "digest": "cd" * 32}
+                for number, name in enumerate(cohorts)
+            }
+        ),
+    }
+    write_cube(build_cube(made.rows, folder / "arrays", about), folder / "cube.nc")
+    verdict = decide(made.rows, [], models=list(models))
+    summary = f"{' and '.join(models)} were tested."
+    (folder / "verdict.json").write_text(json.dumps({**verdict.to_json(), "summary": summary}))
+    return folder, made.rows
