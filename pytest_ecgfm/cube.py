@@ -143,7 +143,8 @@ def _larger(paths: Sequence[Path]) -> dict[str, xr.Dataset]:
     parts: dict[str, list[xr.Dataset]] = defaultdict(list)
     for path in paths:
         with xr.open_dataset(path, engine="h5netcdf") as held:
-            parts[str(held.attrs["group"])].append(_texts(held.load(), object))
+            # Without the encoding of its file, by which all names would be cut to the length of the first.
+            parts[str(held.attrs["group"])].append(_texts(held.load().drop_encoding(), object))
     merged = {}
     for group, datasets in sorted(parts.items()):
         whole = xr.merge(datasets, join="outer", compat="no_conflicts", combine_attrs="drop_conflicts")

@@ -10,7 +10,7 @@ import xarray as xr
 
 from pytest_ecgfm.checks import Case, Threshold
 from pytest_ecgfm.cli import main
-from pytest_ecgfm.cube import build_cube
+from pytest_ecgfm.cube import build_cube, write_cube
 from pytest_ecgfm.report.compare import outcomes as compared
 from pytest_ecgfm.report.loaded import load
 from pytest_ecgfm.report.page import NAME, render
@@ -179,4 +179,6 @@ def test_names_keep_their_length_whatever_came_first(tmp_path):
         for i, c in enumerate(("x", "y"))
     ]
     tree = build_cube(rows, tmp_path / "arrays", {})
-    assert sorted(tree["examples"]["cohort"].values.tolist()) == ["a-much-longer-name", "x"]
+    write_cube(tree, tmp_path / "cube.nc")
+    with xr.open_datatree(tmp_path / "cube.nc", engine="h5netcdf") as held:
+        assert sorted(held["examples"]["cohort"].values.tolist()) == ["a-much-longer-name", "x"]
