@@ -1,10 +1,10 @@
-"""Model cards: what an encoder declares about itself. Validated here, and nowhere else."""
+"""Cards: what an encoder, or a cohort, declares about itself. Validated here, and nowhere else."""
 
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 
 from pytest_ecgfm.errors import EcgfmError, unknown_name
 from pytest_ecgfm.records import LEADS, canonical_leads
@@ -33,7 +33,16 @@ COHORTS = {
 }
 """Cohort names that a card may list under ``pretrained_on``, with their continents."""
 
+
+def _lead_names(value: Any) -> tuple[str, ...]:
+    if not isinstance(value, str | list | tuple) or not all(isinstance(lead, str) for lead in value):
+        raise ValueError("should be lead names, as a list or separated by blanks")
+    return canonical_leads(value)
+
+
+Leads = Annotated[tuple[str, ...], BeforeValidator(_lead_names)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+SamplingRate = Annotated[float, Field(ge=10, le=10_000, allow_inf_nan=False)]
 
 
 class ModelCard(BaseModel):
@@ -84,10 +93,10 @@ class ModelCard(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True)
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_.]*$", max_length=80)]
-    sampling_rate: Annotated[float, Field(ge=10, le=10_000, allow_inf_nan=False)] = 500.0
+    sampling_rate: SamplingRate = 500.0
     seconds: Positive | None = 10.0
     crop: Literal["start", "center"] = "start"
-    leads: tuple[str, ...] = LEADS
+    leads: Leads = LEADS
     units: Literal["mV", "uV"] = "mV"
     normalize: Literal["none", "zscore-per-lead", "zscore", "minmax"] = "none"
     input: Literal["tensor", "array", "records"] = "tensor"
@@ -102,13 +111,6 @@ class ModelCard(BaseModel):
     description: str = ""
     licence: str = ""
     citation: str = ""
-
-    @field_validator("leads", mode="before")
-    @classmethod
-    def _leads(cls, value: Any) -> tuple[str, ...]:
-        if not isinstance(value, str | list | tuple) or not all(isinstance(lead, str) for lead in value):
-            raise ValueError("should be lead names, as a list or separated by blanks")
-        return canonical_leads(value)
 
     @field_validator("pretrained_on", "possibly_pretrained_on", mode="before")
     @classmethod
@@ -130,6 +132,35 @@ class ModelCard(BaseModel):
         return "seen" if cohort in self.pretrained_on else "unseen"
 
 
+class CohortCard(BaseModel):
+    """What an `@ecg_cohort` fixture declares about the signals that it returns.
+
+    Attributes
+    ----------
+    name : str
+        What ``--ecgfm-cohorts`` calls it.
+    sampling_rate : float
+        In Hz.
+    leads : tuple of str
+        One for each row of a record's signals.
+    units : {"mV", "uV"}
+        Of the signals.
+    continent : str
+        Where it was recorded; may be empty.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True)
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", max_length=80)]
+    sampling_rate: SamplingRate
+    leads: Leads = LEADS
+    units: Literal["mV", "uV"] = "mV"
+    continent: Literal["", "Africa", "Asia", "Europe", "North America", "Oceania", "South America"] = ""
+
+
+Card = TypeVar("Card", ModelCard, CohortCard)
+
+
 def parse_card(name: str, fields: Mapping[str, Any], *, where: str) -> ModelCard:
     """Validate the fields of a model card.
 
@@ -147,11 +178,20 @@ def parse_card(name: str, fields: Mapping[str, Any], *, where: str) -> ModelCard
     EcgfmError
         One line: which field, what is wrong, the nearest valid name.
     """
+    return _parse(ModelCard, name, fields, where)
+
+
+def parse_cohort_card(name: str, fields: Mapping[str, Any], *, where: str) -> CohortCard:
+    """Validate the fields of ``@ecg_cohort(...)``; as `parse_card`."""
+    return _parse(CohortCard, name, fields, where)
+
+
+def _parse(kind: type[Card], name: str, fields: Mapping[str, Any], where: str) -> Card:
     for key in fields:
-        if key not in ModelCard.model_fields:
-            raise unknown_name("field", key, ModelCard.model_fields, where=f"{where}: card of {name!r}")
+        if key not in kind.model_fields:
+            raise unknown_name("field", key, kind.model_fields, where=f"{where}: card of {name!r}")
     try:
-        return ModelCard.model_validate({"name": name, **fields})
+        return kind.model_validate({"name": name, **fields})
     except ValidationError as error:
         raise EcgfmError(f"{where}: card of {name!r}: {first_problem(error)}") from None
     except EcgfmError as error:

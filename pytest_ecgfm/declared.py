@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from pytest_ecgfm.cards import ModelCard, parse_card
+from pytest_ecgfm.cards import COHORTS, CohortCard, ModelCard, parse_card, parse_cohort_card
 from pytest_ecgfm.checks import CHECKS, Case
 from pytest_ecgfm.encoders.exported import OnnxModel, read_card_file
 from pytest_ecgfm.encoders.registry import fixture_modules
 from pytest_ecgfm.encoders.sources import resolve_checkpoint
 from pytest_ecgfm.errors import EcgfmError, unknown_name
-from pytest_ecgfm.models import Declaration, declared_in
+from pytest_ecgfm.models import COHORT, MODEL, Declaration, declared_in
 from pytest_ecgfm.settings import Settings
 
 
@@ -25,13 +25,38 @@ def declared_models(config: pytest.Config) -> dict[str, tuple[Any, Declaration]]
     EcgfmError
         If two declarations share a name.
     """
-    found: dict[str, tuple[Any, Declaration]] = {}
+    return _declared(MODEL, "models", (*fixture_modules(), *_modules(config)))
+
+
+def declared_cohorts(config: pytest.Config) -> dict[str, tuple[Any, Declaration, CohortCard]]:
+    """Find every `@ecg_cohort` fixture, where models are found, and validate its card.
+
+    Raises
+    ------
+    EcgfmError
+        If two declarations share a name, or one has that of a published cohort; or if a card is malformed.
+    """
+    found = {}
+    for name, (fixture, declaration) in _declared(COHORT, "cohorts", _modules(config)).items():
+        card = parse_cohort_card(name, declaration.fields, where=declaration.where)
+        if name in COHORTS:
+            raise EcgfmError(f"{declaration.where}: the name {name!r} is that of a published cohort; choose another.")
+        found[name] = fixture, declaration, card
+    return found
+
+
+def _modules(config: pytest.Config) -> list[ModuleType]:
     plugins = [plugin for plugin in config.pluginmanager.get_plugins() if isinstance(plugin, ModuleType)]
-    for module in (*fixture_modules(), *sorted(plugins, key=lambda plugin: plugin.__name__)):
-        for name, (_, fixture, declaration) in declared_in(module).items():
+    return sorted(plugins, key=lambda plugin: plugin.__name__)
+
+
+def _declared(attribute: str, kind: str, modules: Iterable[ModuleType]) -> dict[str, tuple[Any, Declaration]]:
+    found: dict[str, tuple[Any, Declaration]] = {}
+    for module in modules:
+        for name, (_, fixture, declaration) in declared_in(module, attribute).items():
             if name in found and found[name][1] is not declaration:
                 places = f"{found[name][1].where} and {declaration.where}"
-                raise EcgfmError(f"two models are named {name!r}: {places}.")
+                raise EcgfmError(f"two {kind} are named {name!r}: {places}.")
             found[name] = fixture, declaration
     return found
 

@@ -8,7 +8,7 @@ import pytest
 
 from pytest_ecgfm.checks import CHECKS, SUITES
 from pytest_ecgfm.cohorts import available_cohorts, load_cohort
-from pytest_ecgfm.declared import declared_models
+from pytest_ecgfm.declared import declared_cohorts, declared_models
 from pytest_ecgfm.errors import EcgfmError
 from pytest_ecgfm.profiles import shipped
 from pytest_ecgfm.settings import Options
@@ -58,6 +58,8 @@ class Listing:
                 f"{label} {int(column.sum())}/{int(column.notna().sum())}" for label, column in cohort.labels.items()
             )
             yield "    " + ", ".join(counts)
+        for name, (_, declaration, card) in declared_cohorts(config).items():
+            yield f"  {name} ({card.continent or 'no continent stated'}): declared in {declaration.where}"
         yield f"profiles: {', '.join(shipped())}"
         yield f"suites: {', '.join(SUITES)}"
         yield "checks:"

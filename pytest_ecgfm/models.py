@@ -1,4 +1,4 @@
-"""`@ecg_model`: how a foundation model becomes a fixture."""
+"""`@ecg_model` and `@ecg_cohort`: how a foundation model, or a cohort of one's own, becomes a fixture."""
 
 import inspect
 from collections.abc import Callable
@@ -8,12 +8,14 @@ from typing import Any
 
 import pytest
 
-FIELDS_ATTRIBUTE = "_ecgfm_declaration"
+MODEL = "_ecgfm_declaration"
+COHORT = "_ecgfm_cohort_declaration"
+"""Attributes of fixtures that hold their declarations."""
 
 
 @dataclass(frozen=True)
 class Declaration:
-    """What `@ecg_model` was given, not yet validated (so that a bad card is one line, not a failed import)."""
+    """What a decorator was given, not yet validated (so that a bad card is one line, not a failed import)."""
 
     name: str
     fields: dict[str, Any]
@@ -45,20 +47,52 @@ def ecg_model(*, name: str | None = None, **card: Any) -> Callable[[Callable[...
     ... def mean_and_spread():
     ...     return lambda x: __import__("torch").cat([x.mean(-1), x.std(-1)], dim=1)
     """
+    return _declare(MODEL, name, card)
 
+
+def ecg_cohort(*, name: str | None = None, **card: Any) -> Callable[[Callable[..., Any]], Any]:
+    """Declare a fixture that returns the signals and the table of a cohort of one's own.
+
+    Parameters
+    ----------
+    name : str, optional
+        What ``--ecgfm-cohorts`` calls it; the function's name by default.
+    **card
+        The fields of `pytest_ecgfm.cards.CohortCard`: ``sampling_rate`` in Hz, and where they differ from the default
+        ``leads`` (the twelve), ``units`` (mV) and ``continent``.
+
+    Returns
+    -------
+    callable
+        A decorator. The decorated function becomes a session-scoped fixture and may ask for other session-scoped
+        fixtures. It returns ``(signals, table)`` as `pytest_ecgfm.cohorts.own.OwnCohort` takes them.
+
+    Examples
+    --------
+    >>> import numpy, pandas
+    >>> from pytest_ecgfm import ecg_cohort
+    >>> @ecg_cohort(sampling_rate=250, leads="I II", continent="Europe")
+    ... def my_hospital():
+    ...     table = pandas.DataFrame({"AF": [1, 0], "patient": ["a", "b"]}, index=["ecg1", "ecg2"])
+    ...     return numpy.zeros((2, 2, 2500)), table
+    """
+    return _declare(COHORT, name, card)
+
+
+def _declare(kind: str, name: str | None, card: dict[str, Any]) -> Callable[[Callable[..., Any]], Any]:
     def decorate(function: Callable[..., Any]) -> Any:
         chosen = name or function.__name__
         fixture = pytest.fixture(scope="session", name=chosen)(function)
         line = inspect.getsourcelines(function)[1] if hasattr(function, "__code__") else 0
         where = f"{Path(inspect.getfile(function)).name}:{line}"
-        setattr(fixture, FIELDS_ATTRIBUTE, Declaration(chosen, card, where, function))
+        setattr(fixture, kind, Declaration(chosen, card, where, function))
         return fixture
 
     return decorate
 
 
-def declared_in(namespace: object) -> dict[str, tuple[str, Any, Declaration]]:
-    """Find the `@ecg_model` fixtures among a module's attributes.
+def declared_in(namespace: object, kind: str = MODEL) -> dict[str, tuple[str, Any, Declaration]]:
+    """Find the `@ecg_model` fixtures (or, with `COHORT`, the `@ecg_cohort` ones) among a module's attributes.
 
     Returns
     -------
@@ -68,7 +102,7 @@ def declared_in(namespace: object) -> dict[str, tuple[str, Any, Declaration]]:
     found = {}
     for attribute, value in vars(namespace).items():
         # Some modules hold proxies that answer to any attribute, so the type is checked as well.
-        declaration = getattr(value, FIELDS_ATTRIBUTE, None) if callable(value) else None
+        declaration = getattr(value, kind, None) if callable(value) else None
         if isinstance(declaration, Declaration):
             found[declaration.name] = (attribute, value, declaration)
     return found

@@ -89,12 +89,25 @@ class Run:
         self._cohorts: dict[str, Cohort] = {}
         self._encoders: dict[str, Encoder] = {}
         self._made: dict[tuple[object, ...], object] = {}
+        self._own: dict[str, Cohort] = {}
+
+    def add_cohort(self, name: str, make: Callable[[], Cohort]) -> None:
+        """Take a cohort of the user's own, made once.
+
+        Raises
+        ------
+        EcgfmError
+            As `make` does.
+        """
+        self._own[name] = self.once(("own cohort", name), make)
 
     def cohort(self, name: str) -> Cohort:
         """Load a cohort, limited and without bad records where that was asked for."""
         if name not in self._cohorts:
             settings = self.settings
-            cohort = load_cohort(name, settings.data, cache=settings.cache, skip_bad=settings.skip_bad_records)
+            cohort = self._own.get(name)
+            if cohort is None:
+                cohort = load_cohort(name, settings.data, cache=settings.cache, skip_bad=settings.skip_bad_records)
             excluded = dict(getattr(cohort, "excluded", {}))
             if settings.limit:
                 cohort = limited(cohort, settings.limit)

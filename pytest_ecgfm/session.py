@@ -3,6 +3,7 @@
 import os
 from collections import Counter
 from collections.abc import Callable, Generator
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -10,14 +11,16 @@ from typing import Any
 import pytest
 from threadpoolctl import threadpool_limits
 
-from pytest_ecgfm.cards import ModelCard
+from pytest_ecgfm.cards import CohortCard, ModelCard
 from pytest_ecgfm.checks import Case, Threshold, cells
+from pytest_ecgfm.cohorts.own import own_cohort
 from pytest_ecgfm.collect import SUITES_PACKAGE, suites_folder
-from pytest_ecgfm.declared import declared_models, exported_fixture, model_cards, require_cells
+from pytest_ecgfm.declared import declared_cohorts, declared_models, exported_fixture, model_cards, require_cells
 from pytest_ecgfm.encoders.base import Encoder
 from pytest_ecgfm.encoders.sources import resolve_checkpoint
 from pytest_ecgfm.errors import EcgfmError
 from pytest_ecgfm.evaluations.contract import Finding
+from pytest_ecgfm.models import Declaration
 from pytest_ecgfm.outputs import Outputs, RunFolder, new_run_id
 from pytest_ecgfm.profiles import require_reasons
 from pytest_ecgfm.progress import Progressing
@@ -53,9 +56,10 @@ def activate(config: pytest.Config) -> None:
 
             config.pluginmanager.register(Listing(config), "ecgfm-listing")
             return
-        settings = read_settings(config)
+        own = declared_cohorts(config)
+        settings = read_settings(config, tuple(own))
         cards = model_cards(config, settings)
-        session = Session(config, settings, cards)
+        session = Session(config, settings, cards, {name: own[name] for name in settings.cohorts if name in own})
     except EcgfmError as error:
         raise pytest.UsageError(str(error)) from None
     config.pluginmanager.register(session, "ecgfm-session")
@@ -67,10 +71,17 @@ def activate(config: pytest.Config) -> None:
 class Session:
     """Hooks and fixtures of a run."""
 
-    def __init__(self, config: pytest.Config, settings: Settings, cards: dict[str, ModelCard]) -> None:
+    def __init__(
+        self,
+        config: pytest.Config,
+        settings: Settings,
+        cards: dict[str, ModelCard],
+        own_cohorts: dict[str, tuple[Any, Declaration, CohortCard]],
+    ) -> None:
         self.config = config
         self.settings = settings
         self.cards = cards
+        self.own_cohorts = own_cohorts
         self.rows: list[Row] = []
         self.thresholds: dict[Case, Threshold] = {}
         for model in settings.models:
@@ -129,11 +140,13 @@ class Session:
 
         A conftest's fixtures are visible only below its folder, and the suites are not below any user's folder.
         """
-        holder = ModuleType("ecgfm_model_fixtures")
+        holder = ModuleType("ecgfm_fixtures")
         declared = declared_models(self.config)
         for name in self.settings.encoders:
             fixture = declared[name][0] if name in declared else exported_fixture(name, self.settings.card_files[name])
             setattr(holder, name.replace(".", "_"), fixture)
+        for name, (fixture, _, _) in self.own_cohorts.items():
+            setattr(holder, f"cohort {name}", fixture)
 
         @pytest.fixture(scope="session")
         def ecgfm_checkpoint() -> Callable[[str], Path]:
@@ -141,7 +154,7 @@ class Session:
             return lambda name: resolve_checkpoint(self.cards[name], self.settings.checkpoints)
 
         holder.ecgfm_checkpoint = ecgfm_checkpoint  # type: ignore[attr-defined]
-        self.config.pluginmanager.register(holder, "ecgfm-model-fixtures")
+        self.config.pluginmanager.register(holder, "ecgfm-fixtures")
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_ignore_collect(self, collection_path: Any) -> bool | None:
@@ -170,8 +183,11 @@ class Session:
     # Fixtures of the suites
 
     @pytest.fixture
-    def ecgfm_run(self) -> Run:
+    def ecgfm_run(self, request: pytest.FixtureRequest) -> Run:
         """Give cohorts, encoders, embeddings and results of this run."""
+        for name, (_, declaration, card) in self.own_cohorts.items():
+            returned = request.getfixturevalue(name)
+            self.run.add_cohort(name, partial(own_cohort, card, returned, where=declaration.where))
         return self.run
 
     @pytest.fixture
@@ -187,9 +203,9 @@ class Session:
         return self.run.encoder(self.cards[name], request.getfixturevalue(name))
 
     @pytest.fixture
-    def ecgfm_sample(self, ecgfm_case: Case) -> RecordBatch:
+    def ecgfm_sample(self, ecgfm_case: Case, ecgfm_run: Run) -> RecordBatch:
         """Give a few records of the cohort, as one batch."""
-        return self.run.sample(ecgfm_case.cohort)
+        return ecgfm_run.sample(ecgfm_case.cohort)
 
     @pytest.fixture
     def ecgfm_gate(self, request: pytest.FixtureRequest, ecgfm_case: Case) -> Any:

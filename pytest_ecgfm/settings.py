@@ -209,8 +209,23 @@ def dask_address(options: Options, config: pytest.Config) -> str | None:
     return given
 
 
-def read_settings(config: pytest.Config) -> Settings:
+def _others(found: Sequence[str], own: Sequence[str]) -> Sequence[str]:
+    for name in own:
+        if name in found:
+            raise EcgfmError(f"the cohort {name!r} is declared by a fixture, and is also in the data folder.")
+    return found
+
+
+def read_settings(config: pytest.Config, own_cohorts: Sequence[str] = ()) -> Settings:
     """Build the settings of a run.
+
+    Parameters
+    ----------
+    config : pytest.Config
+        Options and ini keys.
+    own_cohorts : sequence of str, optional
+        Cohorts that fixtures declare. They are part of each run that names no cohorts; the embedded ones are then
+        not, unless they are named.
 
     Raises
     ------
@@ -227,7 +242,7 @@ def read_settings(config: pytest.Config) -> Settings:
     # A run that is repeated keeps to its own data, also where that was the embedded cohorts.
     otherwise = asked.data if asked.models else os.environ.get("ECGFM_DATA")
     root = options.path("data") or (Path(otherwise).expanduser().absolute() if otherwise else None)
-    found = available_cohorts(root)
+    found = (*own_cohorts, *_others(available_cohorts(root), own_cohorts))
     for name in (name for rule in profile.check for name in rule.cohorts):
         if name not in (*COHORTS, *found):
             raise unknown_name("cohort", name, (*COHORTS, *found), where=f"profile {profile.name}: check.cohorts")
@@ -236,7 +251,7 @@ def read_settings(config: pytest.Config) -> Settings:
         for name in asked.cohorts:
             if name not in found:
                 raise unknown_name("cohort", name, found, where="run.cohorts")
-        cohorts = asked.cohorts or found
+        cohorts = asked.cohorts or (tuple(own_cohorts) if own_cohorts and root is None else found)
     size = options.text("batch_size") or "auto"
     if size != "auto" and (not size.isdigit() or int(size) < 1):
         raise EcgfmError(f"--ecgfm-batch-size={size}: should be auto, or a whole number, 1 or more.")

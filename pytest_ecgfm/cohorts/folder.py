@@ -9,20 +9,15 @@ import re
 from collections import Counter
 from pathlib import Path
 
-import numpy as np
-import pandas as pd
-
-from pytest_ecgfm.cohorts.base import CONTINENTS, LABELS, PublishedSplit
+from pytest_ecgfm.cohorts.base import CONTINENTS, LABELS
 from pytest_ecgfm.cohorts.folders import Folder
-from pytest_ecgfm.cohorts.tables import by_field, choices, cohort_table, keyed, numbers, read_table
+from pytest_ecgfm.cohorts.stated import COLUMNS, read_stated, require_label
+from pytest_ecgfm.cohorts.tables import keyed, read_table
 from pytest_ecgfm.cohorts.wfdb_files import WfdbCohort, read_header
 from pytest_ecgfm.errors import EcgfmError, unknown_name
 
 TABLE = "labels.csv"
 """The table that the layout is recognised by."""
-
-_SEXES = {"M": "M", "F": "F", "m": "M", "f": "F", "male": "M", "female": "F", "Male": "M", "Female": "F", "": ""}
-_NAMED_FOLDS = {"train": "1", "validation": "2", "test": "3"}
 
 
 def cohort_name(root: Path) -> str:
@@ -60,45 +55,24 @@ class FolderCohort(WfdbCohort):
         path = folder.root / TABLE
         if continent and continent not in CONTINENTS:
             raise unknown_name("continent", continent, CONTINENTS)
-        optional = ("patient", "age", "sex", "fold", *LABELS)
-        rows = keyed(read_table(folder, path, ("record",), optional=optional), "record", path)
-        stated = [label for label in LABELS if label in rows]
-        if not stated:
-            raise EcgfmError(f"{path}: no column is a label. Valid: {', '.join(LABELS)}.")
+        rows = keyed(read_table(folder, path, ("record",), optional=COLUMNS), "record", path)
+        require_label(rows, path)
         if rows.empty:
             raise EcgfmError(f"{path}: no record.")
         headers, rates, excluded = _usable(folder, path, list(rows.index), skip_bad=skip_bad)
-        rows = rows.drop(index=list(excluded))
-        records = list(rows.index)
-        labels = pd.DataFrame({label: pd.array([pd.NA] * len(rows), dtype="boolean") for label in LABELS}, rows.index)
-        values = {"1": True, "0": False, "true": True, "false": False, "True": True, "False": False}
-        for label in stated:
-            known = choices(rows, label, path, {**{text: text for text in values}, "": ""})
-            labels[label] = pd.array([values.get(text, pd.NA) for text in known], dtype="boolean")
-        folds, split = _folds(rows, path)
-        has_patients = "patient" in rows
-        if has_patients:
-            by_field(bool, rows, "patient", path, "an identifier")
+        stated = read_stated(rows.drop(index=list(excluded)), path)
         super().__init__(
             name or cohort_name(folder.root),
             folder,
             headers,
             continent=continent,
-            table=cohort_table(
-                records,
-                patients=list(rows["patient"]) if has_patients else None,
-                ages=numbers(rows, "age", path, low=0, high=120, empty=True)
-                if "age" in rows
-                else np.full(len(rows), np.nan),
-                sexes=choices(rows, "sex", path, _SEXES) if "sex" in rows else [""] * len(rows),
-                folds=folds,
-            ),
-            labels=labels,
             sampling_rate=rates.most_common(1)[0][0],
-            has_patients=has_patients,
-            split=split,
-            label_notes={label: f"unknown: {TABLE} has no such column" for label in LABELS if label not in stated},
+            label_notes={label: f"unknown: {TABLE} has no such column" for label in LABELS if label not in rows},
             excluded=excluded,
+            table=stated.table,
+            labels=stated.labels,
+            has_patients=stated.has_patients,
+            split=stated.split,
         )
 
 
@@ -128,18 +102,3 @@ def _check(folder: Folder, header: Path) -> float:
         if not (header.parent / name).is_file():
             raise EcgfmError(f"{parsed.where}: the signal file {name!r} is missing.")
     return parsed.sampling_rate
-
-
-def _folds(rows: pd.DataFrame, path: Path) -> tuple[list[int] | None, PublishedSplit | None]:
-    """Return the fold of each record and which are for what; None without the column."""
-    if "fold" not in rows:
-        return None, None
-    table = rows.assign(fold=[_NAMED_FOLDS.get(text.lower(), text) for text in rows["fold"]])
-    values = numbers(table, "fold", path, low=0, high=1000)
-    if (values % 1).any():
-        raise EcgfmError(f"{path}: fold should hold whole numbers, or train, validation and test.")
-    folds = values.astype(int).tolist()
-    distinct = sorted(set(folds))
-    if len(distinct) < 3:
-        raise EcgfmError(f"{path}: fold has {len(distinct)} values; training, validation and test need three.")
-    return folds, PublishedSplit(train=tuple(distinct[:-2]), validation=(distinct[-2],), test=(distinct[-1],))

@@ -1,0 +1,90 @@
+"""What users state about records of their own: patients, ages, sexes, folds and labels, from a file or a data frame."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from pytest_ecgfm.cohorts.base import LABELS, PublishedSplit
+from pytest_ecgfm.cohorts.tables import by_field, choices, cohort_table, numbers
+from pytest_ecgfm.errors import EcgfmError
+
+COLUMNS = ("patient", "age", "sex", "fold", *LABELS)
+"""Columns that are read where they are there; all others are left alone."""
+
+_SEXES = {"M": "M", "F": "F", "m": "M", "f": "F", "male": "M", "female": "F", "Male": "M", "Female": "F", "": ""}
+# pandas writes a column of 1 and 0 with a gap as 1.0 and 0.0.
+_VALUES = dict.fromkeys(["1", "true", "True", "1.0"], True) | dict.fromkeys(["0", "false", "False", "0.0"], False)
+_NAMED_FOLDS = {"train": "1", "validation": "2", "test": "3"}
+
+
+@dataclass(frozen=True)
+class Stated:
+    """What a `Cohort` wants to know of its records: its arguments of these names."""
+
+    table: pd.DataFrame
+    labels: pd.DataFrame
+    has_patients: bool
+    split: PublishedSplit | None
+
+
+def require_label(rows: pd.DataFrame, path: Path) -> None:
+    """Refuse a table without any label.
+
+    Raises
+    ------
+    EcgfmError
+        Which columns would be labels.
+    """
+    if not any(label in rows for label in LABELS):
+        raise EcgfmError(f"{path}: no column is a label. Valid: {', '.join(LABELS)}.")
+
+
+def read_stated(rows: pd.DataFrame, path: Path) -> Stated:
+    """Read the columns that are there.
+
+    Parameters
+    ----------
+    rows : DataFrame of str
+        Indexed by record; any of `COLUMNS`. Labels are 1, 0 or empty for unknown; a label without a column is unknown.
+    path : Path
+        For messages.
+
+    Raises
+    ------
+    EcgfmError
+        If a value is malformed; names record and column.
+    """
+    records = list(rows.index)
+    labels = pd.DataFrame({label: pd.array([pd.NA] * len(rows), dtype="boolean") for label in LABELS}, rows.index)
+    for label in (label for label in LABELS if label in rows):
+        known = choices(rows, label, path, {**{text: text for text in _VALUES}, "": ""})
+        labels[label] = pd.array([_VALUES.get(text, pd.NA) for text in known], dtype="boolean")
+    folds, split = _folds(rows, path)
+    has_patients = "patient" in rows
+    if has_patients:
+        by_field(bool, rows, "patient", path, "an identifier")
+    table = cohort_table(
+        records,
+        patients=list(rows["patient"]) if has_patients else None,
+        ages=numbers(rows, "age", path, low=0, high=120, empty=True) if "age" in rows else np.full(len(rows), np.nan),
+        sexes=choices(rows, "sex", path, _SEXES) if "sex" in rows else [""] * len(rows),
+        folds=folds,
+    )
+    return Stated(table, labels, has_patients, split)
+
+
+def _folds(rows: pd.DataFrame, path: Path) -> tuple[list[int] | None, PublishedSplit | None]:
+    """Return the fold of each record and which are for what; None without the column."""
+    if "fold" not in rows:
+        return None, None
+    table = rows.assign(fold=[_NAMED_FOLDS.get(text.lower(), text) for text in rows["fold"]])
+    values = numbers(table, "fold", path, low=0, high=1000)
+    if (values % 1).any():
+        raise EcgfmError(f"{path}: fold should hold whole numbers, or train, validation and test.")
+    folds = values.astype(int).tolist()
+    distinct = sorted(set(folds))
+    if len(distinct) < 3:
+        raise EcgfmError(f"{path}: fold has {len(distinct)} values; training, validation and test need three.")
+    return folds, PublishedSplit(train=tuple(distinct[:-2]), validation=(distinct[-2],), test=(distinct[-1],))
