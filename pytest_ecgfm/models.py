@@ -83,7 +83,8 @@ def _declare(kind: str, name: str | None, card: dict[str, Any]) -> Callable[[Cal
     def decorate(function: Callable[..., Any]) -> Any:
         chosen = name or function.__name__
         fixture = pytest.fixture(scope="session", name=chosen)(function)
-        line = inspect.getsourcelines(function)[1] if hasattr(function, "__code__") else 0
+        # From the code itself: the source is not there in a notebook, or in an archive.
+        line = function.__code__.co_firstlineno if hasattr(function, "__code__") else 0
         where = f"{Path(inspect.getfile(function)).name}:{line}"
         setattr(fixture, kind, Declaration(chosen, card, where, function))
         return fixture

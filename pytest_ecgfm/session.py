@@ -197,6 +197,13 @@ class Session:
         return self.run.encoder(self.cards[name], request.getfixturevalue(name))
 
     @pytest.fixture
+    def ecgfm_encoders(self, request: pytest.FixtureRequest, ecgfm_run: Run) -> dict[str, Encoder]:
+        """Give every encoder under test by name: for tests of one's own beside the suites."""
+        return {
+            name: ecgfm_run.encoder(self.cards[name], request.getfixturevalue(name)) for name in self.settings.models
+        }
+
+    @pytest.fixture
     def ecgfm_reference(self, request: pytest.FixtureRequest, ecgfm_case: Case) -> Encoder:
         """Give the reference encoder of a check that compares."""
         name = ecgfm_case.reference

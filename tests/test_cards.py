@@ -63,3 +63,9 @@ def test_declarations_are_found_by_name_and_nothing_else_is():
     ((name, (attribute, _, declaration)),) = declared_in(Namespace).items()
     assert (name, attribute, declaration.fields) == ("other", "mine", {"leads": "II"})
     assert declaration.where.startswith("test_cards.py:")
+
+
+def test_a_model_can_be_declared_where_its_source_is_not_at_hand():
+    held = {}
+    exec(compile("@ecg_model()\ndef model(): ...", "cell 1", "exec"), {"ecg_model": ecg_model}, held)
+    assert declared_in(type("Namespace", (), held))["model"][2].where == "cell 1:1"
