@@ -67,7 +67,7 @@ _DEFINITION = "docs/method.md#"
 
 
 def _kind(name: str, title: str, *cells: str, limits: tuple[float, float] = (-math.inf, math.inf)) -> CheckKind:
-    return CheckKind(name, title, _DEFINITION + name.partition(".")[0], cells, limits)
+    return CheckKind(name, title, _DEFINITION + name, cells, limits)
 
 
 _SHARE, _DIFFERENCE, _ANY = (0.0, 1.0), (-1.0, 1.0), (0.0, math.inf)

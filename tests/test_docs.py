@@ -5,6 +5,7 @@ import inspect
 import json
 import re
 import tomllib
+from collections import defaultdict
 from types import ModuleType
 from unittest.mock import create_autospec
 
@@ -14,7 +15,7 @@ import yaml
 import pytest_ecgfm
 from pytest_ecgfm import cube
 from pytest_ecgfm.cards import COHORTS, ModelCard, parse_card, parse_cohort_card
-from pytest_ecgfm.checks import CHECKS, SUITES
+from pytest_ecgfm.checks import CHECKS, GATED_POSITIVES, MINIMUM_POSITIVES, SUITES
 from pytest_ecgfm.cli import COMMANDS, _parser
 from pytest_ecgfm.cohorts.base import LABELS
 from pytest_ecgfm.cohorts.layouts import LAYOUTS
@@ -22,8 +23,14 @@ from pytest_ecgfm.encoders.base import Encoder
 from pytest_ecgfm.encoders.exported import read_card_file
 from pytest_ecgfm.encoders.registry import builtin_models
 from pytest_ecgfm.encoders.sources import parse_checkpoints
+from pytest_ecgfm.evaluations.bootstrap import RESAMPLES
 from pytest_ecgfm.evaluations.clusters import METRICS as CLUSTER_METRICS
+from pytest_ecgfm.evaluations.clusters import NEIGHBOURS
+from pytest_ecgfm.evaluations.probes import C_GRID, FALLBACK_C
+from pytest_ecgfm.evaluations.separability import PERMUTATIONS
+from pytest_ecgfm.measurements.relevance import SHUFFLES
 from pytest_ecgfm.models import COHORT, declared_in
+from pytest_ecgfm.perturbations import VARIANTS
 from pytest_ecgfm.plugin import OPTIONS
 from pytest_ecgfm.profiles import load_profile, shipped
 from pytest_ecgfm.verdict import SCHEMA
@@ -94,12 +101,11 @@ def test_commands_named_in_the_pages_exist(page):
 
 @every_page
 def test_checks_named_in_the_pages_exist(page):
-    files = ("py", "md", "toml", "json", "html", "nc", "jsonl", "csv", "hdf5", "npy", "onnx", "cff", "signal")
     for name in re.findall(rf"`((?:{'|'.join(SUITES)})\.[a-z_]+)", page.read_text(encoding="utf-8")):
-        assert name in CHECKS or name.rpartition(".")[2] in files or hasattr_of_evaluation(name), name
+        assert name in CHECKS or name.endswith(".py") or is_evaluation(name), name
 
 
-def hasattr_of_evaluation(name):
+def is_evaluation(name):
     module, _, attribute = name.partition(".")
     return hasattr(importlib.import_module(f"pytest_ecgfm.evaluations.{module}"), attribute)
 
@@ -131,6 +137,51 @@ def test_the_adapter_page_has_every_field_of_a_card_with_its_default():
 def test_the_method_page_defines_each_check_once():
     found = re.findall(r'<a id="([a-z_]+\.[a-z_]+)">', text_of("docs/method.md"))
     assert sorted(found) == sorted(CHECKS)
+
+
+def rows_of(name):
+    """The cells of every table row of a page."""
+    return [line.strip("|").split("|") for line in text_of(name).splitlines() if line.startswith("| ")]
+
+
+def test_the_method_page_states_the_severities_of_each_perturbation():
+    expected = defaultdict(list)
+    for variant in VARIANTS:
+        name, _, severity = variant.partition("@")
+        expected[name] += re.findall(r"[\d.]+", severity)
+    stated = {
+        name: re.findall(r"[\d.]+", cells[2])
+        for cells in rows_of("docs/method.md")
+        if len(cells) == 3
+        for name in re.findall(r"`(\w+)`", cells[0])
+        if name in expected
+    }
+    assert stated == expected
+
+
+def test_the_method_page_states_the_bounds_of_the_contract():
+    bounds = {rule.name: rule.bound for rule in load_profile("default").check if rule.name.startswith("contract.")}
+    stated = {cells[0].split("`")[1]: cells[2] for cells in rows_of("docs/method.md") if "`contract." in cells[0]}
+    assert {name: float(re.sub(r"at (most|least)", "", text)) for name, text in stated.items()} == bounds
+
+
+@pytest.mark.parametrize(
+    ("page", "sentence"),
+    [
+        ("method", f"{load_profile('default').grid.stability_records} records of each cohort are perturbed"),
+        ("method", f"At most {load_profile('default').grid.mapped_records:,} records"),
+        ("method", f"a bootstrap over patients ({RESAMPLES} resamples"),
+        ("method", f"mean over {SHUFFLES} shuffles"),
+        ("method", f"C from {C_GRID[0]:.0e} to {C_GRID[-1]:g}".replace("e-0", "e-")),
+        ("method", f"else {FALLBACK_C:g}"),
+        ("method", f"fewer than {MINIMUM_POSITIVES} positives or negatives"),
+        ("method", f"With {MINIMUM_POSITIVES} to {GATED_POSITIVES - 1} positives"),
+        ("method", f"agreement of the {NEIGHBOURS} nearest neighbours"),
+        ("formulas", f"over {PERMUTATIONS} permutations"),
+    ],
+)
+def test_numbers_in_the_pages_are_those_of_the_code(page, sentence):
+    assert sentence in " ".join(text_of(f"docs/{page}.md").split())
 
 
 def test_the_page_of_quantities_has_every_variable_of_the_cube():
