@@ -60,7 +60,7 @@ def test_a_folder_of_ones_own_and_what_is_read_from_its_run(stranger):
     done = stranger.run("ecgfm", *listing)
     done.stdout.fnmatch_lines(["*240 records, 120 patients*", "*STach*60*180*0"])
     done.stdout.no_fnmatch_line("*residual above*")
-    result = stranger.runpytest_subprocess(*asked("own_cohort.md", "pytest")[0], "-q")
+    result = stranger.runpytest_subprocess(*asked("own_cohort.md", "pytest")[0], "-q", "--ecgfm-suites=downstream")
     assert result.ret == 0
     assert verdict(stranger.path)["outcome"] == "pass"
     for page, expected in (("cube.md", "st-elsewhere"), ("migration.md", "pass")):
