@@ -34,7 +34,9 @@ def drawn(monkeypatch, tmp_path):
             settings=SimpleNamespace(cohorts=("synthetic-europe",)),
             once=lambda key, make: make(),
             cohort=lambda name: Cohort(),
-            derived=lambda encoder, cohort, part, make: cache.get(encoder, cohort, lambda: make(None), part),
+            derived=lambda encoder, cohort, part, make: cache.get(
+                encoder, cohort, lambda missing: [make(None)], part=part
+            ),
         )
         monkeypatch.setattr(separability, "_pooled", lambda run, encoder: (embeddings, None, None))
         return separability._map(run, encoder)

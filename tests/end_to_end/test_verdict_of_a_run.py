@@ -178,7 +178,9 @@ def not_finite():
         )
     result = user.runpytest_subprocess("--ecgfm=not_finite", *SMALL)
     assert result.ret == pytest.ExitCode.TESTS_FAILED
-    result.stdout.fnmatch_lines(["*EcgfmError: cohort synthetic-europe: model 'not_finite': the embedding of record *"])
+    result.stdout.fnmatch_lines(
+        ["*NotAnEmbedding: cohort synthetic-europe: model 'not_finite': the embedding of record *"]
+    )
     result.stdout.no_fnmatch_line("*embeddings.py*")
     rows = [json.loads(line) for line in (run_folder() / "rows.jsonl").read_text().splitlines()]
     assert {row["outcome"] for row in rows} == {"fail"}
