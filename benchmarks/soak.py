@@ -92,7 +92,7 @@ def run(folder: Path, arguments: list[str], out: str, kills: int, total: int, se
         "pytest",
         *arguments,
         f"--ecgfm-out={out}",
-        *(["-n", "2"] if kills else []),
+        *(["-n", "2", f"--max-worker-restart={kills}"] if kills else []),
         "-q",
         "-p",
         "no:cacheprovider",
@@ -128,7 +128,8 @@ def soak(folder: Path, checks: int, encoders: int, kills: int, *, seed: int = 0)
     total = checks * encoders
     _, none = run(folder, arguments, "whole", 0, total, seed)
     status, killed = run(folder, arguments, "killed", kills, total, seed)
-    assert none == 0 and killed == kills, f"{killed} of {kills} workers were killed"
+    # A run may end before its last victim is chosen.
+    assert none == 0 and (killed > 0) == (kills > 0), f"{killed} of {kills} workers were killed"
     whole = {(row["encoder"], row["check"]): row for row in rows_in(folder / "whole")}
     rows = rows_in(folder / "killed")
     times = Counter((row["encoder"], row["check"]) for row in rows)
@@ -144,7 +145,7 @@ def soak(folder: Path, checks: int, encoders: int, kills: int, *, seed: int = 0)
     verdict = json.loads((folder / "killed" / "verdict.json").read_text(encoding="utf-8"))
     lost = total - len(rows)
     # xdist runs a dead worker's other checks elsewhere: only the one that was under way can be without a value.
-    assert lost + len(broken) <= kills, f"{lost} lost, {len(broken)} broken by {kills} kills"
+    assert lost + len(broken) <= killed, f"{lost} lost, {len(broken)} broken by {killed} kills"
     assert (verdict["outcome"] != "pass" or not kills) and (status != 0 or not kills)
     assert verdict["complete"] is (lost == 0 and not kills)
     planned = sum(one["counts"]["planned"] for one in verdict["encoders"].values())

@@ -1,0 +1,98 @@
+"""What changed code showed that no other test looks at (`benchmarks/mutants.py`)."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from pytest_ecgfm.checks import Case, Threshold, judge
+from pytest_ecgfm.cohorts.base import PublishedSplit
+from pytest_ecgfm.errors import EcgfmError
+from pytest_ecgfm.evaluations.geometry import intrinsic_dimension
+from pytest_ecgfm.evaluations.splits import make_split
+from pytest_ecgfm.rows import Measured, judged_row
+
+STRICT = Threshold(0.7, inconclusive="block")
+
+
+@pytest.mark.parametrize(
+    ("changes", "looser"),
+    [
+        ({}, False),
+        ({"tier": "advisory"}, True),
+        ({"decide": "point"}, True),
+        ({"inconclusive": "allow"}, True),
+        ({"no_change": 0.0}, True),
+        ({"bound": 0.69}, True),
+        ({"bound": 0.71}, False),
+        ({"sense": "maximum"}, True),
+        # One thing that is stricter does not make up for another that is looser.
+        ({"bound": 0.9, "tier": "advisory"}, True),
+        ({"bound": 0.9, "decide": "point"}, True),
+        ({"bound": 0.9, "inconclusive": "allow"}, True),
+        ({"bound": 0.9, "no_change": 0.0}, True),
+    ],
+)
+def test_what_is_looser_than_a_strict_threshold(changes, looser):
+    assert replace(STRICT, **changes).looser_than(STRICT) is looser
+
+
+@pytest.mark.parametrize("field", [{"tier": "advisory"}, {"decide": "point"}, {"inconclusive": "allow"}])
+def test_what_the_other_allows_too_is_not_looser(field):
+    lenient = replace(STRICT, **field)
+    assert not lenient.looser_than(lenient)
+    assert not STRICT.looser_than(lenient)
+
+
+def test_a_maximum_is_looser_where_it_is_larger():
+    bound = Threshold(0.5, "maximum")
+    assert Threshold(0.6, "maximum").looser_than(bound)
+    assert not Threshold(0.4, "maximum").looser_than(bound)
+
+
+def test_a_quantity_without_classes_is_judged_by_its_threshold_alone():
+    case = Case("contract.batch", "m", "a")
+    made = judged_row(case, Threshold(0.7), Measured(0.8, 0.8, 0.8))
+    assert (made.outcome, made.tier, made.counts) == ("pass", "blocking", {})
+
+
+@pytest.mark.parametrize(
+    ("found", "threshold", "reason"),
+    [
+        ((0.5, 0.4, 0.6), Threshold(0.7), "the whole interval lies below 0.7"),
+        ((0.5, 0.4, 0.6), Threshold(0.3, "maximum"), "the whole interval lies above 0.3"),
+        ((0.5, 0.5, 0.5), Threshold(0.7), "the value lies below 0.7"),
+        ((0.5, 0.5, 0.5), Threshold(0.3, "maximum"), "the value lies above 0.3"),
+        ((0.8, 0.75, 0.9), Threshold(0.7), "the whole interval keeps to 0.7"),
+        ((0.8, 0.8, 0.8), Threshold(0.7), "the value keeps to 0.7"),
+        ((0.7, 0.6, 0.9), Threshold(0.7), "the interval holds 0.7"),
+    ],
+)
+def test_a_reason_says_what_lies_where(found, threshold, reason):
+    assert judge(*found, threshold)[1] == reason
+
+
+def test_a_value_at_its_bound_keeps_to_it():
+    assert judge(0.7, 0.6, 0.9, Threshold(0.7, decide="point"))[0] == "pass"
+    assert judge(0.7, 0.6, 0.9, Threshold(0.7, "maximum", decide="point"))[0] == "pass"
+
+
+def test_three_rows_have_a_dimension_and_two_have_none():
+    rows = np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 2.0]])
+    assert np.isfinite(intrinsic_dimension(rows))
+    assert np.isnan(intrinsic_dimension(rows[:2]))
+
+
+def test_three_folds_are_enough():
+    targets, patients = np.arange(12) % 2 == 0, np.array([f"p{number:02d}" for number in range(12)])
+    assert len(make_split(targets, patients, folds=3).folds) == 3
+    with pytest.raises(EcgfmError, match="at least 3"):
+        make_split(targets, patients, folds=2)
+
+
+@pytest.mark.parametrize("crossing", [("a", "t"), ("a", "v"), ("v", "t")])
+def test_published_folds_that_divide_a_patient_are_refused(crossing):
+    patients = np.array(["a", "v", "t", "a2", "v2", "t2"])
+    patients[patients == crossing[1]] = crossing[0]
+    with pytest.raises(EcgfmError, match="one patient into two parts"):
+        make_split(np.ones(6, bool), patients, [1, 2, 3, 1, 2, 3], PublishedSplit((1,), (2,), (3,)))
