@@ -11,6 +11,8 @@ from pytest_ecgfm.errors import EcgfmError
 from pytest_ecgfm.evaluations.geometry import intrinsic_dimension
 from pytest_ecgfm.evaluations.splits import make_split
 from pytest_ecgfm.rows import Measured, judged_row
+from pytest_ecgfm.statistics import mean_auroc_difference
+from pytest_ecgfm.verdict import corrected, decide
 
 STRICT = Threshold(0.7, inconclusive="block")
 
@@ -96,3 +98,34 @@ def test_published_folds_that_divide_a_patient_are_refused(crossing):
     patients[patients == crossing[1]] = crossing[0]
     with pytest.raises(EcgfmError, match="one patient into two parts"):
         make_split(np.ones(6, bool), patients, [1, 2, 3, 1, 2, 3], PublishedSplit((1,), (2,), (3,)))
+
+
+@pytest.mark.parametrize(
+    ("threshold", "sign", "word"), [(Threshold(0.0), 1, "below"), (Threshold(0.0, "maximum"), -1, "above")]
+)
+def test_what_fails_like_others_of_its_family_says_where_it_lies(threshold, sign, word):
+    def of(number, value):
+        case = Case("downstream.auroc_gain", "m", f"c{number}", "AF", 1.0, "r")
+        return judged_row(
+            case, threshold, Measured(sign * value, *sorted((sign * (value - 0.1), sign * (value + 0.1))), 60, 60), 2
+        )
+
+    first, second = corrected([of(0, -0.5), of(1, -0.105)])
+    assert (first.outcome, second.outcome) == ("fail", "fail")
+    assert second.reason == f"the whole interval lies {word} 0, like others of its family"
+
+
+def test_a_missing_check_is_counted_among_the_planned():
+    cases = [Case("contract.batch", "m", name) for name in "abc"]
+    rows = [judged_row(case, Threshold(0.7), Measured(0.8, 0.8, 0.8)) for case in cases[:2]]
+    (one,) = decide(rows, cases, models=["m"]).encoders
+    assert one.reasons == ("1 of 3 planned checks were not evaluated: contract.batch[c]",)
+    assert one.counts["planned"] == 3
+
+
+def test_a_difference_ends_at_one():
+    targets = np.arange(12) % 2 == 0
+    worse = np.where(targets, 0.0, 1.0) + np.linspace(0, 1.2, 12)
+    better = mean_auroc_difference(targets.astype(float), worse, targets)
+    assert better.value > 0.7 and better.high == 1.0
+    assert mean_auroc_difference(worse, targets.astype(float), targets).low == -1.0

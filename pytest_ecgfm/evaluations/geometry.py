@@ -62,7 +62,7 @@ def intrinsic_dimension(embeddings: npt.ArrayLike) -> float:
     rows = np.unique(np.asarray(embeddings, dtype=np.float64), axis=0)
     if len(rows) < 3:
         return math.nan
-    near = NearestNeighbors(n_neighbors=2).fit(rows - rows.mean(axis=0)).kneighbors(return_distance=False)[:, :2]
+    near = NearestNeighbors(n_neighbors=2).fit(rows - rows.mean(axis=0)).kneighbors(return_distance=False)
     # From the differences themselves: fast searches expand the square, which leaves near rows without digits.
     first, second = (np.linalg.norm(rows - rows[near[:, k]], axis=1) for k in (0, 1))
     ratios = np.maximum(first, second) / np.maximum(np.minimum(first, second), np.finfo(np.float64).tiny)
