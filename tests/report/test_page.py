@@ -170,15 +170,19 @@ def test_the_command_draws_an_earlier_run_again(made, page, tmp_path, capsys):
 
 
 def test_names_keep_their_length_whatever_came_first(tmp_path):
-    for number, cohort in enumerate(("x", "a-much-longer-name")):
-        one = xr.Dataset({"v": (("cohort",), [1.0])}, {"cohort": [cohort]}, {"group": "examples"})
+    # In alphabetical order, in which names were cut to the length of the first when they were written.
+    names = ["a", "bb", "c-much-longer-name"]
+    for number, cohort in enumerate(names):
+        signal = {"signal": (("cohort", "lead"), np.ones((1, 2))), "record": (("cohort",), np.array(["r1"]))}
+        axes = {"cohort": [cohort], "lead": ["I", "II"]}
+        one = xr.Dataset(signal, axes, {"group": "examples"})
         (tmp_path / "arrays").mkdir(exist_ok=True)
         one.to_netcdf(tmp_path / "arrays" / f"{number}.nc", engine="h5netcdf")
     rows = [
         judged_row(Case("stability.retest", "m", c), Threshold(1), Measured(1, 1, 1, arrays=(f"arrays/{i}.nc",)))
-        for i, c in enumerate(("x", "y"))
+        for i, c in enumerate(names)
     ]
     tree = build_cube(rows, tmp_path / "arrays", {})
     write_cube(tree, tmp_path / "cube.nc")
     with xr.open_datatree(tmp_path / "cube.nc", engine="h5netcdf") as held:
-        assert sorted(held["examples"]["cohort"].values.tolist()) == ["a-much-longer-name", "x"]
+        assert sorted(held["examples"]["cohort"].values.tolist()) == names
