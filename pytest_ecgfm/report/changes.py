@@ -8,7 +8,7 @@ from markupsafe import Markup
 
 from pytest_ecgfm.report import charts
 from pytest_ecgfm.report.compare import Difference, differences, outcomes, pairs
-from pytest_ecgfm.report.layout import NOTHING, behind, figure, legend, table
+from pytest_ecgfm.report.layout import NOTHING, behind, figure, legend, table, wide
 from pytest_ecgfm.report.loaded import Loaded
 from pytest_ecgfm.report.series import Line, Point, styles
 from pytest_ecgfm.report.words import Triple, chip, element, number, with_interval
@@ -71,7 +71,7 @@ def _judged(run: Loaded, part: pd.DataFrame, name: str) -> Markup:
     return Markup("").join(
         [
             legend({line.name: line.style for line in lines}),
-            figure(f"AUROC, now minus {name}", drawing),
+            figure(f"AUROC, now minus {name}", wide(drawing)),
             behind(["", "difference", "outcome"], rows, f"AUROC since {name}"),
         ]
     )

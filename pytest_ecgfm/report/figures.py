@@ -11,7 +11,7 @@ import numpy as np
 
 from pytest_ecgfm.report.changes import baseline_checks
 from pytest_ecgfm.report.leads import LAYOUT, beat_scale
-from pytest_ecgfm.report.loaded import Loaded
+from pytest_ecgfm.report.loaded import Loaded, in_order
 from pytest_ecgfm.report.series import (
     Line,
     auroc_limits,
@@ -181,7 +181,7 @@ def transfer(run: Loaded) -> Iterator[Drawn]:
         cells = transfer_cells(run, encoder, label)
         if not cells:
             continue
-        sources, targets = (tuple(dict.fromkeys(key[side] for key in cells)) for side in (0, 1))
+        sources, targets = (in_order(dict.fromkeys(key[side] for key in cells), run.cohorts) for side in (0, 1))
         values = np.full((len(sources), len(targets)), np.nan)
         for (source, target), (found, _) in cells.items():
             values[sources.index(source), targets.index(target)] = found.value

@@ -50,6 +50,11 @@ def figure(caption: object, drawing: Markup) -> Markup:
     return element("figure", element("figcaption", caption), drawing)
 
 
+def wide(drawing: Markup) -> Markup:
+    """Let a drawing with a row a name scroll where there is no room: made smaller, nobody could read the names."""
+    return element("div", drawing, class_="scroll rows", tabindex="0", role="region", aria_label="chart, scrolls")
+
+
 def figures(parts: Sequence[Markup]) -> Markup:
     """Lay figures out side by side."""
     return element("div", *parts, class_="figures") if parts else NOTHING

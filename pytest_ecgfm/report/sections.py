@@ -10,9 +10,9 @@ from markupsafe import Markup
 from pytest_ecgfm.report import charts
 from pytest_ecgfm.report.changes import changes
 from pytest_ecgfm.report.charts import Box
-from pytest_ecgfm.report.layout import NOTHING, behind, figure, figures, legend, table
+from pytest_ecgfm.report.layout import NOTHING, behind, figure, figures, legend, table, wide
 from pytest_ecgfm.report.leads import relevance
-from pytest_ecgfm.report.loaded import Loaded
+from pytest_ecgfm.report.loaded import Loaded, in_order
 from pytest_ecgfm.report.maps import maps
 from pytest_ecgfm.report.series import (
     Line,
@@ -95,16 +95,17 @@ def transfer(run: Loaded) -> Markup:
                 [f"{encoder}, {label}, {source} to {target}", with_interval(*found), with_interval(*drop)]
                 for (source, target), (found, drop) in cells.items()
             ]
-        if parts:
-            body.append(figures(parts))
+        body += parts if len(run.models) == 1 else [figures(parts)] if parts else []
     if not body:
         return NOTHING
+    if len(run.models) == 1:
+        body = [figures(body)]
     return Markup("").join([*body, behind(["", "AUROC", "drop"], rows, "transfer with intervals")])
 
 
 def _transfer_table(run: Loaded, encoder: str, label: str) -> Markup:
     cells = transfer_cells(run, encoder, label)
-    sources, targets = (tuple(dict.fromkeys(key[side] for key in cells)) for side in (0, 1))
+    sources, targets = (in_order(dict.fromkeys(key[side] for key in cells), run.cohorts) for side in (0, 1))
     heads: list[object] = ["from \\ to"]
     for target in targets:
         seen, home = run.exposure(encoder, target), run.continent(target)
@@ -181,7 +182,7 @@ def separability(run: Loaded) -> Markup:
         values = [v for group in groups for dot in group.dots for v in (dot.value, dot.null_mean) if math.isfinite(v)]
         limits = (min(0.4, *charts.span(values)), 1.0)
         drawing = charts.null_chart(groups, limits, "neighbour agreement by label and cohort, against chance")
-        body.append(figure("Class-balanced neighbour agreement and its chance level", drawing))
+        body.append(figure("Class-balanced neighbour agreement and its chance level", wide(drawing)))
         rows = [
             [f"{group.name}, {dot.name}", number(dot.value), number(dot.null_mean), number(dot.null_sd)]
             for group in groups
