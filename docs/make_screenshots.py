@@ -1,0 +1,73 @@
+"""Take the screenshots of docs/report.md: `python docs/make_screenshots.py NAME=RUN...`, with Chromium on the PATH.
+
+NAME is a picture's, `report-embedded` or `report-recordings`; RUN is the folder of a finished run. Needs the extra `dev`.
+"""
+
+import sys
+from io import BytesIO
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from PIL import Image
+from playwright.sync_api import Browser, sync_playwright
+
+from pytest_ecgfm.report.loaded import load
+from pytest_ecgfm.report.page import render
+from pytest_ecgfm.report.pdf import find_browser, options
+
+WIDTH, GAP, HIGHEST = 1180, 24, 740
+"""Pixels: of the page and of a column, between parts, of a part at most."""
+SHOWN = {"report-embedded": "light", "report-recordings": "dark"}
+"""Pictures, and their theme."""
+
+PARTS = ("header", "#matrix", "#auroc", "#relevance", "#map", "#separability")
+
+
+def take(browser: Browser, run: Path, scheme: str) -> Image.Image:
+    """Return parts of a run's page in two columns, each from its beginning."""
+    context = browser.new_context(viewport={"width": WIDTH, "height": 900}, color_scheme=scheme)
+    page = context.new_page()
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "generalization.html"
+        path.write_text(render(load(run)), encoding="utf-8")
+        page.goto(path.as_uri())
+        pictures = []
+        for part in PARTS:
+            box = page.locator(part).first.bounding_box()
+            if box is None:
+                continue
+            high = min(box["height"], HIGHEST)
+            clip = {"x": 0, "y": box["y"], "width": WIDTH, "height": high}
+            pictures.append(Image.open(BytesIO(page.screenshot(full_page=True, clip=clip))).convert("RGB"))
+        ground = pictures[0].getpixel((0, 0))
+    context.close()
+    columns: list[list[Image.Image]] = [[], []]
+    heights = [0, 0]
+    for number, picture in enumerate(pictures):
+        side = 0 if number < (len(pictures) + 1) // 2 else 1
+        columns[side].append(picture)
+        heights[side] += picture.height + GAP
+    whole = Image.new("RGB", (2 * WIDTH + GAP, max(heights)), ground)
+    for side, column in enumerate(columns):
+        y = 0
+        for picture in column:
+            whole.paste(picture, (side * (WIDTH + GAP), y))
+            y += picture.height + GAP
+    return whole.resize((whole.width * 2 // 3, whole.height * 2 // 3), Image.Resampling.LANCZOS)
+
+
+def main(arguments: list[str]) -> None:
+    """Take each picture."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=find_browser(), args=list(options()))
+        for argument in arguments:
+            name, _, run = argument.partition("=")
+            picture = take(browser, Path(run), SHOWN[name]).quantize(256, method=Image.Quantize.MAXCOVERAGE, kmeans=4)
+            path = Path(__file__).parent / f"{name}.png"
+            picture.save(path, optimize=True)
+            print(f"{path.name}: {picture.width} x {picture.height}, {path.stat().st_size / 1e3:.0f} kB")
+        browser.close()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
