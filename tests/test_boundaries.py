@@ -1,11 +1,12 @@
 """What changed code showed that no other test looks at (`benchmarks/mutants.py`)."""
 
 from dataclasses import replace
+from itertools import permutations
 
 import numpy as np
 import pytest
 
-from pytest_ecgfm.checks import Case, Threshold, judge
+from pytest_ecgfm.checks import OTHERS, Case, Threshold, cells, judge
 from pytest_ecgfm.cohorts.base import PublishedSplit
 from pytest_ecgfm.errors import EcgfmError
 from pytest_ecgfm.evaluations.geometry import intrinsic_dimension
@@ -129,3 +130,31 @@ def test_a_difference_ends_at_one():
     better = mean_auroc_difference(targets.astype(float), worse, targets)
     assert better.value > 0.7 and better.high == 1.0
     assert mean_auroc_difference(worse, targets.astype(float), targets).low == -1.0
+
+
+@pytest.mark.parametrize(
+    ("cohorts", "sources"),
+    [
+        (("a",), set()),
+        (("a", "b"), {("a", "b"), ("b", "a")}),
+        (("a", "b", "c"), {*permutations("abc", 2), *((OTHERS, name) for name in "abc")}),
+    ],
+)
+def test_probes_travel_from_each_other_cohort_and_from_all_others(cohorts, sources):
+    found = cells("m", cohorts=cohorts, labels=("AF",), fractions=(1.0,), references=(), suites=("transfer",))
+    assert {(case.source, case.cohort) for case in found} == sources
+
+
+def test_the_first_that_is_missing_is_named():
+    cases = [Case("contract.batch", "m", name) for name in "abc"]
+    row = judged_row(cases[1], Threshold(0.7), Measured(0.8, 0.8, 0.8))
+    (one,) = decide([row], cases, models=["m"]).encoders
+    assert one.reasons == ("2 of 3 planned checks were not evaluated: contract.batch[a]",)
+    assert one.counts == {
+        "pass": 1,
+        "fail": 0,
+        "inconclusive": 0,
+        "insufficient": 0,
+        "blocking_fail": 0,
+        "planned": 3,
+    }
