@@ -1,5 +1,6 @@
 """What changed code showed that no other test looks at (`benchmarks/mutants.py`)."""
 
+import math
 from dataclasses import replace
 from itertools import permutations
 
@@ -9,8 +10,8 @@ import pytest
 from pytest_ecgfm.checks import OTHERS, Case, Threshold, cells, judge
 from pytest_ecgfm.cohorts.base import PublishedSplit
 from pytest_ecgfm.errors import EcgfmError
-from pytest_ecgfm.evaluations.geometry import intrinsic_dimension
-from pytest_ecgfm.evaluations.splits import make_split
+from pytest_ecgfm.evaluations.geometry import effective_rank, intrinsic_dimension
+from pytest_ecgfm.evaluations.splits import make_split, nested_subset
 from pytest_ecgfm.rows import Measured, judged_row
 from pytest_ecgfm.statistics import mean_auroc_difference
 from pytest_ecgfm.verdict import corrected, decide
@@ -158,3 +159,34 @@ def test_the_first_that_is_missing_is_named():
         "blocking_fail": 0,
         "planned": 3,
     }
+
+
+def test_what_hardly_differs_does_not_vary_whatever_its_size():
+    assert effective_rank(np.empty((0, 3))) == 0.0
+    assert effective_rank(np.empty((3, 0))) == 0.0
+    noise = np.random.default_rng(0).normal(size=(20, 4))
+    for size in (1e-6, 1.0, 1e6):
+        assert effective_rank(size * (1 + 1e-8 * noise)) == 0.0
+        assert effective_rank(size * (1 + 1e-3 * noise)) > 2.0
+
+
+def test_rows_of_nearly_one_distance_have_a_large_dimension():
+    # A triangle of sides 1, 1.05 and 1.1: the ratios of second to first neighbour are known.
+    x = (1 + 1.05**2 - 1.1**2) / 2
+    rows = [[0.0, 0.0], [1.0, 0.0], [x, math.sqrt(1.05**2 - x**2)]]
+    wanted = 3 / (math.log(1.05) + math.log(1.1) + math.log(1.1 / 1.05))
+    assert intrinsic_dimension(rows) == pytest.approx(wanted)
+
+
+def test_as_many_tested_positives_as_are_asked_for_are_enough():
+    targets, patients = np.arange(400) % 2 == 0, np.array([f"p{number:03d}" for number in range(400)])
+    split = make_split(targets, patients, minimum_test_positives=1)
+    tested = int(targets[split.folds[0].test].sum())
+    assert make_split(targets, patients, minimum_test_positives=tested).kind == "holdout"
+    assert make_split(targets, patients, minimum_test_positives=tested + 1).kind == "cv"
+
+
+@pytest.mark.parametrize("fraction", [0.0, -0.1, 1.001, 1.5])
+def test_a_share_is_more_than_nothing_and_at_most_all(fraction):
+    with pytest.raises(EcgfmError, match=r"should be in \(0, 1\]"):
+        nested_subset(np.arange(4), np.ones(4, bool), np.array(["a", "b", "c", "d"]), fraction)
