@@ -6,9 +6,11 @@ from itertools import permutations
 
 import numpy as np
 import pytest
+import xarray as xr
 
 from pytest_ecgfm.checks import OTHERS, Case, Threshold, cells, judge
 from pytest_ecgfm.cohorts.base import PublishedSplit
+from pytest_ecgfm.cube import build_cube, open_run, read_into_memory
 from pytest_ecgfm.errors import EcgfmError
 from pytest_ecgfm.evaluations.geometry import effective_rank, intrinsic_dimension
 from pytest_ecgfm.evaluations.splits import make_split, nested_subset
@@ -190,3 +192,34 @@ def test_as_many_tested_positives_as_are_asked_for_are_enough():
 def test_a_share_is_more_than_nothing_and_at_most_all(fraction):
     with pytest.raises(EcgfmError, match=r"should be in \(0, 1\]"):
         nested_subset(np.arange(4), np.ones(4, bool), np.array(["a", "b", "c", "d"]), fraction)
+
+
+def test_arrays_of_several_files_lie_side_by_side_with_whole_names(tmp_path):
+    for number, names in enumerate((["a"], ["a", "longer"])):
+        data = xr.Dataset(
+            {"shap": (("dimension",), np.arange(len(names)) + 0.5), "unit": (("dimension",), names)},
+            {"dimension": names},
+            {"group": "features/m"},
+        )
+        data.to_netcdf(tmp_path / f"{number}.nc", engine="h5netcdf")
+    case = Case("contract.batch", "m", "a")
+    row = judged_row(case, Threshold(0.7), Measured(0.8, 0.8, 0.8, arrays=("arrays/0.nc", "arrays/1.nc")))
+    found = build_cube([row], tmp_path, {})["features/m"].to_dataset()
+    assert found["dimension"].values.tolist() == found["unit"].values.tolist() == ["a", "longer"]
+    assert found["shap"].values.tolist() == [0.5, 1.5]
+    assert "group" not in found.attrs
+
+
+def test_a_cube_that_opens_and_cannot_be_read_is_an_error(tmp_path):
+    marker = np.full(4096, 123456789.0)
+    held = xr.Dataset({"value": (("check",), marker)}, attrs={"schema_version": 1})
+    held.to_netcdf(
+        tmp_path / "cube.nc", engine="h5netcdf", encoding={"value": {"fletcher32": True, "chunksizes": (4096,)}}
+    )
+    assert read_into_memory(open_run(tmp_path), tmp_path)["value"].values[0] == marker[0]
+    data = bytearray((tmp_path / "cube.nc").read_bytes())
+    data[data.index(marker[:8].tobytes())] ^= 1
+    (tmp_path / "cube.nc").write_bytes(data)
+    tree = open_run(tmp_path)
+    with pytest.raises(EcgfmError, match=r"cube\.nc cannot be read"):
+        read_into_memory(tree, tmp_path)
