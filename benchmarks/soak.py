@@ -70,7 +70,7 @@ def workers_of(controller: int) -> list[int]:
                 command = (entry / "cmdline").read_bytes()
             except OSError:
                 continue
-            # execnet starts a worker as `python -u -c import sys;exec(eval(sys.stdin.readline()))`.
+            # execnet starts a worker as a Python that reads what to do from its standard input.
             if int(fields[1]) == controller and b"sys.stdin.readline" in command:
                 found.append(int(entry.name))
     return sorted(found)
