@@ -12,7 +12,7 @@ import pytest
 from threadpoolctl import threadpool_limits
 
 from pytest_ecgfm.cards import CohortCard, ModelCard
-from pytest_ecgfm.checks import Case, Threshold, cells
+from pytest_ecgfm.checks import Case, Threshold
 from pytest_ecgfm.cohorts.own import own_cohort
 from pytest_ecgfm.collect import SUITES_PACKAGE, suites_folder
 from pytest_ecgfm.declared import declared_cohorts, declared_models, exported_fixture, model_cards, require_cells
@@ -83,20 +83,7 @@ class Session:
         self.cards = cards
         self.own_cohorts = own_cohorts
         self.rows: list[Row] = []
-        self.thresholds: dict[Case, Threshold] = {}
-        for model in settings.models:
-            for case in cells(
-                model,
-                cohorts=settings.cohorts,
-                labels=settings.labels,
-                fractions=settings.fractions,
-                references=settings.references,
-                baselines=tuple(settings.baselines),
-                suites=settings.suites,
-            ):
-                threshold = settings.profile.threshold(case)
-                if threshold is not None:
-                    self.thresholds[case] = threshold
+        self.thresholds = settings.planned()
         require_cells(settings, self.thresholds)
         require_reasons(settings.profile, self.thresholds)
         self._members = Counter(_family(case, threshold) for case, threshold in self.thresholds.items())

@@ -12,7 +12,7 @@ import pytest
 
 from pytest_ecgfm.baseline import Baseline, load_baselines
 from pytest_ecgfm.cards import COHORTS
-from pytest_ecgfm.checks import SUITES
+from pytest_ecgfm.checks import SUITES, Case, Threshold, cells
 from pytest_ecgfm.cohorts import available_cohorts
 from pytest_ecgfm.cohorts.base import LABELS
 from pytest_ecgfm.encoders.base import PRECISIONS, choose_device
@@ -53,6 +53,24 @@ class Settings:
     def encoders(self) -> tuple[str, ...]:
         """Models under test and reference encoders, each once."""
         return tuple(dict.fromkeys((*self.models, *self.references)))
+
+    def planned(self) -> dict[Case, Threshold]:
+        """Return every cell that the profile judges, with what it demands, for each model under test."""
+        out = {}
+        for model in self.models:
+            for case in cells(
+                model,
+                cohorts=self.cohorts,
+                labels=self.labels,
+                fractions=self.fractions,
+                references=self.references,
+                baselines=tuple(self.baselines),
+                suites=self.suites,
+            ):
+                threshold = self.profile.threshold(case)
+                if threshold is not None:
+                    out[case] = threshold
+        return out
 
     def resolved_profile(self) -> Profile:
         """Return the profile that repeats this run."""

@@ -9,7 +9,7 @@ from typing import Any
 
 from pytest_ecgfm.baseline import Baseline
 from pytest_ecgfm.cards import parse_card
-from pytest_ecgfm.checks import CHECKS, SUITES, Case, cells
+from pytest_ecgfm.checks import CHECKS, SUITES, Case
 from pytest_ecgfm.cohorts import load_cohort
 from pytest_ecgfm.cohorts.base import Cohort
 from pytest_ecgfm.cohorts.limit import limited
@@ -270,22 +270,8 @@ def settings_of(name, cohorts, folder, baselines=()):
 
 
 def planned(settings: Settings) -> dict[Case, Any]:
-    """Every cell of the first cohort, and of all together, with its threshold, as a session plans them."""
-    out = {}
-    for case in cells(
-        settings.models[0],
-        cohorts=settings.cohorts,
-        labels=settings.labels,
-        fractions=settings.fractions,
-        references=settings.references,
-        baselines=tuple(settings.baselines),
-        suites=settings.suites,
-    ):
-        threshold = settings.profile.threshold(case)
-        # The other cohort is there for what compares cohorts.
-        if threshold is not None and case.cohort in ("", EUROPE):
-            out[case] = threshold
-    return out
+    """Every cell of the first cohort, and of all together: the other one is there for what compares cohorts."""
+    return {case: demanded for case, demanded in settings.planned().items() if case.cohort in ("", EUROPE)}
 
 
 def speaks_of(name: str, case: Case) -> bool:

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pytest_ecgfm.errors import EcgfmError
+from pytest_ecgfm.evaluations.agreement import agreement
 from pytest_ecgfm.evaluations.distances import scanned
 from pytest_ecgfm.evaluations.mixtures import mixture_labels
 from pytest_ecgfm.evaluations.probes import standardisation
@@ -236,15 +237,12 @@ def _scattered(space: Space, codes: Integers) -> dict[str, float]:
 
 
 def _clustered(space: Space, codes: Integers, names: Sequence[str]) -> dict[str, float]:
-    from sklearn.metrics import adjusted_mutual_info_score, adjusted_rand_score
-
     found = {}
     for kind, source in (("spectral", "spectral"), ("gmm", "mixture")):
         if {f"{kind}_ari", f"{kind}_ami"} & set(names):
             partition: Integers = getattr(space, source)
             use = partition >= 0
-            found[f"{kind}_ari"] = float(adjusted_rand_score(codes[use], partition[use]))
-            found[f"{kind}_ami"] = float(adjusted_mutual_info_score(codes[use], partition[use]))
+            found[f"{kind}_ari"], found[f"{kind}_ami"] = agreement(codes[use], partition[use])
     return found
 
 
