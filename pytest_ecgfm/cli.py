@@ -24,7 +24,6 @@ _LEAST_SECONDS = 3.0  # two beats at 40 bpm
 if TYPE_CHECKING:
     from pytest_ecgfm.cohorts.base import Cohort
     from pytest_ecgfm.records import Recording
-    from pytest_ecgfm.store import Entry
 
 
 @dataclass(frozen=True)
@@ -303,6 +302,7 @@ def _cache_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _cache(args: argparse.Namespace) -> int:
+    from pytest_ecgfm.report.cached import counted, table_lines
     from pytest_ecgfm.store import cache_folder, entries, remove
 
     if args.older_than is not None and not args.older_than >= 0:
@@ -316,11 +316,11 @@ def _cache(args: argparse.Namespace) -> int:
         and args.cohort in (None, one.cohort)
         and (args.older_than is None or one.used < before)
     ]
-    total = f"{_embeddings(len(found))}, {sum(one.size for one in found) / 1e6:.1f} MB in {folder}"
+    total = f"{counted(len(found))}, {sum(one.size for one in found) / 1e6:.1f} MB in {folder}"
     if args.json:
         say(json.dumps([{**asdict(one), "folder": str(one.folder)} for one in found], indent=2, ensure_ascii=False))
     else:
-        for line in _aligned(found):
+        for line in table_lines(found):
             say(line)
         say(total)
     if not args.prune or not found or not _agreed(f"This removes {total}.", args.yes):
@@ -331,25 +331,8 @@ def _cache(args: argparse.Namespace) -> int:
             gone.append(one)
         else:
             complain(f"{', '.join(filter(None, (one.encoder, one.cohort, one.part)))}: in use by a run, left alone")
-    say(f"removed {_embeddings(len(gone))}, {sum(one.size for one in gone) / 1e6:.1f} MB")
+    say(f"removed {counted(len(gone))}, {sum(one.size for one in gone) / 1e6:.1f} MB")
     return 0
-
-
-def _embeddings(count: int) -> str:
-    return f"{count} embedding{'' if count == 1 else 's'}"
-
-
-def _aligned(found: Sequence["Entry"]) -> Iterator[str]:
-    """Yield a table's lines, nothing for an empty one."""
-    table = [("encoder", "cohort", "part", "records", "MB", "used")] if found else []
-    for one in found:
-        days = int((time.time() - one.used) / 86400)
-        records = str(one.rows) if one.held == one.rows else f"{one.held} of {one.rows}"
-        used = "today" if days < 1 else f"{days} day{'' if days == 1 else 's'} ago"
-        table.append((one.encoder, one.cohort, one.part, records, f"{one.size / 1e6:.1f}", used))
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    for row in table:
-        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
 
 
 COMMANDS: tuple[Command, ...] = (
