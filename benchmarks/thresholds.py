@@ -44,8 +44,8 @@ def downstream(tree: xr.DataTree) -> None:
 
 def others(tree: xr.DataTree) -> None:
     """Print the worst cell of each other check, by what its thresholds may be told apart by."""
-    table = tree["checks"].to_dataset().reset_coords().to_dataframe()
-    table["kind"] = table["check"].astype(str).str.partition("[")[0]
+    table = tree["checks"].to_dataset().reset_coords().to_dataframe().reset_index()
+    table["kind"] = table["check"].astype(str).str.partition(": ")[2].str.partition("[")[0]
     table = table[~table["suite"].isin(["contract", "downstream"]) & table["value"].notna()]
     table["for"] = table["perturbation"].astype(str) + table["space"].astype(str)
     priors = table["kind"] == "relevance.prior"
