@@ -62,7 +62,7 @@ TARGETS = {
         "shapley": "",
         "features": "",
         "bootstrap": "stability",
-        "logistic": "probes",
+        "logistic": "",
         "probes": "",
         "downstream": "",
         "stability": "",

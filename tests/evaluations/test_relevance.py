@@ -288,3 +288,26 @@ def test_prior_of_rate_is_undefined_without_any_relevance(rng):
 
 def test_one_shuffle_has_no_percentile(rng):
     assert math.isnan(shuffled_percentile(rng.normal(size=(5, 4)), rng.normal(size=(1, 5, 4))))
+
+
+def test_neither_profile_nor_agreement_minds_the_size_of_values(rng):
+    phi, shuffled, patients = planted(rng, [1, 2, 3], n=60), rng.normal(size=(3, 60, 3)), people(60)
+    for size in (1e-6, 1e6):
+        np.testing.assert_allclose(lead_profile(size * phi, patients).share, lead_profile(phi, patients).share)
+        found = shuffled_agreement(size * phi, size * shuffled, patients)
+        assert found == pytest.approx(shuffled_agreement(phi, shuffled, patients))
+
+
+def test_two_players_have_an_entropy_and_a_place_to_look():
+    phi, patients = np.tile([3.0, -1.0], (10, 1)), people(10)
+    assert lead_profile(phi, patients).entropy == pytest.approx(entropy([0.75, 0.25]) / math.log(2))
+    assert prior_agreement(phi, ("II", "V4"), "AF", patients) == pytest.approx((1.5, 1.5, 1.5))
+    assert prior_agreement(phi, ("II", "V4"), "SB", patients).value == pytest.approx(entropy([0.75, 0.25], base=2))
+
+
+def test_two_shuffles_have_a_percentile_and_a_tie_is_not_nearer():
+    # Each shuffled profile lies 1 from the other; the real one 1 from their mean, or 1/2.
+    chance = np.array([[[0.75, 0.25]], [[0.25, 0.75]]])
+    assert shuffled_percentile([[1.0, 0.0]], chance) == 0.0
+    assert shuffled_percentile([[0.75, 0.25]], chance) == 0.0
+    assert shuffled_percentile([[1.0, 0.0]], chance / 2 + 0.25) == 1.0

@@ -10,7 +10,14 @@ from sklearn.metrics import roc_auc_score
 
 from pytest_ecgfm.errors import EcgfmError
 from pytest_ecgfm.evaluations import stability as module
-from pytest_ecgfm.evaluations.bootstrap import UNDEFINED, Interval, percentiles, resampled, weighted_auroc
+from pytest_ecgfm.evaluations.bootstrap import (
+    RESAMPLES,
+    UNDEFINED,
+    Interval,
+    percentiles,
+    resampled,
+    weighted_auroc,
+)
 from pytest_ecgfm.evaluations.stability import (
     METRICS,
     Reference,
@@ -352,6 +359,56 @@ def test_retest_is_the_median_distance_over_that_between_patients(rng):
     strangers = retest(against, rows, np.roll(rows, 1, axis=0), patients)
     assert strangers.value == pytest.approx(1, abs=0.15)
     assert retest(against, np.empty((0, 6)), np.empty((0, 6)), []) is UNDEFINED
+
+
+def test_retest_sees_the_typical_distance_whatever_its_size(rng):
+    rows, patients = cohort(rng, n=20)
+    second = rows + 0.2
+    wanted = retest(reference(rows, patients), rows, second, patients)
+    for size in (1e-6, 1e6):
+        found = retest(reference(size * rows, patients), size * rows, size * second, patients)
+        assert found == pytest.approx(wanted)
+
+
+def test_cosine_does_not_mind_the_size_of_embeddings(rng):
+    a, b = rng.normal(size=(2, 10, 4))
+    for size in (1e-12, 1e12):
+        found = centred_cosine(size * a, size * b, np.zeros(4))
+        np.testing.assert_allclose(found, centred_cosine(a, b, np.zeros(4)))
+
+
+def test_two_records_are_as_far_apart_as_they_are():
+    assert reference([[0.0, 0.0], [3.0, 4.0]], ["a", "b"]).typical == pytest.approx(5.0)
+
+
+def test_a_score_at_the_cut_is_not_called_positive():
+    each, _ = label_stability([[0.5, 0.5]], [[0.6, 0.4]], [[1, 0]], [[0.5, 0.5]], ["a", "b"])
+    assert each[0].flip_rate.value == 0.5
+    back, _ = label_stability([[0.6, 0.4]], [[0.5, 0.5]], [[1, 0]], [[0.5, 0.5]], ["a", "b"])
+    assert back[0].flip_rate.value == 0.5
+
+
+def test_without_a_known_record_there_is_no_flip_rate():
+    unknown = np.full((1, 3), np.nan)
+    each, whole = label_stability(np.zeros((1, 3)), np.ones((1, 3)), unknown, np.zeros((1, 3)), ["a", "b", "c"])
+    assert each[0].flip_rate is UNDEFINED and whole.flip_rate is UNDEFINED
+    assert (each[0].positives, each[0].negatives) == (0, 0)
+
+
+def test_resamples_without_a_known_record_say_nothing(rng):
+    # Twenty records of a label are known, of one patient; a twenty-first is another patient's.
+    patients = np.repeat(["a", "b", "c"], [20, 1, 9])
+    targets = np.full((1, 30), np.nan)
+    targets[0, :21] = np.arange(21) % 2
+    clean, perturbed = rng.normal(size=(2, 1, 30))
+    each, whole = label_stability(clean, perturbed, targets, np.zeros((1, 30)), patients, seed=4)
+    flips = ((clean > 0) != (perturbed > 0))[0, :21].astype(float)
+    weights = resampled(patients, RESAMPLES, 4)[:, :21]
+    drawn = weights.sum(axis=1) > 0
+    assert 0 < drawn.sum() < RESAMPLES
+    wanted = percentiles(flips.mean(), weights[drawn] @ flips / weights[drawn].sum(axis=1))
+    assert each[0].flip_rate == pytest.approx(wanted)
+    assert whole.flip_rate == pytest.approx(wanted)
 
 
 def test_interval_of_a_median_is_that_of_large_samples(rng):
