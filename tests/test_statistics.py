@@ -366,6 +366,7 @@ def test_p_value_outside_the_range_of_an_auroc():
     assert p_value(found, -0.1) == 0.0
     assert p_value(found, 0.0) == 0.0
     assert p_value(found, 1.0) == 1.0
+    assert p_value(found, 1.5) == 1.0
 
 
 def test_holm_by_hand():

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from hypothesis import Phase, given, settings
 
 from pytest_ecgfm.cards import parse_card
 from pytest_ecgfm.checks import judge
@@ -140,6 +141,76 @@ def test_generated_records_are_the_same_each_time():
     first = seen()
     assert first == seen()
     assert len({rate for _, _, rate in first}) > 2
+
+
+def test_hard_records_are_what_they_are_called(sample):
+    asked = {}
+
+    def embed(batch):
+        asked[batch.records[0].partition("(")[2][:-1]] = batch.signals[0]
+        return np.ones((1, 2), np.float32)
+
+    contract.hard_records(embed, sample)
+    one = sample.signals[0]
+    assert not asked.pop("flat").any()
+    assert (asked.pop("constant") == np.float32(0.3)).all()
+    for name, lead, value in (("one flat lead", 0, 0.0), ("a missing lead", 1, np.nan)):
+        changed = asked.pop(name)
+        np.testing.assert_array_equal(changed[lead], value)
+        np.testing.assert_array_equal(np.delete(changed, lead, 0), np.delete(one, lead, 0))
+    np.testing.assert_array_equal(asked.pop("clipped"), one.clip(-0.1, 0.1).astype(np.float32))
+    spikes = asked.pop("spikes of 16 mV")
+    assert (spikes[:, ::100] == 16).all() and ((spikes != one).sum(axis=1) <= 10).all()
+    np.testing.assert_allclose(asked.pop("offset of 50 mV") - one, 50, atol=1e-5)
+    np.testing.assert_array_equal(asked.pop("one second"), one[:, :100])
+    minute = asked.pop("a minute")
+    assert minute.shape == (12, 6000)
+    np.testing.assert_array_equal(minute[:, 5000:6000], one)
+    missing = asked.pop("a missing sample")
+    assert np.argwhere(np.isnan(missing)).tolist() == [[lead, 50] for lead in range(12)]
+    assert not asked
+
+
+def test_generated_records_vary_in_all_that_is_told():
+    seen = {name: set() for name in ("rate", "seconds", "records", "size", "offset", "constant", "leads", "order")}
+
+    @settings(derandomize=True, max_examples=150, deadline=None, database=None, phases=[Phase.generate])
+    @given(contract._records(LEADS))
+    def look(batch):
+        seen["rate"].add(batch.sampling_rate)
+        seen["seconds"].add(round(batch.signals.shape[-1] / batch.sampling_rate, 2))
+        seen["records"].add(len(batch))
+        seen["order"].add(batch.leads)
+        first = batch.signals[0]
+        constant = (first == first[:, :1]).all(axis=1) | np.isnan(first).all(axis=1)
+        seen["constant"].update(str(value) for value in first[constant, 0])
+        seen["leads"].update(np.flatnonzero(constant).tolist())
+        if not constant.any():
+            # What varies begins near the offset, and its largest part is the size.
+            offset = float(5 * np.rint(np.median(first[:, 0]) / 5))
+            seen["offset"].add(offset)
+            seen["size"].add(float(f"{np.abs(batch.signals - offset).max():.3g}"))
+
+    look()
+    assert seen["rate"] == {100.0, 250.0, 257.0, 360.0, 400.0, 500.0, 1000.0}
+    assert seen["seconds"] == {5.0, 7.3, 10.0, 10.24}
+    assert seen["records"] == {1, 2, 3} and seen["leads"] == set(range(12))
+    assert seen["size"] == {0.001, 0.1, 1.0, 10.0} and seen["offset"] == {-5.0, 0.0, 5.0}
+    assert seen["constant"] == {"0.0", "1.0", "nan"} and len(seen["order"]) > 20
+
+
+def test_the_smallest_cosine_is_one_where_nothing_changed_even_to_nothing():
+    rows = np.array([[0.0, 0.0], [1.0, 0.0], [3.0, 4.0]], np.float32)
+    assert contract._smallest_cosine(rows, rows, "abc").value == 1.0
+    other = np.array([[0.0, 0.0], [0.0, 2.0], [3.0, 4.0]], np.float32)
+    assert contract._smallest_cosine(rows, other, "abc") == contract.Finding(0.0, "record b")
+    assert contract._smallest_cosine(rows, other + [[1, 0]] * 3, "abc") == contract.Finding(0.0, "record a")
+    assert contract._smallest_cosine(rows, -rows, "abc").value == -1.0
+
+
+def test_two_records_exchange_their_leads(sample):
+    found = contract.declared_leads(encoder_of(broken_models.Plain()).embed_batch, sample.rows([0, 1]), LEADS)
+    assert found == contract.Finding(1.0, "")
 
 
 def test_the_embedded_cohorts_records_will_do():
