@@ -80,6 +80,19 @@ def test_newton_finds_back_from_afar(rng, intercept):
     np.testing.assert_allclose(found, [*wanted.coefficients[0], *wanted.intercepts], atol=1e-6)
 
 
+def test_where_all_are_certain_newton_has_a_step_to_take(rng):
+    features, targets = standardised(rng)
+    design = np.column_stack([features, np.ones(len(features))])
+    assert np.isfinite(logistic._newton(design, targets.astype(float), 1.0, np.array([0.0] * 6 + [800.0]))).all()
+
+
+def test_newton_is_as_exact_where_records_hardly_count(rng):
+    features, targets = standardised(rng)
+    design = np.column_stack([features, np.ones(len(features))])
+    found = logistic._newton(design, targets.astype(float), 1e-6, np.zeros(7))
+    assert found[-1] == pytest.approx(math.log(targets.mean() / (1 - targets.mean())), abs=1e-7)
+
+
 def test_loss_is_that_of_scikit_learn_and_slopes_are_its_derivatives(rng):
     features, targets = standardised(rng, n=2100)
     loss = logistic._Loss(features, targets.astype(float))
@@ -101,6 +114,13 @@ def test_in_units_of_a_curvature_the_hessian_is_one(rng, C):
     np.testing.assert_allclose(moves @ hessian @ moves.T, np.eye(7), atol=1e-4)
     slopes = np.array([curvature.slopes(C, unit) for unit in np.eye(7)])
     np.testing.assert_allclose(slopes, moves.T, atol=1e-12)
+
+
+def test_where_all_are_certain_there_is_a_little_curvature_left(rng):
+    features, targets = standardised(rng)
+    curvature = logistic._Loss(features, targets.astype(float)).curvature(np.array([0.0] * 6 + [800.0]))
+    assert 0 < curvature.weight < 1e-12
+    assert np.isfinite(curvature.moves(1.0, np.ones(7))).all()
 
 
 def test_curvature_of_what_rounding_makes_negative_is_none():

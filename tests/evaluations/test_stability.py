@@ -236,6 +236,7 @@ def test_resampling_draws_whole_patients():
     np.testing.assert_allclose(weights.var(axis=0), 0.75, atol=0.08)
     np.testing.assert_array_equal(weights, resampled(patients, 3000, 0))
     assert (weights != resampled(patients, 3000, 1)).any()
+    assert resampled(np.empty(0, str), 3, 0).shape == (3, 0)
 
 
 def test_percentiles_by_numpy_and_always_around_the_value():
