@@ -221,6 +221,9 @@ def survives(module: str, source: str, tests: tuple[str, ...], seconds: int, ord
             new = vars(place)[name]
             if hasattr(old, "__code__") and hasattr(new, "__code__") and getattr(old, "__module__", "") == module:
                 old.__code__, old.__defaults__, old.__kwdefaults__ = new.__code__, new.__defaults__, new.__kwdefaults__
+                # What a decorator made holds what it decorates.
+                for cell, other in zip(old.__closure__ or (), new.__closure__ or (), strict=True):
+                    cell.cell_contents = other.cell_contents
                 vars(place)[name] = old
             elif isinstance(old, type) and old.__module__ == module:
                 for key, value in list(vars(new).items()):
@@ -244,6 +247,8 @@ def main() -> None:
     options = parser.parse_args()
     os.chdir(ROOT)
     sys.path.append(str(ROOT))
+    # The layer of numba's that outlives a fork.
+    os.environ["NUMBA_THREADING_LAYER"] = "workqueue"
     for name in IMPORTED:
         importlib.import_module(name)
     # A mutant is noticed or not: the smallest example does not matter, and those of others are not kept.
