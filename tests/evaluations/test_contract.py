@@ -1,5 +1,7 @@
 """Each check of the contract passes an honest encoder, and fails the one that is broken in its way, and only that."""
 
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import Phase, given, settings
@@ -85,6 +87,8 @@ def test_an_encoder_that_breaks_on_flat_leads(sample):
     found, findings = outcomes(encoder_of(broken_models.Fragile()), sample)
     assert {check for check, outcome in found.items() if outcome == "fail"} == {"hard_records", "generated"}
     assert "flat: ZeroDivisionError: flat lead" in findings["hard_records"].note
+    broken = findings["hard_records"].note.count("ZeroDivisionError")
+    assert findings["hard_records"].value == pytest.approx(1 - broken / 10)
     assert "Hz: ZeroDivisionError" in findings["generated"].note
 
 
@@ -208,9 +212,28 @@ def test_the_smallest_cosine_is_one_where_nothing_changed_even_to_nothing():
     assert contract._smallest_cosine(rows, -rows, "abc").value == -1.0
 
 
-def test_two_records_exchange_their_leads(sample):
-    found = contract.declared_leads(encoder_of(broken_models.Plain()).embed_batch, sample.rows([0, 1]), LEADS)
-    assert found == contract.Finding(1.0, "")
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_a_lead_is_taken_from_the_record_before_or_backwards(sample, count):
+    seen = []
+
+    def embed(batch):
+        seen.append(batch.signals)
+        return batch.signals.mean(axis=-1)
+
+    batch = sample.rows(range(count))
+    contract.declared_leads(embed, batch, LEADS)
+    clean, *changed = seen
+    assert len(changed) == 12
+    for number, signals in enumerate(changed):
+        wanted = np.roll(clean[:, number], 1, axis=0) if count > 1 else clean[:, number, ::-1]
+        np.testing.assert_array_equal(signals[:, number], wanted)
+        np.testing.assert_array_equal(np.delete(signals, number, 1), np.delete(clean, number, 1))
+
+
+def test_what_changes_between_two_calls_is_seen_against_the_size_of_the_embedding(sample):
+    answers = iter(np.array([[[3.0, -4.0]], [[3.0, -4.5]], [[0.0, 0.0]], [[0.0, 0.0]]], np.float32))
+    assert contract.repeatable(lambda batch: next(answers), sample).value == pytest.approx(0.5 / np.sqrt(12.5))
+    assert contract.repeatable(lambda batch: next(answers), sample).value == 0.0
 
 
 def test_the_embedded_cohorts_records_will_do():
@@ -241,6 +264,17 @@ def test_what_stays_in_memory_is_found(kept):
     # One lead of twelve, at a fifth of the rate and half the length.
     wanted = 1 / 12 / 5 / 2 if kept in ("tensors", "arrays") else 0.0
     assert found == pytest.approx(wanted, abs=0.002)
+
+
+def test_what_stays_in_memory_is_found_where_there_is_no_torch(monkeypatch):
+    monkeypatch.delitem(sys.modules, "torch")
+    held = []
+
+    def embed(batch):
+        held.append(batch.signals[:, :6].copy())
+        return np.ones((len(batch), 2), np.float32)
+
+    assert contract.memory(embed, LEADS).value == pytest.approx(0.5, abs=0.002)
 
 
 def test_tracing_that_somebody_else_began_goes_on():
