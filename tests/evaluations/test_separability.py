@@ -10,6 +10,7 @@ from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
 from pytest_ecgfm.evaluations import separability
+from pytest_ecgfm.evaluations.bootstrap import resampled
 from pytest_ecgfm.evaluations.clusters import METRICS as PAPER
 from pytest_ecgfm.evaluations.clusters import Space, cluster_metrics, many_metrics
 from pytest_ecgfm.evaluations.separability import (
@@ -240,15 +241,21 @@ def test_dimensions_chosen_on_the_records_they_are_scored_on_find_structure_in_n
     assert abs(np.mean([one.adjusted for one in other])) < 0.2 * np.mean([one.adjusted for one in same])
 
 
-def by_hand(near, targets, pool):
-    """The class-balanced agreement, record by record."""
+def by_hand_each(near, targets, pool):
+    """The agreement of each record with its neighbours, which count by one over the prevalence of their class."""
     share = np.mean(pool)
-    found = {True: [], False: []}
+    found = []
     for row, label in zip(near, targets, strict=True):
         weights = [1 / (share if pool[one] else 1 - share) for one in row if one >= 0]
         same = [w for w, one in zip(weights, (o for o in row if o >= 0), strict=True) if pool[one] == label]
-        found[bool(label)].append(sum(same) / sum(weights))
-    return (np.mean(found[True]) + np.mean(found[False])) / 2
+        found.append(sum(same) / sum(weights))
+    return np.array(found)
+
+
+def by_hand(near, targets, pool):
+    """The class-balanced agreement, record by record."""
+    each = by_hand_each(near, targets, pool)
+    return (each[targets].mean() + each[~targets].mean()) / 2
 
 
 def test_balanced_agreement_equals_the_definition():
@@ -496,3 +503,98 @@ def test_few_others_leave_places_without_a_neighbour():
     near = neighbours_elsewhere(rows, rows, np.arange(6), np.arange(6))
     assert near.shape == (6, 10)
     assert (near[:, :5] >= 0).all() and (near[:, 5:] == -1).all()
+
+
+@pytest.mark.parametrize("odd", [0, 1, 4])
+def test_one_odd_record_sets_all_of_its_patients_records_free(odd):
+    who = np.repeat(np.arange(20), 5)
+    groups = (np.arange(20) < 10)[who]
+    groups[odd] = False
+    drawn = separability._permuted(groups, np.zeros(100), who, 20, 0)
+    assert any(0 < one[:5].sum() < 4 for one in drawn)
+    assert all(np.unique(one[who == name]).size == 1 for one in drawn for name in range(1, 20))
+
+
+def test_two_permutations_have_a_spread_and_one_has_none():
+    two = separability._adjusted("silhouette", 0.5, np.array([0.1, 0.3, np.nan]))
+    assert (two.null_mean, two.null_sd) == (pytest.approx(0.2), pytest.approx(math.sqrt(0.02)))
+    one = separability._adjusted("silhouette", 0.5, np.array([0.1]))
+    assert one.adjusted == pytest.approx(0.4) and math.isnan(one.null_sd) and math.isnan(one.low)
+
+
+def test_a_share_that_chance_makes_whole_is_not_rescaled():
+    found = separability._adjusted("knn_agreement", 1.0, np.ones(3))
+    assert list(found.values().values()) == [1.0, 1.0, 0.0, 0.0, 0.0, 0.0]
+    found = separability._adjusted("knn_agreement", 0.75, np.array([0.5, 0.5]))
+    assert found.adjusted == found.low == found.high == 0.5
+
+
+@pytest.mark.parametrize("places", [None, np.arange(60)])
+def test_interval_of_balanced_agreement_is_the_wider_of_resamples_and_permutations(places):
+    rng = np.random.default_rng(30)
+    rows, who = rng.normal(size=(60, 3)), np.arange(60) // 2
+    for patients, shift in ((15, 0.0), (2, 0.0), (15, 2.0)):
+        groups = (rng.permutation(30) < patients)[who]
+        moved = rows + shift * groups[:, None]
+        near = neighbours_elsewhere(moved, moved, who, who, 3)
+        found = balanced_agreement(near, groups, groups, who, places=places, permutations=9, seed=2)
+        null = [
+            by_hand(near, one, one if places is not None else groups)
+            for one in separability._permuted(groups, np.zeros(60), who, 9, 2)
+        ]
+        assert found.null_mean == pytest.approx(np.mean(null))
+        assert found.null_sd == pytest.approx(np.std(null, ddof=1))
+        each, weights = by_hand_each(near, groups, groups), resampled(who, 400, 2)
+        with np.errstate(invalid="ignore"):
+            draws = sum((weights * side) @ each / (weights * side).sum(axis=1) / 2 for side in (groups, ~groups))
+        low, high = np.nanquantile(draws, (0.025, 0.975))
+        half, scale = 1.96 * found.null_sd, 1 - found.null_mean
+        assert found.low == pytest.approx((min(low, found.value - half) - found.null_mean) / scale)
+        assert found.high == pytest.approx((max(high, found.value + half) - found.null_mean) / scale)
+
+
+def test_row_zero_of_the_pool_is_a_neighbour_like_others():
+    near, targets = np.zeros((6, 1), int), np.arange(6) < 2
+    assert balanced_agreement(near, targets, np.array([True, False]), np.arange(6)).value == pytest.approx(0.5)
+
+
+def test_robustness_is_undefined_where_all_neighbours_are_alike_in_both_ways():
+    rows, targets, homes, who = encoding(31, 300.0, 300.0)
+    assert all(math.isnan(value) for value in robustness_index(rows, targets, homes, who))
+
+
+def test_five_records_of_each_class_and_cohort_are_enough_for_robustness():
+    rng = np.random.default_rng(32)
+    homes, targets = np.repeat(["a", "b"], 10), np.tile(np.arange(10) < 5, 2)
+    rows, who = rng.normal(size=(20, 3)), np.arange(20)
+    assert math.isfinite(robustness_index(rows, targets, homes, who).value)
+    assert math.isnan(robustness_index(rows[1:], targets[1:], homes[1:], who[1:]).value)
+
+
+def test_ten_records_of_five_patients_are_enough_to_tell_cohorts_apart():
+    rng = np.random.default_rng(33)
+    rows, homes, who = rng.normal(size=(20, 2)), np.repeat(["a", "b"], 10), np.arange(20) // 2
+    assert math.isfinite(cohort_auroc(rows, homes, who).value)
+    assert math.isnan(cohort_auroc(rows[1:], homes[1:], who[1:]).value)
+    four = np.where(who == 4, 3, who)
+    assert math.isnan(cohort_auroc(rows, homes, four).value)
+
+
+def test_scores_of_cohorts_are_ranks_within_folds_by_probes_that_saw_neither_fold(monkeypatch):
+    rng = np.random.default_rng(34)
+    rows, targets, who = rng.normal(size=(103, 3)), np.arange(103) % 2 == 0, np.arange(103)
+    seen, fit = [], separability.fit_probe
+
+    def looked_at(kind, train, labels, patients, held, held_labels):
+        seen.append((set(patients.tolist()), held))
+        return fit(kind, train, labels, patients, held, held_labels)
+
+    monkeypatch.setattr(separability, "fit_probe", looked_at)
+    scores = separability._cross_validated(rows, targets, who, 5)
+    folds = separability.patient_folds(targets, who, 5, 5)
+    for fold, (train, held) in enumerate(seen):
+        size = (folds == fold).sum()
+        np.testing.assert_allclose(np.sort(scores[folds == fold]), (np.arange(size) + 0.5) / size)
+        validation = (fold + 1) % 5
+        np.testing.assert_array_equal(held, rows[folds == validation])
+        assert train == set(np.flatnonzero((folds != fold) & (folds != validation)).tolist())
