@@ -24,6 +24,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
 
 import pytest
@@ -227,7 +228,7 @@ def survives(module: str, source: str, tests: tuple[str, ...], seconds: int, ord
                 vars(place)[name] = old
             elif isinstance(old, type) and old.__module__ == module:
                 for key, value in list(vars(new).items()):
-                    if hasattr(value, "__code__") or isinstance(value, property):
+                    if hasattr(value, "__code__") or isinstance(value, property | cached_property):
                         setattr(old, key, value)
                 vars(place)[name] = old
             elif not callable(old):
