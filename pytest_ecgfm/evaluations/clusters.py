@@ -7,17 +7,20 @@ the grouping (scaling, distances, neighbours, the partitions of two clustering a
 import math
 import warnings
 from collections.abc import Mapping, Sequence
-from functools import cached_property
-from typing import Any
+from functools import cache, cached_property
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from pytest_ecgfm.errors import EcgfmError
 from pytest_ecgfm.evaluations.agreement import agreement
-from pytest_ecgfm.evaluations.distances import scanned
+from pytest_ecgfm.evaluations.distances import nearest_by_products, scanned
 from pytest_ecgfm.evaluations.mixtures import mixture_labels
 from pytest_ecgfm.evaluations.probes import standardisation
+
+if TYPE_CHECKING:
+    from threadpoolctl import ThreadpoolController
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.intp]
@@ -92,14 +95,22 @@ class Space:
     @cached_property
     def spectral(self) -> Integers:
         """Spectral clustering into two: graph of 10 nearest neighbours (itself one of them), k-means; -1 unassigned."""
+        from scipy.sparse import csr_array
         from sklearn.cluster import SpectralClustering
-        from sklearn.neighbors import kneighbors_graph
-        from threadpoolctl import threadpool_limits
 
         rows = self._clustered
-        graph = kneighbors_graph(self.features[rows], min(NEIGHBOURS, len(rows)), include_self=True)
+        count = min(NEIGHBOURS, len(rows))
+        others = (
+            self.neighbours[:, : count - 1]
+            if rows.size == len(self)
+            else nearest_by_products(self._products, count - 1)
+        )
+        near = np.column_stack([np.arange(rows.size), others])
+        # Solvers of sparse systems take indices of 32 bits alone.
+        starts = np.arange(0, near.size + 1, count, dtype=np.int32)
+        graph = csr_array((np.ones(near.size), near.reshape(-1).astype(np.int32), starts))
         model = SpectralClustering(2, affinity="precomputed", assign_labels="kmeans", random_state=SEED)
-        with warnings.catch_warnings(), threadpool_limits(1):
+        with warnings.catch_warnings(), _threads().limit(limits=1):
             # A graph in several parts is what separated groups look like.
             warnings.simplefilter("ignore", UserWarning)
             return self._assigned(model.fit_predict(0.5 * (graph + graph.T)))
@@ -107,11 +118,15 @@ class Space:
     @cached_property
     def mixture(self) -> Integers:
         """Mixture of two Gaussians of full covariance, best of 10 initialisations; -1 unassigned."""
-        from threadpoolctl import threadpool_limits
-
         # Many small products: threads wait for each other longer than they work.
-        with threadpool_limits(1):
-            return self._assigned(mixture_labels(self.features[self._clustered], SEED))
+        with _threads().limit(limits=1):
+            return self._assigned(mixture_labels(self.features[self._clustered], SEED, self._products))
+
+    @cached_property
+    def _products(self) -> Floats:
+        """Inner products of the rows that the clustering algorithms see."""
+        rows = self.features[self._clustered]
+        return rows @ rows.T
 
     def _assigned(self, labels: npt.ArrayLike) -> Integers:
         out = np.full(len(self), -1, dtype=np.intp)
@@ -126,6 +141,14 @@ class Space:
         if wanted:
             self.__dict__["neighbours"] = found.neighbours
         return found.sums
+
+
+@cache
+def _threads() -> "ThreadpoolController":
+    """Find the libraries with threads once: it takes longer than a clustering of few records."""
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()
 
 
 def cluster_metrics(embeddings: npt.ArrayLike, groups: npt.ArrayLike) -> dict[str, float]:

@@ -2,6 +2,7 @@
 
 import math
 import warnings
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +16,7 @@ _RIDGE = 1e-6  # scikit-learn's `reg_covar`
 _CERTAIN = 50.0  # log-odds beyond which a responsibility is 1 within rounding
 
 
-def mixture_labels(features: Floats, seed: int) -> Integers:
+def mixture_labels(features: Floats, seed: int, products: Floats) -> Integers:
     """Return what scikit-learn's mixture of two Gaussians gives: full covariance, the best of 10 initialisations.
 
     Parameters
@@ -24,6 +25,8 @@ def mixture_labels(features: Floats, seed: int) -> Integers:
         Finite.
     seed : int
         Of the initialisations.
+    products : ndarray of float64, shape (n, n)
+        Inner products of the records.
 
     Returns
     -------
@@ -41,7 +44,7 @@ def mixture_labels(features: Floats, seed: int) -> Integers:
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.mixture import GaussianMixture
 
-    labels = _certain_labels(features, seed)
+    labels = _certain_labels(features, seed, products)
     if labels is not None:
         return labels
     model = GaussianMixture(2, covariance_type="full", n_init=INITIALISATIONS, reg_covar=_RIDGE, random_state=seed)
@@ -51,7 +54,7 @@ def mixture_labels(features: Floats, seed: int) -> Integers:
         return np.asarray(model.fit_predict(features), dtype=np.intp)
 
 
-def _certain_labels(features: Floats, seed: int) -> Integers | None:
+def _certain_labels(features: Floats, seed: int, gram: Floats) -> Integers | None:
     """Return the most likely of the partitions by k-means; None unless each keeps every record where it is."""
     from sklearn.cluster import KMeans
 
@@ -61,11 +64,14 @@ def _certain_labels(features: Floats, seed: int) -> Integers | None:
         return None
     # Drawn as the mixture draws them: one generator for all initialisations.
     random = np.random.RandomState(seed)
-    gram = features @ features.T
-    best, highest = None, -math.inf
+    best, highest, known = None, -math.inf, dict[bytes, float | None]()
     for _ in range(INITIALISATIONS):
         labels = np.asarray(KMeans(2, n_init=1, random_state=random).fit(features).labels_, dtype=np.intp)
-        likelihood = _likelihood_if_certain(features, gram, labels)
+        # Groups that stand apart are found again and again.
+        key = (labels == labels[0]).tobytes()
+        if key not in known:
+            known[key] = _likelihood_if_certain(features, gram, labels)
+        likelihood = known[key]
         if likelihood is None:
             return None
         if likelihood > highest:
@@ -78,64 +84,87 @@ def _likelihood_if_certain(features: Floats, gram: Floats, labels: Integers) -> 
     sides = [np.flatnonzero(labels == side) for side in (0, 1)]
     if min(side.size for side in sides) < 2:
         return None
-    densities = [_log_densities(features, gram, sides[one], sides[1 - one]) for one in (0, 1)]
-    total = 0.0
+    fitted = [_component(features, gram, sides[one], sides[1 - one]) for one in (0, 1)]
     for one in (0, 1):
-        own, elsewhere = densities[one][0], densities[1 - one][1]
-        if (own - elsewhere < _CERTAIN).any():
+        # No member is farther than this (squared leverage), and no other record nearer.
+        own = fitted[one].constant - 0.5 * sides[one].size
+        elsewhere = fitted[1 - one].constant - 0.5 * fitted[1 - one].nearest_other
+        if not own - elsewhere >= _CERTAIN:
             return None
-        total += float(own.sum())
-    return total
+    return sum(side.size * one.constant - 0.5 * one.total for side, one in zip(sides, fitted, strict=True))
 
 
-def _log_densities(features: Floats, gram: Floats, members: Integers, others: Integers) -> tuple[Floats, Floats]:
-    """Return log of weight times density of the component of `members`, at these and at the others."""
+class _Component(NamedTuple):
+    """A Gaussian: log of weight times density at its centre, and squared Mahalanobis distances from there."""
+
+    constant: float
+    total: float  # of all members
+    nearest_other: float
+
+
+def _component(features: Floats, gram: Floats, members: Integers, others: Integers) -> _Component:
+    """Fit a component to its members."""
     count, dimensions = members.size, features.shape[1]
-    determinant, own, far = (
+    determinant, total, nearest = (
         _by_products(gram, members, others, dimensions)
         if count < dimensions
         else _by_covariance(features, members, others)
     )
     constant = math.log(count / len(features)) - 0.5 * (dimensions * math.log(2 * math.pi) + determinant)
-    return constant - 0.5 * own, constant - 0.5 * far
+    return _Component(constant, total, nearest)
 
 
-def _by_covariance(features: Floats, members: Integers, others: Integers) -> tuple[float, Floats, Floats]:
-    """Return the covariance's log-determinant, and squared Mahalanobis distances of members and of others."""
+def _by_covariance(features: Floats, members: Integers, others: Integers) -> tuple[float, float, float]:
+    """Return the covariance's log-determinant, the members' squared distances summed, and the least of the others."""
     from scipy.linalg import solve_triangular
 
+    count, dimensions = members.size, features.shape[1]
     centre = features[members].mean(axis=0)
     centred = features[members] - centre
-    covariance = centred.T @ centred / members.size
+    covariance = centred.T @ centred / count
     covariance[np.diag_indices_from(covariance)] += _RIDGE
     root = np.linalg.cholesky(covariance)
-    distances = [
-        (solve_triangular(root, rows.T, lower=True) ** 2).sum(axis=0) for rows in (centred, features[others] - centre)
-    ]
-    return 2 * float(np.log(np.diag(root)).sum()), distances[0], distances[1]
+    away = solve_triangular(root, (features[others] - centre).T, lower=True, check_finite=False)
+    total = count * (dimensions - _RIDGE * _inverted(root)[1])
+    return _log_determinant(root), total, float((away**2).sum(axis=0).min())
 
 
-def _by_products(gram: Floats, members: Integers, others: Integers, dimensions: int) -> tuple[float, Floats, Floats]:
+def _by_products(gram: Floats, members: Integers, others: Integers, dimensions: int) -> tuple[float, float, float]:
     """Return the same from inner products of fewer records than dimensions.
 
     With centred members C (n x d) the covariance is ``C'C / n + ridge``; its determinant and its inverse follow from
     the n x n matrix ``CC' / n + ridge`` (Sylvester's and Woodbury's identities).
     """
-    from scipy.linalg.lapack import dtrtri
+    from scipy.linalg.blas import dtrmm
 
     count = members.size
-    inside, across = gram[np.ix_(members, members)], gram[np.ix_(members, others)]
-    means = inside.mean(axis=1, keepdims=True)
-    middle = float(means.mean())
-    small = (inside - means - means.T + middle) / count
+    mine = gram[members]
+    small, towards = mine[:, members], mine[:, others]
+    means = small.mean(axis=1, keepdims=True)
+    middle, across = float(means.mean()), towards.mean(axis=0)
+    small -= means
+    small -= means.T
+    small += middle
+    small /= count
     small[np.diag_indices_from(small)] += _RIDGE
     root = np.linalg.cholesky(small)
-    determinant = (dimensions - count) * math.log(_RIDGE) + 2 * float(np.log(np.diag(root)).sum())
-    inverse, _ = dtrtri(root, lower=1)
-    # diag(K (K/n + ridge)^-1) for the centred members' own products K.
-    own = count * (1 - _RIDGE * (inverse**2).sum(axis=0))
+    inverse, trace = _inverted(root)
+    determinant = (dimensions - count) * math.log(_RIDGE) + _log_determinant(root)
     # The others, seen from the members' centre: what the members do not span of them is divided by the ridge.
-    squared = np.diag(gram)[others] - 2 * across.mean(axis=0) + middle
-    towards = across - across.mean(axis=0) - means + middle
-    far = (squared - ((inverse @ towards) ** 2).sum(axis=0) / count) / _RIDGE
-    return determinant, own, far
+    squared = np.diag(gram)[others] - 2 * across + middle
+    towards -= across - middle
+    towards -= means
+    spanned = (dtrmm(1.0, inverse, towards, lower=1) ** 2).sum(axis=0) / count
+    return determinant, count * (count - _RIDGE * trace), float((squared - spanned).min()) / _RIDGE
+
+
+def _log_determinant(root: npt.NDArray[Any]) -> float:
+    return 2 * float(np.log(np.diag(root)).sum())
+
+
+def _inverted(root: npt.NDArray[Any]) -> tuple[Floats, float]:
+    """Return the inverse of a Cholesky factor, and the trace of the inverse of what was factorised."""
+    from scipy.linalg.lapack import dtrtri
+
+    inverse, _ = dtrtri(root, lower=1)
+    return inverse, float(np.einsum("ij,ij->", inverse, inverse))

@@ -40,3 +40,79 @@ def test_equal_rows_are_neighbours_of_each_other_and_never_of_themselves(rows, s
     reached = np.linalg.norm(features[:, None] - features[near], axis=2)
     whole = pairwise_distances(features) + np.diag(np.full(rows, np.inf))
     np.testing.assert_allclose(reached, np.sort(whole, axis=1)[:, :3], atol=1e-7)
+
+
+RECORDS, DIMENSIONS = 400, 24
+
+
+def _noise(random):
+    return random.standard_normal((RECORDS, DIMENSIONS))
+
+
+def _near_copies(random):
+    """Each record twice, a hair apart, as two exams of one patient can be."""
+    rows = random.standard_normal((RECORDS // 2, DIMENSIONS))
+    return np.concatenate([rows, rows + 1e-5 * random.standard_normal(rows.shape)])
+
+
+def _copies(random):
+    return np.repeat(random.standard_normal((RECORDS // 4, DIMENSIONS)), 4, axis=0)
+
+
+def _far_from_the_origin(random):
+    return random.standard_normal((RECORDS, DIMENSIONS)) + 300
+
+
+def _one_far_record(random):
+    rows = random.standard_normal((RECORDS, DIMENSIONS))
+    rows[7] *= 1e4
+    return rows
+
+
+def _on_a_line(random):
+    return random.standard_normal((RECORDS, 1)) * random.standard_normal(DIMENSIONS)
+
+
+CASES = (_noise, _near_copies, _copies, _far_from_the_origin, _one_far_record, _on_a_line)
+
+
+@pytest.fixture(params=["double", "single"])
+def precision(request, monkeypatch):
+    monkeypatch.setattr(distances, "_MANY", 10 if request.param == "single" else RECORDS + 1)
+    monkeypatch.setattr(distances, "_ROWS", 96)
+    return request.param
+
+
+@pytest.mark.parametrize("made", CASES, ids=lambda made: made.__name__.strip("_"))
+def test_sums_and_neighbours_equal_scikit_learns(precision, made):
+    random = np.random.default_rng(3)
+    features, weights = made(random), np.eye(2)[random.integers(0, 2, RECORDS)]
+    found = scanned(features, weights, 10)
+    # From differences, as a product of far records loses the digits of their distance.
+    true = np.sqrt(((features[:, None] - features[None]) ** 2).sum(axis=2))
+    np.testing.assert_allclose(found.sums, true @ weights, rtol=1e-6)
+    others = true.copy()
+    np.fill_diagonal(others, np.inf)
+    np.testing.assert_allclose(
+        np.take_along_axis(others, found.neighbours, axis=1), np.sort(others, axis=1)[:, :10], rtol=1e-6, atol=1e-5
+    )
+    assert not (found.neighbours == np.arange(RECORDS)[:, None]).any()
+    assert all(len(set(row)) == 10 for row in found.neighbours)
+
+
+def test_records_whose_order_single_precision_cannot_tell_are_ordered_in_double(precision):
+    """Neighbours at distances a ten-millionth apart."""
+    random = np.random.default_rng(5)
+    directions = np.linalg.qr(random.standard_normal((DIMENSIONS, DIMENSIONS)))[0]
+    shell = directions * (4 + 1e-7 * np.arange(DIMENSIONS))[:, None]
+    features = np.concatenate([np.zeros((1, DIMENSIONS)), random.permutation(shell)])
+    found = scanned(features, np.empty((len(features), 0)), 10).neighbours[0]
+    true = pairwise_distances(features[:1], features)[0]
+    np.testing.assert_array_equal(found, np.argsort(true)[1:11])
+
+
+@pytest.mark.parametrize("count", [1, 10, 14])
+def test_fewer_records_than_a_block_and_as_many_neighbours_as_there_are(precision, count):
+    features = np.random.default_rng(6).standard_normal((15, 3))
+    theirs = NearestNeighbors(n_neighbors=count).fit(features).kneighbors(return_distance=False)
+    np.testing.assert_array_equal(scanned(features, np.empty((15, 0)), count).neighbours, theirs)
