@@ -513,6 +513,8 @@ def test_one_odd_record_sets_all_of_its_patients_records_free(odd):
     drawn = separability._permuted(groups, np.zeros(100), who, 20, 0)
     assert any(0 < one[:5].sum() < 4 for one in drawn)
     assert all(np.unique(one[who == name]).size == 1 for one in drawn for name in range(1, 20))
+    # Five records and nineteen patients change places.
+    assert {one[:5].sum() + one[5::5].sum() for one in drawn} == {groups[:5].sum() + groups[5::5].sum()}
 
 
 def test_two_permutations_have_a_spread_and_one_has_none():
@@ -530,27 +532,27 @@ def test_a_share_that_chance_makes_whole_is_not_rescaled():
 
 
 @pytest.mark.parametrize("places", [None, np.arange(60)])
-def test_interval_of_balanced_agreement_is_the_wider_of_resamples_and_permutations(places):
+@pytest.mark.parametrize(("repeats", "patients", "shift"), [(2, 15, 0.0), (2, 2, 0.0), (2, 15, 2.0), (1, 3, 0.0)])
+def test_interval_of_balanced_agreement_is_the_wider_of_resamples_and_permutations(places, repeats, patients, shift):
     rng = np.random.default_rng(30)
-    rows, who = rng.normal(size=(60, 3)), np.arange(60) // 2
-    for patients, shift in ((15, 0.0), (2, 0.0), (15, 2.0)):
-        groups = (rng.permutation(30) < patients)[who]
-        moved = rows + shift * groups[:, None]
-        near = neighbours_elsewhere(moved, moved, who, who, 3)
-        found = balanced_agreement(near, groups, groups, who, places=places, permutations=9, seed=2)
-        null = [
-            by_hand(near, one, one if places is not None else groups)
-            for one in separability._permuted(groups, np.zeros(60), who, 9, 2)
-        ]
-        assert found.null_mean == pytest.approx(np.mean(null))
-        assert found.null_sd == pytest.approx(np.std(null, ddof=1))
-        each, weights = by_hand_each(near, groups, groups), resampled(who, 400, 2)
-        with np.errstate(invalid="ignore"):
-            draws = sum((weights * side) @ each / (weights * side).sum(axis=1) / 2 for side in (groups, ~groups))
-        low, high = np.nanquantile(draws, (0.025, 0.975))
-        half, scale = 1.96 * found.null_sd, 1 - found.null_mean
-        assert found.low == pytest.approx((min(low, found.value - half) - found.null_mean) / scale)
-        assert found.high == pytest.approx((max(high, found.value + half) - found.null_mean) / scale)
+    who = np.arange(60) // repeats
+    groups = (rng.permutation(60 // repeats) < patients)[who]
+    rows = rng.normal(size=(60, 3)) + shift * groups[:, None]
+    near = neighbours_elsewhere(rows, rows, who, who, 3)
+    found = balanced_agreement(near, groups, groups, who, places=places, permutations=9, seed=2)
+    null = [
+        by_hand(near, one, one if places is not None else groups)
+        for one in separability._permuted(groups, np.zeros(60), who, 9, 2)
+    ]
+    assert found.null_mean == pytest.approx(np.mean(null))
+    assert found.null_sd == pytest.approx(np.std(null, ddof=1))
+    each, weights = by_hand_each(near, groups, groups), resampled(who, 400, 2)
+    with np.errstate(invalid="ignore"):
+        draws = sum((weights * side) @ each / (weights * side).sum(axis=1) / 2 for side in (groups, ~groups))
+    low, high = np.nanquantile(draws, (0.025, 0.975))
+    half, scale = 1.96 * found.null_sd, 1 - found.null_mean
+    assert found.low == pytest.approx((min(low, found.value - half) - found.null_mean) / scale)
+    assert found.high == pytest.approx((max(high, found.value + half) - found.null_mean) / scale)
 
 
 def test_row_zero_of_the_pool_is_a_neighbour_like_others():
@@ -592,6 +594,7 @@ def test_scores_of_cohorts_are_ranks_within_folds_by_probes_that_saw_neither_fol
     monkeypatch.setattr(separability, "fit_probe", looked_at)
     scores = separability._cross_validated(rows, targets, who, 5)
     folds = separability.patient_folds(targets, who, 5, 5)
+    assert len(seen) == 5
     for fold, (train, held) in enumerate(seen):
         size = (folds == fold).sum()
         np.testing.assert_allclose(np.sort(scores[folds == fold]), (np.arange(size) + 0.5) / size)
