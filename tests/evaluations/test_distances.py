@@ -6,7 +6,7 @@ from sklearn.metrics import pairwise_distances
 from sklearn.neighbors import NearestNeighbors
 
 from pytest_ecgfm.evaluations import distances
-from pytest_ecgfm.evaluations.distances import scanned
+from pytest_ecgfm.evaluations.distances import nearest_by_products, scanned
 
 
 @pytest.mark.parametrize("rows", [11, 64, 65, 200])
@@ -116,3 +116,28 @@ def test_fewer_records_than_a_block_and_as_many_neighbours_as_there_are(precisio
     features = np.random.default_rng(6).standard_normal((15, 3))
     theirs = NearestNeighbors(n_neighbors=count).fit(features).kneighbors(return_distance=False)
     np.testing.assert_array_equal(scanned(features, np.empty((15, 0)), count).neighbours, theirs)
+
+
+@pytest.mark.parametrize("count", [1, 2, 10])
+def test_nearest_by_products_are_those_of_scikit_learn(count, rng):
+    features = rng.standard_normal((200, 5))
+    theirs = NearestNeighbors(n_neighbors=count).fit(features).kneighbors(return_distance=False)
+    np.testing.assert_array_equal(nearest_by_products(features @ features.T, count), theirs)
+
+
+@pytest.mark.parametrize("count", [5, 10, 24])
+def test_a_shell_among_many_records_is_ordered_in_double(precision, count):
+    # Norms are like the distances, so that no pair is near enough to be computed again by itself.
+    random = np.random.default_rng(8)
+    directions = np.linalg.qr(random.standard_normal((DIMENSIONS, DIMENSIONS)))[0]
+    features = 1.8 * random.standard_normal((RECORDS, DIMENSIONS))
+    centres = np.array([[0.7] * DIMENSIONS, [-0.7] * DIMENSIONS])
+    for number, centre in enumerate(centres):
+        begin = 50 * number
+        features[begin] = centre
+        features[begin + 1 : begin + 25] = centre + directions * (4 + 1e-6 * random.permutation(24))[:, None]
+    order = random.permutation(RECORDS)
+    found = scanned(features[order], np.empty((RECORDS, 0)), count).neighbours
+    for begin in (0, 50):
+        true = np.linalg.norm(features[order] - features[begin], axis=1)
+        np.testing.assert_array_equal(found[np.flatnonzero(order == begin)[0]], np.argsort(true)[1 : count + 1])
