@@ -16,6 +16,7 @@ from sklearn.metrics import (
     silhouette_score,
 )
 from sklearn.mixture import GaussianMixture
+from sklearn.neighbors import kneighbors_graph
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
@@ -260,6 +261,27 @@ def test_silhouettes_of_a_space_that_is_not_scaled_do_not_mind_its_size(size):
     rows, groups = planted(14, 40, 3, 12, 2.0)
     (found,) = many_metrics(Space(size * rows, scale=False), [groups], ["silhouette"])
     assert found["silhouette"] == pytest.approx(silhouette_score(rows, groups))
+
+
+@pytest.mark.parametrize("most", [None, 50, 8])
+def test_the_graph_of_spectral_clustering_is_scikit_learns(most, monkeypatch):
+    seen = []
+
+    class Recorded(SpectralClustering):
+        def fit_predict(self, graph):
+            seen.append((self.get_params(), graph.toarray()))
+            return np.arange(graph.shape[0]) % 2
+
+    monkeypatch.setattr("sklearn.cluster.SpectralClustering", Recorded)
+    space = Space(planted(15, 120, 4, 40, 2.0)[0], most=most)
+    assigned = space.spectral
+    rows = np.flatnonzero(assigned >= 0)
+    theirs = kneighbors_graph(space.features[rows], min(10, len(rows)), include_self=True).toarray()
+    ((asked, graph),) = seen
+    np.testing.assert_array_equal(graph, 0.5 * (theirs + theirs.T))
+    np.testing.assert_array_equal(assigned[rows], np.arange(len(rows)) % 2)
+    wanted = {"n_clusters": 2, "affinity": "precomputed", "assign_labels": "kmeans", "random_state": 42}
+    assert wanted.items() <= asked.items()
 
 
 def test_clustering_algorithms_see_at_most_so_many_records():
