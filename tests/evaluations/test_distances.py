@@ -120,9 +120,18 @@ def test_fewer_records_than_a_block_and_as_many_neighbours_as_there_are(precisio
 
 @pytest.mark.parametrize("count", [1, 2, 10])
 def test_nearest_by_products_are_those_of_scikit_learn(count, rng):
-    features = rng.standard_normal((200, 5))
+    features = rng.standard_normal((700, 5))
     theirs = NearestNeighbors(n_neighbors=count).fit(features).kneighbors(return_distance=False)
     np.testing.assert_array_equal(nearest_by_products(features @ features.T, count), theirs)
+
+
+@pytest.mark.parametrize("many", [10, 2000])
+def test_neighbours_among_blocks_of_many_records(many, rng, monkeypatch):
+    # numpy sorts what is short, and partitions no more than it is asked to where there is more.
+    monkeypatch.setattr(distances, "_MANY", many)
+    features = rng.standard_normal((1500, 6))
+    theirs = NearestNeighbors(n_neighbors=10).fit(features).kneighbors(return_distance=False)
+    np.testing.assert_array_equal(scanned(features, np.empty((1500, 0)), 10).neighbours, theirs)
 
 
 @pytest.mark.parametrize("count", [5, 10, 24])
@@ -141,3 +150,8 @@ def test_a_shell_among_many_records_is_ordered_in_double(precision, count):
     for begin in (0, 50):
         true = np.linalg.norm(features[order] - features[begin], axis=1)
         np.testing.assert_array_equal(found[np.flatnonzero(order == begin)[0]], np.argsort(true)[1 : count + 1])
+
+
+def test_parts_hold_every_row_once():
+    found = [part.tolist() for part in distances._in_parts(np.array([4, 7, 8, 9, 11]), 2)]
+    assert found == [[4, 7], [8, 9], [11]]
