@@ -1,4 +1,5 @@
 import math
+from itertools import combinations
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from scipy.stats import entropy, spearmanr
 from sklearn.metrics import roc_auc_score
 
 from pytest_ecgfm.coalitions import INDEPENDENT
+from pytest_ecgfm.evaluations.bootstrap import RESAMPLES, resampled
 from pytest_ecgfm.evaluations.relevance import (
     METRICS,
     PRIORS,
@@ -128,6 +130,19 @@ def test_cohort_agreement_is_the_mean_cosine_over_pairs(rng):
     halves = cohort_agreement([phis[0][:100], phis[0][100:]], [people(100), people(100)])
     assert 0.97 < halves.value < 1 and halves.low < halves.value
     assert math.isnan(cohort_agreement(phis[:1], patients[:1]).value)
+
+
+def test_interval_of_cohort_agreement_is_that_of_the_mean_over_pairs(rng):
+    phis = [planted(rng, sizes, n=30) for sizes in ([1, 2, 3], [3, 2, 1], [1, 5, 1])]
+    patients = [people(30, per_patient) for per_patient in (1, 2, 3)]
+    draws = []
+    for number, (phi, names) in enumerate(zip(phis, patients, strict=True)):
+        totals = resampled(names, RESAMPLES, 4 + number) @ np.abs(phi)
+        draws.append(totals / np.linalg.norm(totals, axis=1, keepdims=True))
+    each = np.mean([(a * b).sum(axis=1) for a, b in combinations(draws, 2)], axis=0)
+    found = cohort_agreement(phis, patients, seed=4)
+    assert (found.low, found.high) == pytest.approx(tuple(np.quantile(each, (0.025, 0.975))))
+    assert holds(found)
 
 
 def test_concentration_is_near_1_for_one_lead_and_low_for_many(rng):
