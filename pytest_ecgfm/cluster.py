@@ -1,4 +1,4 @@
-"""Embedding on a Dask cluster: stretches of a cohort's records go out, arrays come back.
+"""Work on a Dask cluster: stretches of a cohort's records go out and embeddings come back, then probes.
 
 Imported only where a cluster was asked for. The processes of a cluster pickle to each other, as Dask always does:
 whoever reaches the scheduler can run code on it and on its workers (docs/scale.md).
@@ -8,14 +8,16 @@ import inspect
 import os
 import sysconfig
 from collections import deque
-from collections.abc import Iterator
-from functools import cache
+from collections.abc import Callable, Iterable, Iterator
+from functools import cache, partial
 from pathlib import Path
 from threading import Lock
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import cloudpickle
+import numpy as np
+import numpy.typing as npt
 from distributed import Client, LocalCluster, WorkerPlugin, get_worker
 from distributed.scheduler import KilledWorker
 
@@ -24,20 +26,46 @@ from pytest_ecgfm.embeddings import Progress, embed_stretches
 from pytest_ecgfm.encoders.base import Encoder, choose_device, digest
 from pytest_ecgfm.encoders.parallel import InProcesses
 from pytest_ecgfm.errors import EcgfmError
+from pytest_ecgfm.evaluations.fold_probes import Prepared, fit_fold
+from pytest_ecgfm.evaluations.probes import Probe
+from pytest_ecgfm.evaluations.splits import Split
 from pytest_ecgfm.records import FloatArray
+
+Booleans = npt.NDArray[np.bool_]
+Integers = npt.NDArray[np.intp]
+Fitted = tuple[Probe | None, Integers]
 
 _PATIENCE = 300
 """Seconds without a single worker after which nobody waits any longer."""
 
 
+class Cell(NamedTuple):
+    """One label of a cohort, as probes are fitted to it.
+
+    Attributes
+    ----------
+    known : ndarray of bool, shape (records of the cohort,)
+        Where the label is known; the other arrays have a row for each of these.
+    targets : ndarray of bool
+    patients : ndarray of int
+        Numbers of patients in their sorted order.
+    split : Split
+    """
+
+    known: Booleans
+    targets: Booleans
+    patients: Integers
+    split: Split
+
+
 class Held(WorkerPlugin):
-    """An encoder and a cohort, on every worker: also on one that comes later, or again."""
+    """What many tasks need, on every worker: also on one that comes later, or again."""
 
     def __init__(self, packed: bytes, code: str) -> None:
         self._packed = packed
         self._code = code
         self._lock = Lock()
-        self._made: tuple[Encoder, Cohort] | None = None
+        self._made: Any = None
 
     def __getstate__(self) -> dict[str, Any]:
         return {"_packed": self._packed, "_code": self._code}
@@ -45,30 +73,51 @@ class Held(WorkerPlugin):
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(state["_packed"], state["_code"])  # type: ignore[misc]
 
-    def made(self) -> tuple[Encoder, Cohort]:
-        """Unpack them, once a worker."""
+    def made(self) -> Any:
+        """Unpack it, once a worker."""
         with self._lock:
             if self._made is None:
                 where = f"worker {get_worker().address}"
                 if _code() != self._code:
                     raise EcgfmError(f"{where}: has another version of pytest-ecgfm; install the same one everywhere.")
                 try:
-                    card, model, device, precision, cohort = cloudpickle.loads(self._packed)
+                    make, parts = cloudpickle.loads(self._packed)
                 except Exception as error:  # whatever a model needs to be put together, and lacks there
                     raise EcgfmError(
                         f"{where}: cannot unpack the model ({type(error).__name__}: {error}); what it imports has to "
                         "be installed there too."
                     ) from None
-                self._made = Encoder(card, model, device=choose_device(device), precision=precision), cohort
+                self._made = make(*parts)
             return self._made
+
+
+def _held(name: str) -> Any:
+    plugin: Any = get_worker().plugins[name]
+    return plugin.made()
+
+
+def _encoder_and_cohort(card: Any, model: Any, device: str, precision: Any, cohort: Cohort) -> tuple[Encoder, Cohort]:
+    return Encoder(card, model, device=choose_device(device), precision=precision), cohort
 
 
 def _embed(name: str, begin: int, stop: int, batch_size: int) -> FloatArray:
     """Embed a stretch of records; runs on a worker."""
-    held: Any = get_worker().plugins[name]
-    encoder, cohort = held.made()
+    encoder, cohort = _held(name)
     (values,) = embed_stretches(encoder, cohort, [range(begin, stop)], batch_size=batch_size)
     return values
+
+
+def _cells(embeddings: FloatArray, labels: dict[str, Cell]) -> dict[str, tuple[Prepared, Split]]:
+    return {
+        name: (Prepared(embeddings[cell.known], cell.targets, cell.patients), cell.split)
+        for name, cell in labels.items()
+    }
+
+
+def _fit(name: str, label: str, kind: str, number: int, fraction: float, seed: int) -> Fitted:
+    """Fit the probe of one fold; runs on a worker."""
+    data, split = _held(name)[label]
+    return fit_fold(kind, data, split.folds[number], fraction, seed)
 
 
 class Cluster:
@@ -129,7 +178,7 @@ class Cluster:
 
         What a worker that dies was at work on is done again by another one.
         """
-        name = self._send(encoder, cohort)
+        name = self._send(_packed(encoder, cohort, self.device))
         waiting: deque[tuple[range, Any]] = deque()
         coming = iter(stretches)
         total, done = sum(map(len, stretches)), 0
@@ -153,11 +202,27 @@ class Cluster:
             for _, future in waiting:
                 future.cancel()
 
-    def _result(self, future: Any) -> FloatArray:
+    def fit_probes(
+        self, embeddings: FloatArray, labels: dict[str, Cell], asked: Iterable[tuple[str, str, int, float, int]]
+    ) -> Iterator[Callable[[], Fitted]]:
+        """Fit the probes of a cohort's folds on the workers; each comes where it is called for.
+
+        Parameters
+        ----------
+        embeddings : ndarray of float32, shape (records, d)
+        labels : dict of str to Cell
+        asked : iterable of (label, kind, number of the fold, fraction, seed)
+            The first are begun first.
+        """
+        name = self._send(cloudpickle.dumps((_cells, (embeddings, labels))))
+        for one in asked:
+            yield partial(self._result, self._client.submit(_fit, name, *one, pure=False))
+
+    def _result(self, future: Any) -> Any:
         idle = 0
         while True:
             try:
-                values: FloatArray = future.result(timeout=10)
+                values = future.result(timeout=10)
             except TimeoutError:
                 idle = 0 if self._client.nthreads() else idle + 10
                 if idle >= _PATIENCE:
@@ -165,13 +230,12 @@ class Cluster:
             except EcgfmError:
                 raise
             except KilledWorker as error:
-                raise EcgfmError(f"--ecgfm-dask: the same records brought down several workers: {error}") from None
+                raise EcgfmError(f"--ecgfm-dask: the same work brought down several workers: {error}") from None
             else:
                 return values
 
-    def _send(self, encoder: Encoder, cohort: Cohort) -> str:
-        """Put an encoder and a cohort on every worker, once."""
-        packed = _packed(encoder, cohort, self.device)
+    def _send(self, packed: bytes) -> str:
+        """Put something on every worker, once."""
         name = f"ecgfm-{digest([packed])[:24]}"
         if name not in self._held:
             self._client.register_plugin(Held(packed, _code()), name=name)
@@ -189,7 +253,8 @@ def _packed(encoder: Encoder, cohort: Cohort, device: str) -> bytes:
             module.to("cpu")
         for one in own:
             cloudpickle.register_pickle_by_value(one)
-        packed: bytes = cloudpickle.dumps((encoder.card, model, device, encoder.precision, cohort))
+        parts = encoder.card, model, device, encoder.precision, cohort
+        packed: bytes = cloudpickle.dumps((_encoder_and_cohort, parts))
     except Exception as error:  # whatever an object says that cannot be pickled
         raise EcgfmError(
             f"model {encoder.card.name!r}: cannot be sent to the workers of --ecgfm-dask "

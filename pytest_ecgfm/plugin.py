@@ -33,7 +33,10 @@ OPTIONS = {
     "device": ("NAME", "auto, cpu, cuda, cuda:N or mps; default auto"),
     "batch_size": ("N", "records a batch, or auto; default auto"),
     "precision": ("TYPE", "float32 or bfloat16; default float32"),
-    "dask": ("ADDRESS", "embed on a Dask cluster: local, local:N, or a scheduler's tcp:// or tls:// address"),
+    "dask": (
+        "ADDRESS",
+        "embed, fit probes on a Dask cluster: local, local:N, or a scheduler's tcp:// or tls:// address",
+    ),
     "limit": ("N", "at most N records a cohort, whole patients, labels' shares kept: a dry run"),
 }
 """Option (without the prefix) to placeholder and help."""

@@ -195,6 +195,11 @@ class Run:
             embed = embed_stretches if self._cluster is None else self._cluster.embed_stretches
             yield from embed(encoder, cohort, missing, batch_size=self.settings.batch_size, progress=progress)
 
+    @property
+    def cluster(self) -> "Cluster | None":
+        """The cluster that was asked for, while it is connected."""
+        return self._cluster
+
     def connect(self) -> None:
         """Join the cluster that was asked for, if one was.
 

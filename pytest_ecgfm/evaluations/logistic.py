@@ -4,10 +4,11 @@ import math
 from collections.abc import Sequence
 from contextlib import nullcontext
 from functools import cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from scipy.linalg.blas import dtrsv
 from scipy.optimize import minimize
 from scipy.special import expit, log_expit
 from threadpoolctl import ThreadpoolController
@@ -22,7 +23,7 @@ C_GRID = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
 _NEWTON_STEPS = 100
 _NEWTON_WORK = 8e6  # n r^2 up to which a Hessian costs less than what it saves (measured)
 _THREADED_WORK = 1e9  # n r^2 from which a second thread is worth waking; in small fits, spinning, it costs forty-fold
-_STALE = 40  # steps after which a new curvature is worth its price (measured)
+_STALE = 20  # steps after which a new curvature is worth its price (measured)
 _CURVATURES = 50
 _SLAB = 1024  # rows that stay in the processor's cache between the two products of a gradient
 
@@ -89,25 +90,46 @@ def _newton_path(features: Floats, targets: Floats, grid: Sequence[float], start
 
 
 class _Curvature(NamedTuple):
-    """Eigenvectors of the log-loss's Hessian at one point, once the intercept has been taken out of it.
+    """The log-loss's Hessian at one point, once the intercept has been taken out of it.
 
-    The penalty adds a multiple of the identity, so that they serve every C.
+    The penalty adds a multiple of the identity, so that it serves every C.
     """
 
-    values: Floats  # (d,)
-    vectors: Floats  # (d, d), one a column
+    gram: Floats  # (d, d)
     mean: Floats  # (d,): of the features, weighted by the curvature of each record's loss
     weight: float  # sum of these weights
 
-    def moves(self, C: float, steps: Floats) -> Floats:
-        """Return steps along the eigenvectors and the intercept, in units in which the Hessian is 1, as changes."""
-        out: Floats = self.vectors @ (steps[:-1] / np.sqrt(C * self.values + 1.0))
-        return np.append(out, steps[-1] / math.sqrt(C * self.weight) - self.mean @ out)
+    def scaled(self, C: float) -> "_Scale":
+        """Return the steps in whose units the objective's Hessian is 1."""
+        hessian = C * self.gram
+        diagonal = np.diag_indices_from(hessian)
+        hessian[diagonal] += 1.0
+        # Rounding to single precision may leave less than the penalty adds.
+        floor = np.finfo(np.float32).eps * float(hessian[diagonal].max())
+        while True:
+            try:
+                return _Scale(np.linalg.cholesky(hessian), self.mean, math.sqrt(C * self.weight))
+            except np.linalg.LinAlgError:
+                hessian[diagonal] += floor
+                floor *= 10
 
-    def slopes(self, C: float, gradient: Floats) -> Floats:
+
+class _Scale(NamedTuple):
+    """Steps in units in which a Hessian is 1."""
+
+    root: npt.NDArray[Any]  # (d, d), lower
+    mean: Floats  # (d,)
+    spread: float
+
+    def moves(self, steps: Floats) -> Floats:
+        """Return the changes of the coefficients and the intercept that steps mean."""
+        out: Floats = dtrsv(self.root.T, steps[:-1])
+        return np.append(out, steps[-1] / self.spread - self.mean @ out)
+
+    def slopes(self, gradient: Floats) -> Floats:
         """Return the gradient with respect to such steps."""
-        inner = (gradient[:-1] - gradient[-1] * self.mean) @ self.vectors
-        return np.append(inner / np.sqrt(C * self.values + 1.0), gradient[-1] / math.sqrt(C * self.weight))
+        inner = dtrsv(self.root.T, gradient[:-1] - gradient[-1] * self.mean, trans=1)
+        return np.append(inner, gradient[-1] / self.spread)
 
 
 class _Loss:
@@ -152,12 +174,11 @@ class _Loss:
             rows *= np.sqrt(weights).astype(np.float32)[:, None]
             gram += rows.T @ rows
         gram -= np.outer(first, first / total)
-        values, vectors = np.linalg.eigh(gram)
-        return _Curvature(np.maximum(values, 0.0), vectors, first / total, total)
+        return _Curvature(gram, first / total, total)
 
 
 def _preconditioned_path(features: Floats, targets: Floats, grid: Sequence[float], start: Floats) -> Floats:
-    """Descend by L-BFGS in the eigenvectors of a Hessian that is made once, and again where it has become stale."""
+    """Descend by L-BFGS in the units of a Hessian that is made once, and again where it has become stale."""
     loss = _Loss(features, targets)
     curvature = loss.curvature(start)
     solutions = np.empty((len(grid), start.size))
@@ -176,14 +197,15 @@ def _descend(loss: _Loss, curvature: _Curvature, C: float, theta: Floats) -> tup
     """Take at most `_STALE` steps; say whether that was enough."""
 
     def objective(steps: Floats) -> tuple[float, Floats]:
-        point = theta + curvature.moves(C, steps * unit)
+        point = theta + scale.moves(steps * unit)
         value, gradient = loss(point)
         weights = point[:-1]
         gradient *= C
         gradient[:-1] += weights
-        slopes = curvature.slopes(C, gradient)
+        slopes = scale.slopes(gradient)
         return (0.5 * float(weights @ weights) + C * value) / unit**2, slopes / unit
 
+    scale = curvature.scaled(C)
     unit = 1.0
     slopes = objective(np.zeros(theta.size))[1]
     # scipy's first step has length 1: this makes it Newton's.
@@ -199,7 +221,7 @@ def _descend(loss: _Loss, curvature: _Curvature, C: float, theta: Floats) -> tup
         options={"gtol": limit / unit, "ftol": 0.0, "maxiter": _STALE, "maxfun": 4 * _STALE},
     )
     # Status 2, a line search without an end, is as far as rounding lets it come.
-    return theta + curvature.moves(C, found.x * unit), found.status != 1
+    return theta + scale.moves(found.x * unit), found.status != 1
 
 
 def logistic_path(features: npt.ArrayLike, targets: npt.ArrayLike, grid: Sequence[float] = C_GRID) -> Path:
@@ -230,7 +252,7 @@ def logistic_path(features: npt.ArrayLike, targets: npt.ArrayLike, grid: Sequenc
     starts from the last. With n < d the solution lies in the span of
     the rows (the penalty punishes anything else), so a thin QR of the transposed features gives the exact solution
     from n unknowns instead of d. Small fits take a handful of Newton's steps. In large ones, where a Hessian is dear,
-    L-BFGS (scipy's) works in the eigenvectors of one: the penalty leaves them as they are, so it serves all C.
+    L-BFGS (scipy's) works in the units of one, which serves all C: the penalty only adds to its diagonal.
     """
     rows = np.asarray(features, dtype=np.float64)
     labels = np.asarray(targets, dtype=np.float64)

@@ -19,6 +19,7 @@ from pytest_ecgfm.evaluations.fold_probes import (
 )
 from pytest_ecgfm.evaluations.probes import Probe
 from pytest_ecgfm.evaluations.splits import Fold
+from pytest_ecgfm.measurements.probe_grid import fit_anywhere
 from pytest_ecgfm.run import Run
 
 Floats = npt.NDArray[np.float64]
@@ -83,16 +84,17 @@ class RecordProbes:
 
 def fitted_once(run: Run, encoder: Encoder, cohort: Cohort, label: str) -> Fit:
     """Return `fit_fold` for one cell, which fits what several suites ask for once in a process."""
+    fit_one = fit_anywhere(run, encoder, cohort, label)
 
     def fit(
         kind: str, data: Prepared, fold: Fold, fraction: float, seed: int
     ) -> tuple[Probe | None, npt.NDArray[np.intp]]:
         if seed >= SHARED_SEEDS:
-            return fit_fold(kind, data, fold, fraction, seed)
+            return fit_one(kind, data, fold, fraction, seed)
         # Folds of a split test different records.
         tested = int(fold.test[0]) if fold.test.size else -1
         key = ("fold probe", encoder.card.name, cohort.name, label, kind, fraction, seed, tested)
-        return run.once(key, lambda: fit_fold(kind, data, fold, fraction, seed))
+        return run.once(key, lambda: fit_one(kind, data, fold, fraction, seed))
 
     return fit
 

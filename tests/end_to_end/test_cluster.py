@@ -11,8 +11,15 @@ import numpy as np
 import pytest
 
 from benchmarks.kills import Place, assert_same
+from pytest_ecgfm.checks import Case
 from pytest_ecgfm.embeddings import embed_cohort
 from pytest_ecgfm.errors import EcgfmError
+from pytest_ecgfm.evaluations.downstream import seeds_for
+from pytest_ecgfm.evaluations.fold_probes import Prepared, fit_fold, prepared
+from pytest_ecgfm.evaluations.splits import make_split
+from pytest_ecgfm.measurements import probe_grid
+from pytest_ecgfm.measurements.probe_grid import fit_anywhere
+from pytest_ecgfm.run import Labelled
 from pytest_ecgfm.settings import Options, dask_address
 from tests.test_embeddings import Doubled, MemoryCohort, encoder_of, means
 
@@ -83,6 +90,101 @@ def test_workers_embed_what_one_process_embeds(client):
     np.testing.assert_allclose(gathered(client, encoder_of(module), cohort), expected, atol=1e-6)
 
 
+def test_workers_fit_the_probes_that_one_process_fits(client, rng):
+    embeddings = rng.standard_normal((120, 6)).astype(np.float32)
+    known = np.arange(120) % 7 != 0
+    targets = embeddings[known, 0] + rng.standard_normal(known.sum()) > 0
+    patients = np.arange(known.sum()) // 2
+    split = make_split(targets, patients.astype(str))
+    labels = {"AF": cluster.Cell(known, targets, patients, split)}
+    asked = [("AF", "logistic", number, fraction, 1) for number in range(5) for fraction in (0.2, 1.0)]
+    data = Prepared(embeddings[known], targets, patients)
+    for (_, kind, number, fraction, seed), result in zip(
+        asked, client.fit_probes(embeddings, labels, asked), strict=True
+    ):
+        (there, rows), (here, same) = result(), fit_fold(kind, data, split.folds[number], fraction, seed)
+        np.testing.assert_array_equal(rows, same)
+        assert there.C == here.C
+        np.testing.assert_allclose(there.coefficients, here.coefficients, rtol=1e-9, atol=1e-12)
+
+
+@pytest.fixture
+def noise(rng):
+    """An embedding with two labels, as a run knows them."""
+    embeddings = rng.standard_normal((400, 48)).astype(np.float32)
+    labelled = {}
+    for number, name in enumerate(("AF", "CD")):
+        known = np.arange(400) % (7 + number) != 0
+        targets = embeddings[known, number] + rng.standard_normal(known.sum()) > 0
+        patients = (np.arange(known.sum()) // 2).astype(str)
+        labelled[name] = Labelled(known, targets, patients, make_split(targets, patients))
+    return embeddings, labelled
+
+
+def run_on(client, embeddings, labelled):
+    """Two labels at two fractions."""
+    kept = {}
+    cases = [Case("downstream.auroc", "m", "c", label, fraction) for label in labelled for fraction in (0.1, 1.0)]
+    settings = SimpleNamespace(
+        profile=SimpleNamespace(grid=SimpleNamespace(probe="logistic")),
+        seeds=None,
+        planned=lambda: dict.fromkeys(cases),
+    )
+    return SimpleNamespace(
+        cluster=client,
+        settings=settings,
+        once=lambda key, make: kept[key] if key in kept else kept.setdefault(key, make()),
+        labelled=lambda cohort, label: labelled[label],
+        embeddings=lambda encoder, cohort: embeddings,
+    )
+
+
+def fits(run, embeddings, labelled, fractions=(0.1, 1.0)):
+    """Return the coefficients of all probes of a run's grid."""
+    encoder, cohort = SimpleNamespace(card=SimpleNamespace(name="m")), SimpleNamespace(name="c")
+    found = {}
+    for label, one in labelled.items():
+        data = prepared(embeddings[one.known], one.targets, one.patients)
+        fit = fit_anywhere(run, encoder, cohort, label)
+        for number, fold in enumerate(one.split.folds):
+            for fraction in fractions:
+                for seed in seeds_for(fraction):
+                    probe, rows = fit("logistic", data, fold, fraction, seed)
+                    found[label, number, fraction, seed] = np.append(probe.coefficients, rows.size)
+    return found
+
+
+def assert_alike(found, expected):
+    assert found.keys() == expected.keys() and len(found) >= 12
+    for key, values in found.items():
+        np.testing.assert_allclose(values, expected[key], rtol=1e-6, atol=1e-9, err_msg=str(key))
+
+
+def test_the_grid_of_a_run_is_fitted_on_the_cluster(client, noise, monkeypatch):
+    embeddings, labelled = noise
+    expected = fits(SimpleNamespace(cluster=None), embeddings, labelled)
+    here = []
+    monkeypatch.setattr(probe_grid, "fit_fold", lambda *given: here.append(given[3]) or fit_fold(*given))
+    run = run_on(client, embeddings, labelled)
+    assert_alike(fits(run, embeddings, labelled), expected)
+    assert not here
+    # What the grid does not hold is fitted where pytest runs.
+    fits(run, embeddings, labelled, fractions=(0.5,))
+    assert set(here) == {0.5}
+
+
+def test_work_that_brings_down_every_worker_ends_in_an_error():
+    def deadly(x):
+        os._exit(1)
+
+    own = cluster.Cluster("local:1")
+    try:
+        with pytest.raises(EcgfmError, match="--ecgfm-dask: the same work brought down several workers"):
+            gathered(own, encoder_of(deadly), MemoryCohort())
+    finally:
+        own.close()
+
+
 def test_what_goes_wrong_on_a_worker_is_named_here(client):
     def bad(x):
         return np.full((len(x), 3), np.nan)
@@ -143,7 +245,19 @@ def test_a_worker_is_killed_and_the_run_ends_in_the_same_cube(undisturbed, sched
         killer.join()
     assert workers[0].wait() != 0 and workers[1].poll() is None
     assert_same(cube, undisturbed)
-    another()
+    workers[0] = another()
+
+
+def test_a_worker_is_killed_while_probes_are_fitted(client, scheduler, noise):
+    embeddings, labelled = noise
+    expected = fits(SimpleNamespace(cluster=None), embeddings, labelled)
+    _, workers, another = scheduler
+    client._client.wait_for_workers(2, timeout=60)
+    run = run_on(client, embeddings, labelled)
+    threading.Timer(0.2, workers[1].kill).start()
+    assert_alike(fits(run, embeddings, labelled), expected)
+    assert workers[1].wait(timeout=10) != 0
+    workers[1] = another()
 
 
 def test_a_cluster_of_ones_own():
