@@ -106,13 +106,13 @@ def test_loss_is_that_of_scikit_learn_and_slopes_are_its_derivatives(rng):
 def test_in_units_of_a_curvature_the_hessian_is_one(rng, C):
     features, targets = standardised(rng, n=2100)
     theta = rng.normal(size=7)
-    curvature = logistic._Loss(features, targets.astype(float)).curvature(theta)
+    scale = logistic._Loss(features, targets.astype(float)).curvature(theta).scaled(C)
     design = np.column_stack([features, np.ones(len(features))])
     chance = expit(design @ theta)
     hessian = C * (design.T * (chance * (1 - chance))) @ design + np.diag([1.0] * 6 + [0.0])
-    moves = np.array([curvature.moves(C, unit) for unit in np.eye(7)])
+    moves = np.array([scale.moves(unit) for unit in np.eye(7)])
     np.testing.assert_allclose(moves @ hessian @ moves.T, np.eye(7), atol=1e-4)
-    slopes = np.array([curvature.slopes(C, unit) for unit in np.eye(7)])
+    slopes = np.array([scale.slopes(unit) for unit in np.eye(7)])
     np.testing.assert_allclose(slopes, moves.T, atol=1e-12)
 
 
@@ -120,15 +120,17 @@ def test_where_all_are_certain_there_is_a_little_curvature_left(rng):
     features, targets = standardised(rng)
     curvature = logistic._Loss(features, targets.astype(float)).curvature(np.array([0.0] * 6 + [800.0]))
     assert 0 < curvature.weight < 1e-12
-    assert np.isfinite(curvature.moves(1.0, np.ones(7))).all()
+    assert np.isfinite(curvature.scaled(1.0).moves(np.ones(7))).all()
 
 
-def test_curvature_of_what_rounding_makes_negative_is_none():
-    column = np.array([[1.0], [-1.0], [1.0], [-1.0]])
-    loss = logistic._Loss(np.hstack([column, column, column]), np.array([1.0, 0.0, 1.0, 0.0]))
-    values = loss.curvature(np.zeros(4)).values
-    np.testing.assert_allclose(values, [0.0, 0.0, 3.0], atol=1e-6)
-    assert (values >= 0).all()
+@pytest.mark.parametrize("least", [-1.0000001, -1.001])
+def test_what_rounding_takes_from_a_curvature_is_given_back(least):
+    # With C = 1 the penalty adds 1: what is left is too little to divide by.
+    gram = np.diag([100.0, least])
+    scale = logistic._Curvature(gram, np.zeros(2), 1.0).scaled(1.0)
+    np.testing.assert_allclose(scale.root @ scale.root.T, gram + np.eye(2), atol=0.02)
+    assert (np.diag(scale.root) > 0).all() and np.isfinite(scale.moves(np.ones(3))).all()
+    np.testing.assert_array_equal(gram, np.diag([100.0, least]))
 
 
 def test_descent_follows_the_slopes_of_its_objective_until_they_are_a_millionth(rng, monkeypatch, large):
@@ -151,7 +153,7 @@ def test_descent_follows_the_slopes_of_its_objective_until_they_are_a_millionth(
     curvature = loss.curvature(theta)
     for C in (1e-3, 1.0):
         asked.clear()
-        slopes = curvature.slopes(C, C * loss(theta)[1] + np.append(theta[:-1], 0.0))
+        slopes = curvature.scaled(C).slopes(C * loss(theta)[1] + np.append(theta[:-1], 0.0))
         reached, done = logistic._descend(loss, curvature, C, theta)
         ((limit, gained),) = asked
         assert limit * np.linalg.norm(slopes) == pytest.approx(1e-6 * math.sqrt(min(1.0, 80 * C)))
