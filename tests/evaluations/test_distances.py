@@ -155,3 +155,19 @@ def test_a_shell_among_many_records_is_ordered_in_double(precision, count):
 def test_parts_hold_every_row_once():
     found = [part.tolist() for part in distances._in_parts(np.array([4, 7, 8, 9, 11]), 2)]
     assert found == [[4, 7], [8, 9], [11]]
+
+
+@pytest.mark.parametrize("first", range(10))
+def test_two_neighbours_that_are_close_are_ordered_in_double_wherever_they_stand(precision, first):
+    random = np.random.default_rng([9, first])
+    features = 1.8 * random.standard_normal((RECORDS, DIMENSIONS))
+    away = 4 + 0.02 * np.arange(24)
+    away[first + 1] = away[first] + 3e-7
+    centres = np.arange(0, RECORDS, 25)
+    for begin in centres:
+        directions = np.linalg.qr(random.standard_normal((DIMENSIONS, DIMENSIONS)))[0]
+        features[begin] *= 3.4 / np.linalg.norm(features[begin])
+        features[begin + 1 : begin + 25] = features[begin] + directions * random.permutation(away)[:, None]
+    found = scanned(features, np.empty((RECORDS, 0)), 10).neighbours[centres]
+    true = np.linalg.norm(features[centres][:, None] - features, axis=2)
+    np.testing.assert_array_equal(found, np.argsort(true, axis=1)[:, 1:11])
