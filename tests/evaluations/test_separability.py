@@ -601,3 +601,7 @@ def test_scores_of_cohorts_are_ranks_within_folds_by_probes_that_saw_neither_fol
         validation = (fold + 1) % 5
         np.testing.assert_array_equal(held, rows[folds == validation])
         assert train == set(np.flatnonzero((folds != fold) & (folds != validation)).tolist())
+
+
+def test_a_class_that_is_drawn_once_is_drawn():
+    np.testing.assert_array_equal(separability._positive(np.array([0.0, 1.0, 2.0])), [np.nan, 1.0, 2.0])
