@@ -13,17 +13,22 @@ import argparse
 import ast
 import contextlib
 import copy
+import gc
 import importlib
 import io
+import json
 import os
 import random
 import signal
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
 
 import pytest
+from hypothesis import Phase, settings
 
 ROOT = Path(__file__).parents[1]
 TARGETS = {
@@ -40,14 +45,35 @@ TARGETS = {
     ),
     "statistics": ("pytest_ecgfm.statistics", (), ("tests/test_statistics.py", "tests/test_boundaries.py")),
     "variance": ("pytest_ecgfm.variance", (), ("tests/test_statistics.py", "tests/test_boundaries.py")),
-    "splits": ("pytest_ecgfm.evaluations.splits", (), ("tests/evaluations/test_splits.py", "tests/test_boundaries.py")),
-    "geometry": (
-        "pytest_ecgfm.evaluations.geometry",
+} | {
+    name: (
+        f"pytest_ecgfm.evaluations.{name}",
         (),
-        ("tests/evaluations/test_geometry.py", "tests/test_boundaries.py"),
-    ),
-    "shapley": ("pytest_ecgfm.evaluations.shapley", (), ("tests/evaluations/test_shapley.py",)),
-    "features": ("pytest_ecgfm.evaluations.features", (), ("tests/evaluations/test_features.py",)),
+        (*(f"tests/evaluations/test_{one}.py" for one in (name, *others)), "tests/test_boundaries.py"),
+    )
+    # With the modules, if any, that test them too.
+    for name, others in {
+        "splits": (),
+        "geometry": (),
+        "agreement": (),
+        "distances": (),
+        "mixtures": (),
+        "neighbours": (),
+        "transfer": (),
+        "fold_probes": (),
+        "shapley": (),
+        "features": (),
+        "bootstrap": ("stability",),
+        "logistic": ("probes",),
+        "probes": (),
+        "downstream": (),
+        "stability": (),
+        "clusters": (),
+        "separability": (),
+        "relevance": (),
+        "contract": (),
+        "umap_map": (),
+    }.items()
 }
 # What the tests import, too, so that no fork has to.
 IMPORTED = (
@@ -65,6 +91,8 @@ IMPORTED = (
     "pytest_ecgfm.cube",
     "pytest_ecgfm.cohorts",
 )
+# Where numba compiles at the first call: the tests are run once before there are mutants.
+COMPILED = ("umap_map",)
 SWAPS = {
     ast.Lt: ast.LtE,
     ast.LtE: ast.Lt,
@@ -140,15 +168,52 @@ def mutants(source: str, functions: tuple[str, ...]) -> Iterator[tuple[str, str]
                 target[number] = one
 
 
-def survives(module: str, source: str, tests: tuple[str, ...], seconds: int) -> bool:
+class Order:
+    """Runs the tests that took least first, so that most mutants are noticed at once.
+
+    Parameters
+    ----------
+    kept : Path
+        Where seconds by test are noted, of a run of all of them.
+    """
+
+    def __init__(self, kept: Path) -> None:
+        self.kept = kept
+        self.known: dict[str, float] = json.loads(kept.read_text()) if kept.exists() else {}
+        self.seconds: dict[str, float] = {}
+
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        """Sort by what is known."""
+        items.sort(key=lambda item: self.known.get(item.nodeid, 0.0))
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Count setup and teardown, too."""
+        self.seconds[report.nodeid] = self.seconds.get(report.nodeid, 0.0) + report.duration
+
+    def pytest_sessionfinish(self) -> None:
+        """Keep the first run's seconds."""
+        if not self.known:
+            self.kept.write_text(json.dumps(self.seconds))
+
+
+def run(tests: tuple[str, ...], *options: str, plugins: list[object] | None = None) -> int:
+    """Run the tests in this process, the same examples each time."""
+    quiet = contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO())
+    # Modules were imported before pytest could rewrite their assertions; other warnings are errors, as ever.
+    warned = ("-W", "ignore::pytest.PytestAssertRewriteWarning")
+    fixed = ("-q", "-x", "-p", "no:cacheprovider", *warned, "--hypothesis-seed=0", "-m", "not slow")
+    with quiet[0], quiet[1]:
+        return int(pytest.main([*fixed, *options, *tests], plugins=plugins))
+
+
+def survives(module: str, source: str, tests: tuple[str, ...], seconds: int, order: Path) -> bool:
     """Try one mutant in a fork; what takes too long counts as noticed."""
     child = os.fork()
     if child:
         return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     signal.alarm(seconds)
     status = 1
-    quiet = contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO())
-    with contextlib.suppress(Exception), quiet[0], quiet[1]:
+    with contextlib.suppress(Exception):
         place = importlib.import_module(module)
         # Classes keep their identity, and functions that others imported get the new code.
         before = dict(vars(place))
@@ -157,13 +222,18 @@ def survives(module: str, source: str, tests: tuple[str, ...], seconds: int) -> 
             new = vars(place)[name]
             if hasattr(old, "__code__") and hasattr(new, "__code__") and getattr(old, "__module__", "") == module:
                 old.__code__, old.__defaults__, old.__kwdefaults__ = new.__code__, new.__defaults__, new.__kwdefaults__
+                # What a decorator made holds what it decorates.
+                for cell, other in zip(old.__closure__ or (), new.__closure__ or (), strict=True):
+                    cell.cell_contents = other.cell_contents
                 vars(place)[name] = old
             elif isinstance(old, type) and old.__module__ == module:
                 for key, value in list(vars(new).items()):
-                    if hasattr(value, "__code__") or isinstance(value, property):
+                    if hasattr(value, "__code__") or isinstance(value, property | cached_property):
                         setattr(old, key, value)
                 vars(place)[name] = old
-        status = pytest.main(["-q", "-x", "-p", "no:cacheprovider", "-o", "filterwarnings=", "-m", "not slow", *tests])
+            elif not callable(old):
+                vars(place)[name] = old
+        status = run(tests, plugins=[Order(order)])
     os._exit(0 if status == 0 else 1)
 
 
@@ -178,13 +248,28 @@ def main() -> None:
     options = parser.parse_args()
     os.chdir(ROOT)
     sys.path.append(str(ROOT))
+    # The layer of numba's that outlives a fork.
+    os.environ["NUMBA_THREADING_LAYER"] = "workqueue"
     for name in IMPORTED:
         importlib.import_module(name)
+    # A mutant is noticed or not: the smallest example does not matter, and those of others are not kept.
+    settings.register_profile("mutants", database=None, phases=[Phase.explicit, Phase.generate])
+    settings.load_profile("mutants")
+    with tempfile.TemporaryDirectory() as kept:
+        try_targets(options, Path(kept))
+
+
+def try_targets(options: argparse.Namespace, kept: Path) -> None:
+    """Try the mutants of one target after another."""
     for target in options.targets:
         module, functions, tests = TARGETS[target]
         tests = tuple(one for one in tests if Path(one).exists())
         source = Path(importlib.import_module(module).__file__).read_text(encoding="utf-8")
-        if not survives(module, source, tests, options.seconds):
+        # Here, so that no fork has to.
+        run(tests, *(() if target in COMPILED else ("--collect-only",)))
+        gc.freeze()
+        order = kept / f"{target}.json"
+        if not survives(module, source, tests, options.seconds, order):
             sys.exit(f"{target}: the tests fail without a mutant.")
         found = list(mutants(source, functions))
         total = len(found)
@@ -196,7 +281,7 @@ def main() -> None:
             if time.monotonic() - begun > options.minutes * 60:
                 break
             tried += 1
-            if survives(module, changed_source, tests, options.seconds):
+            if survives(module, changed_source, tests, options.seconds, order):
                 print(f"  {target}, {where}", flush=True)
             else:
                 noticed += 1

@@ -15,7 +15,7 @@ from pytest_ecgfm.errors import EcgfmError
 from pytest_ecgfm.evaluations.geometry import effective_rank, intrinsic_dimension
 from pytest_ecgfm.evaluations.splits import make_split, nested_subset
 from pytest_ecgfm.rows import Measured, judged_row
-from pytest_ecgfm.statistics import mean_auroc_difference
+from pytest_ecgfm.statistics import Estimate, delong_interval, mean_auroc, mean_auroc_difference, p_value
 from pytest_ecgfm.verdict import corrected, decide
 
 STRICT = Threshold(0.7, inconclusive="block")
@@ -129,10 +129,30 @@ def test_a_missing_check_is_counted_among_the_planned():
 
 def test_a_difference_ends_at_one():
     targets = np.arange(12) % 2 == 0
-    worse = np.where(targets, 0.0, 1.0) + np.linspace(0, 1.2, 12)
+    worse = np.where(targets, 0.0, 1.0) + np.linspace(0, 2, 12)
     better = mean_auroc_difference(targets.astype(float), worse, targets)
-    assert better.value > 0.7 and better.high == 1.0
+    assert 0.7 < better.value < 1.0 and better.high == 1.0
+    assert better.value + 1.9 * better.standard_error > 1.0
     assert mean_auroc_difference(worse, targets.astype(float), targets).low == -1.0
+
+
+def test_one_pair_of_records_says_what_one_trial_says():
+    assert mean_auroc([0.0, 1.0], [False, True]).low == pytest.approx(0.025)
+    assert delong_interval(1.0, 0.0, pairs=0) == delong_interval(1.0, 0.0, pairs=1)
+
+
+def test_what_is_not_known_in_part_has_no_interval_and_no_p_value():
+    assert np.isnan(delong_interval(1.0, math.nan, pairs=5)).all()
+    assert np.isnan(delong_interval(math.nan, 0.0, pairs=5)).all()
+    for value, low in ((1.0, math.nan), (math.nan, 0.5)):
+        assert math.isnan(p_value(Estimate(value, low, 1.0, 0.0, math.nan, 1, pairs=5), 0.5))
+
+
+def test_an_auroc_of_zero_is_not_above_zero():
+    worst = mean_auroc([1.0, 0.0], [False, True])
+    assert (worst.value, worst.low) == (0.0, 0.0)
+    assert p_value(worst, 0.0) == 1.0
+    assert p_value(worst, -0.1) == 0.0
 
 
 @pytest.mark.parametrize(

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import norm
+from scipy.special import expit, logit
+from scipy.stats import norm, t
 from sklearn.metrics import roc_auc_score
 
-from pytest_ecgfm import statistics
+from pytest_ecgfm import statistics, variance
 from pytest_ecgfm.errors import EcgfmError
 from pytest_ecgfm.statistics import Estimate, auroc, aurocs, delong_interval, holm, mean_auroc, p_value, placements
 
@@ -30,6 +31,16 @@ def brute_variance(scores, targets):
     """DeLong's variance in O(mn)."""
     positive, negative = brute_placements(scores, targets)
     return positive.var(ddof=1) / positive.size + negative.var(ddof=1) / negative.size
+
+
+def satterthwaite(test_variance, *spreads):
+    """Degrees of freedom of a variance and of spreads over seeds, each (variance of the mean, seeds)."""
+    total = test_variance + sum(variance for variance, _ in spreads)
+    return total**2 / sum(variance**2 / (k - 1) for variance, k in spreads)
+
+
+def mean_placements(rows, targets):
+    return [np.mean(part, axis=0) for part in zip(*(brute_placements(row, targets) for row in rows), strict=True)]
 
 
 tied_samples = st.lists(st.tuples(st.integers(-5, 5), st.booleans()), min_size=2, max_size=40).filter(
@@ -115,15 +126,80 @@ def test_bootstrap_equals_resampling_by_hand():
     scores, targets = binormal(rng, 0.8, 20, 40)
     scores = np.round(scores, 1)
     patients = np.array([f"p{i % 25}" for i in range(60)])
-    from pytest_ecgfm.variance import _bootstrap, _multiplicities, sample_design
-
-    clusters = sample_design(targets, patients).clusters
-    counts = next(_multiplicities(25, 200, 60, 5))
-    drawn = _bootstrap(scores, targets, clusters, 200, 5)[0]
+    clusters = variance.sample_design(targets, patients).clusters
+    counts = next(variance._multiplicities(25, 200, 60, 5))
+    drawn = variance._bootstrap(scores, targets, clusters, 200, 5)[0]
     assert (counts.sum(axis=0) == 25).all()
     for b in range(0, 200, 20):
         weights = counts[clusters, b]
         assert drawn[b] == pytest.approx(roc_auc_score(targets, scores[0], sample_weight=weights), abs=1e-6)
+
+
+@pytest.mark.parametrize("cells", [1 << 22, 400 * 64])
+def test_every_patient_is_drawn_once_on_average_in_every_resample_asked_for(cells, monkeypatch):
+    monkeypatch.setattr(variance, "_CELLS", cells)
+    counts = np.concatenate(list(variance._multiplicities(20, 1000, 400, 3)), axis=1)
+    assert counts.shape == (20, 1000)
+    assert (counts.sum(axis=0) == 20).all()
+    np.testing.assert_allclose(counts.mean(axis=1), 1, atol=0.15)
+
+
+@pytest.mark.parametrize("ties", ["all", "none", "some"])
+def test_a_resample_in_which_all_are_drawn_once_has_the_auroc_of_the_records(ties, monkeypatch):
+    targets, clusters = np.arange(8) % 2 == 0, np.arange(8) // 2
+    scores = {"all": np.zeros(8), "none": np.arange(8.0) % 5, "some": np.arange(8.0) // 3}[ties]
+    monkeypatch.setattr(variance, "_multiplicities", lambda *sizes: [np.ones((4, 3), np.float32)])
+    found = variance._bootstrap(scores[None], targets, clusters, 3, 0)
+    np.testing.assert_allclose(found, roc_auc_score(targets, scores))
+
+
+def test_two_patients_with_the_label_vary_as_their_resamples_do():
+    rng = np.random.default_rng(14)
+    targets, patients = np.arange(60) < 4, np.arange(60) // 2
+    scores = rng.normal(size=(2, 60)) + targets
+    drawn = variance._bootstrap(scores, targets, patients, 300, 7).mean(axis=0)
+    # Where no positive was drawn, there is no AUROC.
+    assert 0 < np.isnan(drawn).sum() < 100
+    seeds = aurocs(scores, targets).var(ddof=1) / 2
+    found = mean_auroc(scores, targets, patients, resamples=300, seed=7)
+    assert found.standard_error**2 == pytest.approx(np.nanvar(drawn, ddof=1) + seeds, rel=1e-9)
+
+
+def test_two_records_with_the_label_vary_as_delong_says():
+    scores, targets = binormal(np.random.default_rng(15), 0.8, 2, 50)
+    assert mean_auroc(scores, targets).standard_error ** 2 == pytest.approx(brute_variance(scores[0], targets))
+    swapped = mean_auroc(-scores, ~targets)
+    assert swapped.standard_error**2 == pytest.approx(brute_variance(scores[0], targets))
+    assert swapped.pairs == 2
+
+
+@pytest.mark.parametrize("repeats", [1, 2])
+def test_one_patient_with_the_label_leaves_the_largest_variance_that_the_range_allows(repeats):
+    rng = np.random.default_rng(16)
+    targets, patients = np.arange(60) < repeats, np.arange(60) // repeats
+    a, b = rng.normal(size=(2, 2, 60)) + targets
+    # Of a single record, the negatives' part is known; of repeated ones, all is taken at its largest.
+    negatives = mean_placements(a, targets)[1].var(ddof=1) / 59 if repeats == 1 else 0.0
+    areas = aurocs(a, targets)
+    found = mean_auroc(a, targets, patients)
+    wanted = areas.mean() * (1 - areas.mean()) + negatives + areas.var(ddof=1) / 2
+    assert found.standard_error**2 == pytest.approx(wanted)
+    if repeats == 2:
+        differences = areas - aurocs(b, targets)
+        found = statistics.mean_auroc_difference(a, b, targets, patients)
+        wanted = 1 - differences.mean() ** 2 + differences.var(ddof=1) / 2
+        assert found.standard_error**2 == pytest.approx(wanted)
+
+
+def test_independent_pairs_take_two_patients_each():
+    def pairs(targets, patients):
+        return variance.sample_design(np.array(targets, bool), patients).pairs
+
+    assert pairs([1, 1, 1, 0, 0], None) == 2
+    assert pairs([1, 0, 0], list("abc")) == 1
+    assert pairs([1, 0] * 5, list("aabbccddee")) == 2
+    assert pairs([1, 1, 0, 0, 0, 0], list("aabbcd")) == 1
+    assert pairs([], []) == 0
 
 
 def test_bootstrap_agrees_with_delong_where_patients_hardly_repeat():
@@ -135,8 +211,6 @@ def test_bootstrap_agrees_with_delong_where_patients_hardly_repeat():
 
 
 def test_bootstrap_in_chunks_draws_patients_evenly(monkeypatch):
-    from pytest_ecgfm import variance
-
     scores, targets = binormal(np.random.default_rng(4), 0.8, 100, 300)
     patients = np.arange(400) // 2
     whole = mean_auroc(scores, targets, patients)
@@ -292,6 +366,7 @@ def test_p_value_outside_the_range_of_an_auroc():
     assert p_value(found, -0.1) == 0.0
     assert p_value(found, 0.0) == 0.0
     assert p_value(found, 1.0) == 1.0
+    assert p_value(found, 1.5) == 1.0
 
 
 def test_holm_by_hand():
@@ -311,3 +386,49 @@ def test_holm_rejects_what_the_step_down_procedure_rejects(p_values):
         rejected.append(i)
     assert set(np.flatnonzero(adjusted <= 0.05)) == set(rejected)
     assert (adjusted >= np.array(p_values) - 1e-15).all()
+
+
+def test_few_seeds_widen_the_interval_by_students_quantile():
+    rng = np.random.default_rng(12)
+    signal, targets = binormal(rng, 0.8, 50, 150)
+    scores = signal + 1.5 * rng.normal(size=(4, 200))
+    found = mean_auroc(scores, targets)
+    test_variance = sum(part.var(ddof=1) / part.size for part in mean_placements(scores, targets))
+    freedom = satterthwaite(test_variance, (aurocs(scores, targets).var(ddof=1) / 4, 4))
+    assert found.degrees_of_freedom == pytest.approx(freedom)
+    half = t.ppf(0.975, freedom) * found.standard_error / (found.value * (1 - found.value))
+    assert found.low == pytest.approx(expit(logit(found.value) - half))
+
+
+@pytest.mark.parametrize("seeds_b", [2, 3])
+def test_difference_over_seeds_holds_both_variances(seeds_b):
+    rng = np.random.default_rng(13)
+    signal, targets = binormal(rng, 0.8, 50, 150)
+    a, b = signal + 0.5 * rng.normal(size=(3, 200)), signal + 1.5 * rng.normal(size=(seeds_b, 200))
+    found = statistics.mean_auroc_difference(a, b, targets)
+    placed = zip(mean_placements(a, targets), mean_placements(b, targets), strict=True)
+    test_variance = sum((one - other).var(ddof=1) / one.size for one, other in placed)
+    if seeds_b == 3:
+        spreads = [((aurocs(a, targets) - aurocs(b, targets)).var(ddof=1) / 3, 3)]
+    else:
+        spreads = [(aurocs(a, targets).var(ddof=1) / 3, 3), (aurocs(b, targets).var(ddof=1) / 2, 2)]
+    variance = test_variance + sum(part for part, _ in spreads)
+    assert found.standard_error == pytest.approx(math.sqrt(variance))
+    freedom = satterthwaite(test_variance, *spreads)
+    assert found.degrees_of_freedom == pytest.approx(freedom)
+    assert found.high - found.value == pytest.approx(t.ppf(0.975, freedom) * math.sqrt(variance))
+
+
+def test_difference_from_constant_scores_is_as_uncertain_as_the_perfect_ones():
+    targets = np.arange(100) < 20
+    margin = 1 - 0.025 ** (1 / 20)
+    found = statistics.mean_auroc_difference(targets.astype(float), np.zeros(100), targets)
+    assert (found.value, found.low, found.high) == (0.5, pytest.approx(0.5 - margin), 0.5)
+    back = statistics.mean_auroc_difference(np.zeros(100), targets.astype(float), targets)
+    assert (back.value, back.low, back.high) == (-0.5, -0.5, pytest.approx(margin - 0.5))
+
+
+def test_difference_without_both_classes_is_nan():
+    for other in ([1.0, 2.0, 3.0], [3.0, 1.0, 2.0]):
+        found = statistics.mean_auroc_difference([1.0, 2.0, 3.0], other, [True, True, True])
+        assert all(math.isnan(x) for x in (found.value, found.low, found.high, found.standard_error))

@@ -27,10 +27,11 @@ UNDEFINED = Interval(math.nan, math.nan, math.nan)
 def resampled(patients: npt.NDArray[Any], resamples: int, seed: int) -> Floats:
     """Return how often each record is drawn, shape (resamples, n): whole patients, with replacement."""
     _, codes = np.unique(patients, return_inverse=True)
-    count = int(codes.max()) + 1 if codes.size else 0
-    rng = np.random.default_rng(seed)
-    drawn = rng.multinomial(count, np.full(count, 1 / count), size=resamples) if count else np.zeros((resamples, 0))
-    return np.asarray(drawn[:, codes.reshape(-1)], dtype=np.float64)
+    if not codes.size:
+        return np.zeros((resamples, 0))
+    count = int(codes.max()) + 1
+    drawn = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=resamples)
+    return np.asarray(drawn[:, codes], dtype=np.float64)
 
 
 def percentiles(value: float, draws: Floats) -> Interval:

@@ -211,7 +211,7 @@ def _codes(space: Space, groups: npt.ArrayLike) -> Integers | None:
     if given.shape != (len(space),):
         raise EcgfmError(f"groups.shape={given.shape}, but should be ({len(space)},) like the embeddings' rows.")
     found, codes, counts = np.unique(given, return_inverse=True, return_counts=True)
-    return codes.reshape(-1).astype(np.intp) if len(found) == 2 and counts.min() >= 2 else None
+    return codes.astype(np.intp) if len(found) == 2 and counts.min() >= 2 else None
 
 
 def _silhouettes(space: Space, codes: Integers) -> Floats:

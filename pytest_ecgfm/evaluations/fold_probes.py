@@ -61,7 +61,7 @@ def prepared(embeddings: npt.ArrayLike, targets: npt.ArrayLike, patients: npt.Ar
     wrong = np.flatnonzero(~np.isfinite(rows).all(axis=1))
     if wrong.size:
         raise EcgfmError(f"the embedding of row {wrong[0]} is not finite ({wrong.size} such rows of {len(rows)}).")
-    codes = np.unique(names, return_inverse=True)[1].astype(np.intp).reshape(-1)
+    codes = np.unique(names, return_inverse=True)[1].astype(np.intp)
     return Prepared(rows, labels, codes)
 
 

@@ -46,9 +46,13 @@ def _newton(features: Floats, targets: Floats, C: float, start: Floats) -> Float
     penalty = np.ones(features.shape[1])
     penalty[-1] = 0.0
     signs = 2 * targets - 1
+
+    def objective(theta: Floats, margins: Floats) -> float:
+        return 0.5 * float(penalty @ theta**2) - C * float(log_expit(signs * margins).sum())
+
     theta = start
     margins = features @ theta
-    value = 0.5 * float(penalty @ theta**2) - C * float(log_expit(signs * margins).sum())
+    value = objective(theta, margins)
     for _ in range(_NEWTON_STEPS):
         probability = expit(margins)
         gradient = penalty * theta + C * ((probability - targets) @ features)
@@ -66,7 +70,7 @@ def _newton(features: Floats, targets: Floats, C: float, start: Floats) -> Float
         while True:
             candidate = theta - size * step
             moved = margins - size * along
-            reached = 0.5 * float(penalty @ candidate**2) - C * float(log_expit(signs * moved).sum())
+            reached = objective(candidate, moved)
             if reached <= value - 1e-4 * size * decrement or size < 1e-8:
                 break
             size /= 2

@@ -117,21 +117,15 @@ def lead_profile(phi: npt.ArrayLike, patients: npt.ArrayLike, *, resamples: int 
     return Profile(share, np.minimum(low, share), np.maximum(high, share))
 
 
-def _correlated(a: Floats, b: Floats) -> Floats:
-    """Return rank correlations of rows, shape (draws,)."""
-    ra, rb = rankdata(a, axis=-1), rankdata(b, axis=-1)
-    ra, rb = ra - ra.mean(axis=-1, keepdims=True), rb - rb.mean(axis=-1, keepdims=True)
-    size = np.sqrt((ra**2).sum(axis=-1) * (rb**2).sum(axis=-1))
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.asarray((ra * rb).sum(axis=-1) / size)
-
-
 def rank_agreement(a: npt.ArrayLike, b: npt.ArrayLike) -> float:
     """Return Spearman's rank correlation of two profiles; NaN below four players or where one is constant."""
     x, y = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
     if x.size < MINIMUM_PLAYERS or not (np.isfinite(x).all() and np.isfinite(y).all()):
         return math.nan
-    return float(_correlated(x[None], y[None])[0])
+    first, second = rankdata(x), rankdata(y)
+    first, second = first - first.mean(), second - second.mean()
+    size = math.sqrt((first**2).sum() * (second**2).sum())
+    return float((first * second).sum() / size) if size else math.nan
 
 
 def mean_agreement(profiles: Sequence[npt.ArrayLike]) -> float:

@@ -115,7 +115,6 @@ def _permuted(
     """Permute groups within strata [1]_: patients whose records are alike in both are units, others' records are."""
     rng = np.random.default_rng(seed)
     _, first, inverse = np.unique(patients, return_index=True, return_inverse=True)
-    inverse = inverse.reshape(-1)
     alike = (groups == groups[first][inverse]) & (strata == strata[first][inverse])
     mixed = np.bincount(inverse, weights=~alike)[inverse] > 0
     unit = np.where(mixed, first.size + np.arange(groups.size), inverse)
@@ -127,7 +126,7 @@ def _permuted(
         for stratum in np.unique(where):
             mine = np.flatnonzero(where == stratum)
             units[mine] = units[mine][rng.permutation(mine.size)]
-        out.append(units[unit.reshape(-1)])
+        out.append(units[unit])
     return out
 
 

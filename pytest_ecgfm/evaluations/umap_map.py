@@ -78,9 +78,7 @@ def umap_map(features: npt.ArrayLike, seeds: Sequence[int] = SEEDS) -> Map:
     maps = _maps(reduced, seeds)
     chosen = np.sort(np.random.default_rng(0).permutation(len(rows))[:_SAMPLE])
     neighbours = min(_TRUSTED, (len(chosen) - 1) // 2)
-    worth = (
-        float(trustworthiness(rows[chosen], maps[0][chosen], n_neighbors=neighbours)) if neighbours > 1 else math.nan
-    )
+    worth = float(trustworthiness(rows[chosen], maps[0][chosen], n_neighbors=neighbours))
     others = [1 - float(procrustes(maps[0], one)[2]) for one in maps[1:]]
     return Map(maps[0], worth, float(np.mean(others)) if others else math.nan)
 

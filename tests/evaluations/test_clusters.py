@@ -16,6 +16,7 @@ from sklearn.metrics import (
     silhouette_score,
 )
 from sklearn.mixture import GaussianMixture
+from sklearn.neighbors import kneighbors_graph
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
@@ -237,11 +238,57 @@ def test_sums_of_distances_do_not_depend_on_the_blocks(monkeypatch):
     np.testing.assert_allclose(space.class_distances(indicators), whole, rtol=1e-12)
 
 
+def test_neighbours_fall_out_of_the_first_pass_over_the_distances(monkeypatch):
+    passes, scanned = [], clusters.scanned
+
+    def counted(features, weights, count):
+        passes.append(count)
+        return scanned(features, weights, count)
+
+    monkeypatch.setattr(clusters, "scanned", counted)
+    rows = np.random.default_rng(13).normal(size=(30, 4))
+    space = Space(rows)
+    space.class_distances(np.ones((30, 1)))
+    np.testing.assert_array_equal(space.neighbours, Space(rows).neighbours)
+    space.class_distances(np.ones((30, 1)))
+    assert passes == [10, 10, 0]
+    Space(rows[:6]).class_distances(np.ones((6, 1)))
+    assert passes[-1] == 5
+
+
+@pytest.mark.parametrize("size", [1e-6, 1e6])
+def test_silhouettes_of_a_space_that_is_not_scaled_do_not_mind_its_size(size):
+    rows, groups = planted(14, 40, 3, 12, 2.0)
+    (found,) = many_metrics(Space(size * rows, scale=False), [groups], ["silhouette"])
+    assert found["silhouette"] == pytest.approx(silhouette_score(rows, groups))
+
+
+@pytest.mark.parametrize("most", [None, 50, 8])
+def test_the_graph_of_spectral_clustering_is_scikit_learns(most, monkeypatch):
+    seen = []
+
+    class Recorded(SpectralClustering):
+        def fit_predict(self, graph):
+            seen.append((self.get_params(), graph.toarray()))
+            return np.arange(graph.shape[0]) % 2
+
+    monkeypatch.setattr("sklearn.cluster.SpectralClustering", Recorded)
+    space = Space(planted(15, 120, 4, 40, 2.0)[0], most=most)
+    assigned = space.spectral
+    rows = np.flatnonzero(assigned >= 0)
+    theirs = kneighbors_graph(space.features[rows], min(10, len(rows)), include_self=True).toarray()
+    ((asked, graph),) = seen
+    np.testing.assert_array_equal(graph, 0.5 * (theirs + theirs.T))
+    np.testing.assert_array_equal(assigned[rows], np.arange(len(rows)) % 2)
+    wanted = {"n_clusters": 2, "affinity": "precomputed", "assign_labels": "kmeans", "random_state": 42}
+    assert wanted.items() <= asked.items()
+
+
 def test_clustering_algorithms_see_at_most_so_many_records():
     rows, groups = planted(10, 120, 4, 40, 30.0)
     limited, whole = Space(rows, most=50), Space(rows)
     for labels in (limited.spectral, limited.mixture):
-        assert (labels >= 0).sum() == 50 and set(labels[labels >= 0]) == {0, 1}
+        assert (labels == -1).sum() == 70 and set(labels[labels >= 0]) == {0, 1}
     np.testing.assert_array_equal(limited.spectral >= 0, limited.mixture >= 0)
     assert (whole.spectral >= 0).all() and len(whole) == 120
     assert Space(rows, most=1000).most == 120

@@ -1,7 +1,11 @@
 """Each check of the contract passes an honest encoder, and fails the one that is broken in its way, and only that."""
 
+import re
+import sys
+
 import numpy as np
 import pytest
+from hypothesis import Phase, given, settings
 
 from pytest_ecgfm.cards import parse_card
 from pytest_ecgfm.checks import judge
@@ -84,7 +88,9 @@ def test_an_encoder_that_breaks_on_flat_leads(sample):
     found, findings = outcomes(encoder_of(broken_models.Fragile()), sample)
     assert {check for check, outcome in found.items() if outcome == "fail"} == {"hard_records", "generated"}
     assert "flat: ZeroDivisionError: flat lead" in findings["hard_records"].note
-    assert "Hz: ZeroDivisionError" in findings["generated"].note
+    broken = findings["hard_records"].note.count("ZeroDivisionError")
+    assert findings["hard_records"].value == pytest.approx(1 - broken / 10)
+    assert re.match(r"[123] x \d{3,5} samples at \d{3,4} Hz: ZeroDivisionError", findings["generated"].note)
 
 
 def test_an_embedding_that_is_no_number_is_no_refusal(sample):
@@ -142,11 +148,111 @@ def test_generated_records_are_the_same_each_time():
     assert len({rate for _, _, rate in first}) > 2
 
 
+def test_hard_records_are_what_they_are_called(sample):
+    asked = {}
+
+    def embed(batch):
+        asked[batch.records[0].partition("(")[2][:-1]] = batch.signals[0]
+        return np.ones((1, 2), np.float32)
+
+    contract.hard_records(embed, sample)
+    one = sample.signals[0]
+    assert not asked.pop("flat").any()
+    assert (asked.pop("constant") == np.float32(0.3)).all()
+    for name, lead, value in (("one flat lead", 0, 0.0), ("a missing lead", 1, np.nan)):
+        changed = asked.pop(name)
+        np.testing.assert_array_equal(changed[lead], value)
+        np.testing.assert_array_equal(np.delete(changed, lead, 0), np.delete(one, lead, 0))
+    np.testing.assert_array_equal(asked.pop("clipped"), one.clip(-0.1, 0.1).astype(np.float32))
+    spikes = asked.pop("spikes of 16 mV")
+    assert (spikes[:, ::100] == 16).all() and ((spikes != one).sum(axis=1) <= 10).all()
+    np.testing.assert_allclose(asked.pop("offset of 50 mV") - one, 50, atol=1e-5)
+    np.testing.assert_array_equal(asked.pop("one second"), one[:, :100])
+    minute = asked.pop("a minute")
+    assert minute.shape == (12, 6000)
+    np.testing.assert_array_equal(minute[:, 5000:6000], one)
+    missing = asked.pop("a missing sample")
+    assert np.argwhere(np.isnan(missing)).tolist() == [[lead, 50] for lead in range(12)]
+    assert not asked
+
+
+def test_generated_records_vary_in_all_that_is_told():
+    seen = {name: set() for name in ("rate", "seconds", "records", "size", "offset", "constant", "leads", "order")}
+
+    @settings(derandomize=True, max_examples=150, deadline=None, database=None, phases=[Phase.generate])
+    @given(contract._records(LEADS))
+    def look(batch):
+        seen["rate"].add(batch.sampling_rate)
+        seen["seconds"].add(round(batch.signals.shape[-1] / batch.sampling_rate, 2))
+        seen["records"].add(len(batch))
+        seen["order"].add(batch.leads)
+        first = batch.signals[0]
+        constant = (first == first[:, :1]).all(axis=1) | np.isnan(first).all(axis=1)
+        seen["constant"].update(str(value) for value in first[constant, 0])
+        seen["leads"].update(np.flatnonzero(constant).tolist())
+        if not constant.any():
+            # What varies begins near the offset, and its largest part is the size.
+            offset = float(5 * np.rint(np.median(first[:, 0]) / 5))
+            seen["offset"].add(offset)
+            seen["size"].add(float(f"{np.abs(batch.signals - offset).max():.3g}"))
+
+    look()
+    assert seen["rate"] == {100.0, 250.0, 257.0, 360.0, 400.0, 500.0, 1000.0}
+    assert seen["seconds"] == {5.0, 7.3, 10.0, 10.24}
+    assert seen["records"] == {1, 2, 3} and seen["leads"] == set(range(12))
+    assert seen["size"] == {0.001, 0.1, 1.0, 10.0} and seen["offset"] == {-5.0, 0.0, 5.0}
+    assert seen["constant"] == {"0.0", "1.0", "nan"} and len(seen["order"]) > 20
+
+
+def test_the_smallest_cosine_is_one_where_nothing_changed_even_to_nothing():
+    rows = np.array([[0.0, 0.0], [1.0, 0.0], [3.0, 4.0]], np.float32)
+    assert contract._smallest_cosine(rows, rows, "abc").value == 1.0
+    other = np.array([[0.0, 0.0], [0.0, 2.0], [3.0, 4.0]], np.float32)
+    assert contract._smallest_cosine(rows, other, "abc") == contract.Finding(0.0, "record b")
+    assert contract._smallest_cosine(rows, other + [[1, 0]] * 3, "abc") == contract.Finding(0.0, "record a")
+    assert contract._smallest_cosine(rows, -rows, "abc").value == -1.0
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_a_lead_is_taken_from_the_record_before_or_backwards(sample, count):
+    seen = []
+
+    def embed(batch):
+        seen.append(batch.signals)
+        return batch.signals.mean(axis=-1)
+
+    batch = sample.rows(range(count))
+    contract.declared_leads(embed, batch, LEADS)
+    clean, *changed = seen
+    assert len(changed) == 12
+    for number, signals in enumerate(changed):
+        wanted = np.roll(clean[:, number], 1, axis=0) if count > 1 else clean[:, number, ::-1]
+        np.testing.assert_array_equal(signals[:, number], wanted)
+        np.testing.assert_array_equal(np.delete(signals, number, 1), np.delete(clean, number, 1))
+
+
+def test_what_changes_between_two_calls_is_seen_against_the_size_of_the_embedding(sample):
+    answers = iter(np.array([[[3.0, -4.0]], [[3.0, -4.5]], [[0.0, 0.0]], [[0.0, 0.0]]], np.float32))
+    assert contract.repeatable(lambda batch: next(answers), sample).value == pytest.approx(0.5 / np.sqrt(12.5))
+    assert contract.repeatable(lambda batch: next(answers), sample).value == 0.0
+
+
 def test_the_embedded_cohorts_records_will_do():
     cohort = load_embedded("synthetic-europe")
     batch = next(cohort.batches(4, list(cohort.records[:4])))
     found, findings = outcomes(encoder_of(broken_models.Plain()), batch)
     assert set(found.values()) == {"pass"}, findings
+
+
+def test_the_note_tells_of_the_first_batch_that_was_wrong():
+    asked = []
+
+    def embed(batch):
+        asked.append(batch)
+        raise ValueError(f"no. {len(asked)}")
+
+    found = contract.generated(embed, LEADS, examples=5)
+    assert found.value == 0.0 and len(asked) > 1 and found.note.endswith("ValueError: no. 1")
 
 
 @pytest.mark.parametrize("kept", ["nothing", "tensors", "arrays", "cycles", "once"])
@@ -169,7 +275,18 @@ def test_what_stays_in_memory_is_found(kept):
     found = contract.memory(encoder_of(model, normalize="none").embed_batch, LEADS).value
     # One lead of twelve, at a fifth of the rate and half the length.
     wanted = 1 / 12 / 5 / 2 if kept in ("tensors", "arrays") else 0.0
-    assert found == pytest.approx(wanted, abs=0.002)
+    assert found == pytest.approx(wanted, abs=0.002) and found == round(found, 3)
+
+
+def test_what_stays_in_memory_is_found_where_there_is_no_torch(monkeypatch):
+    monkeypatch.delitem(sys.modules, "torch")
+    held = []
+
+    def embed(batch):
+        held.append(batch.signals[:, :6].copy())
+        return np.ones((len(batch), 2), np.float32)
+
+    assert contract.memory(embed, LEADS).value == pytest.approx(0.5, abs=0.002)
 
 
 def test_tracing_that_somebody_else_began_goes_on():

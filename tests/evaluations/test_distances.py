@@ -6,7 +6,7 @@ from sklearn.metrics import pairwise_distances
 from sklearn.neighbors import NearestNeighbors
 
 from pytest_ecgfm.evaluations import distances
-from pytest_ecgfm.evaluations.distances import scanned
+from pytest_ecgfm.evaluations.distances import nearest_by_products, scanned
 
 
 @pytest.mark.parametrize("rows", [11, 64, 65, 200])
@@ -116,3 +116,58 @@ def test_fewer_records_than_a_block_and_as_many_neighbours_as_there_are(precisio
     features = np.random.default_rng(6).standard_normal((15, 3))
     theirs = NearestNeighbors(n_neighbors=count).fit(features).kneighbors(return_distance=False)
     np.testing.assert_array_equal(scanned(features, np.empty((15, 0)), count).neighbours, theirs)
+
+
+@pytest.mark.parametrize("count", [1, 2, 10])
+def test_nearest_by_products_are_those_of_scikit_learn(count, rng):
+    features = rng.standard_normal((700, 5))
+    theirs = NearestNeighbors(n_neighbors=count).fit(features).kneighbors(return_distance=False)
+    np.testing.assert_array_equal(nearest_by_products(features @ features.T, count), theirs)
+
+
+@pytest.mark.parametrize("many", [10, 2000])
+def test_neighbours_among_blocks_of_many_records(many, rng, monkeypatch):
+    # numpy sorts what is short, and partitions no more than it is asked to where there is more.
+    monkeypatch.setattr(distances, "_MANY", many)
+    features = rng.standard_normal((1500, 6))
+    theirs = NearestNeighbors(n_neighbors=10).fit(features).kneighbors(return_distance=False)
+    np.testing.assert_array_equal(scanned(features, np.empty((1500, 0)), 10).neighbours, theirs)
+
+
+@pytest.mark.parametrize("count", [5, 10, 24])
+def test_a_shell_among_many_records_is_ordered_in_double(precision, count):
+    # Norms are like the distances, so that no pair is near enough to be computed again by itself.
+    random = np.random.default_rng(8)
+    directions = np.linalg.qr(random.standard_normal((DIMENSIONS, DIMENSIONS)))[0]
+    features = 1.8 * random.standard_normal((RECORDS, DIMENSIONS))
+    centres = np.array([[0.7] * DIMENSIONS, [-0.7] * DIMENSIONS])
+    for number, centre in enumerate(centres):
+        begin = 50 * number
+        features[begin] = centre
+        features[begin + 1 : begin + 25] = centre + directions * (4 + 1e-6 * random.permutation(24))[:, None]
+    order = random.permutation(RECORDS)
+    found = scanned(features[order], np.empty((RECORDS, 0)), count).neighbours
+    for begin in (0, 50):
+        true = np.linalg.norm(features[order] - features[begin], axis=1)
+        np.testing.assert_array_equal(found[np.flatnonzero(order == begin)[0]], np.argsort(true)[1 : count + 1])
+
+
+def test_parts_hold_every_row_once():
+    found = [part.tolist() for part in distances._in_parts(np.array([4, 7, 8, 9, 11]), 2)]
+    assert found == [[4, 7], [8, 9], [11]]
+
+
+@pytest.mark.parametrize("first", range(10))
+def test_two_neighbours_that_are_close_are_ordered_in_double_wherever_they_stand(precision, first):
+    random = np.random.default_rng([9, first])
+    features = 1.8 * random.standard_normal((RECORDS, DIMENSIONS))
+    away = 4 + 0.02 * np.arange(24)
+    away[first + 1] = away[first] + 3e-7
+    centres = np.arange(0, RECORDS, 25)
+    for begin in centres:
+        directions = np.linalg.qr(random.standard_normal((DIMENSIONS, DIMENSIONS)))[0]
+        features[begin] *= 3.4 / np.linalg.norm(features[begin])
+        features[begin + 1 : begin + 25] = features[begin] + directions * random.permutation(away)[:, None]
+    found = scanned(features, np.empty((RECORDS, 0)), 10).neighbours[centres]
+    true = np.linalg.norm(features[centres][:, None] - features, axis=2)
+    np.testing.assert_array_equal(found, np.argsort(true, axis=1)[:, 1:11])

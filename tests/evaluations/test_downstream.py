@@ -169,8 +169,9 @@ def test_nothing_to_learn_from_is_nan_and_not_chance():
     found = evaluate(embeddings, none, patients, make_split(none, patients), 1.0)
     assert np.isnan(found.auroc).all() and math.isnan(found.estimate.value) and np.isnan(found.auprc).all()
     rows = np.arange(60)
-    untaught = Split("holdout", (Fold(np.flatnonzero(~targets[:30]), rows[:0], rows[30:]),))
-    assert np.isnan(evaluate(embeddings, targets, patients, untaught, 1.0).auroc).all()
+    for taught in (~targets, targets):
+        one_class = Split("holdout", (Fold(np.flatnonzero(taught[:30]), rows[:0], rows[30:]),))
+        assert np.isnan(evaluate(embeddings, targets, patients, one_class, 1.0).auroc).all()
     empty = Split("holdout", (Fold(rows[:0], rows[:0], rows),))
     assert np.isnan(evaluate(embeddings, targets, patients, empty, 1.0).scores).all()
 
@@ -239,15 +240,27 @@ def test_auroc_as_users_call_it():
 def test_seeds_by_fraction():
     assert [len(seeds_for(f)) for f in (0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0)] == [10, 10, 5, 5, 3, 3, 1]
     assert seeds_for(0.25) == (0, 1, 2)
+    assert seeds_for(1.0) == (0,)
 
 
 def test_label_efficiency_is_the_mean_over_log_fraction():
     assert label_efficiency([1.0, 0.01, 0.1], [0.9, 0.7, 0.8]) == pytest.approx(0.8)
     assert label_efficiency([0.01, 0.1, 1.0], [0.6, 0.8, 0.8]) == pytest.approx((0.7 + 0.8) / 2)
     assert label_efficiency([0.25], [0.6]) == 0.6
+    assert label_efficiency([0.25, 1.0], [0.6, 0.8]) == pytest.approx(0.7)
     assert math.isnan(label_efficiency([], []))
     assert math.isnan(label_efficiency([0.1, 1.0], [np.nan, 0.6]))
     with pytest.raises(EcgfmError, match="distinct"):
         label_efficiency([0.1, 0.1], [0.5, 0.6])
     with pytest.raises(EcgfmError, match=r"\(0, 1\]"):
         label_efficiency([0.1, 2.0], [0.5, 0.6])
+    with pytest.raises(EcgfmError, match=r"lie in \(0, 1\]"):
+        label_efficiency([0.0, 1.0], [0.5, 0.6])
+
+
+def test_the_middle_of_penalties_is_one_of_the_grid_or_the_geometric_mean_of_two():
+    assert downstream._log_median(np.array([10.0, 1e-4, 0.1, np.nan])) == 0.1
+    assert downstream._log_median(np.array([1.0, 0.01])) == pytest.approx(0.1)
+    assert downstream._log_median(np.array([10.0, 1e-4, 0.1, 1.0])) == pytest.approx(math.sqrt(0.1))
+    assert downstream._log_median(np.array([0.01])) == 0.01
+    assert math.isnan(downstream._log_median(np.array([np.nan])))

@@ -9,7 +9,7 @@ from sklearn.metrics import roc_auc_score
 from sklearn.preprocessing import StandardScaler
 
 from pytest_ecgfm.errors import EcgfmError
-from pytest_ecgfm.evaluations import logistic
+from pytest_ecgfm.evaluations import logistic, probes
 from pytest_ecgfm.evaluations.logistic import C_GRID, logistic_path
 from pytest_ecgfm.evaluations.probes import FALLBACK_C, fit_probe, standardisation
 from pytest_ecgfm.evaluations.splits import patient_folds
@@ -90,6 +90,18 @@ def test_standardisation_is_z_scoring_and_leaves_constants():
     np.testing.assert_array_equal(((rows - mean) / scale)[:, 1:], 0.0)
 
 
+def test_standardisation_takes_the_last_bit_of_a_large_number_for_rounding_and_no_more():
+    bits = 1e8 * (1 + np.finfo(float).eps * np.array([0.0, 1.0, 0.0, 1.0]))
+    mean, scale = standardisation(np.column_stack([bits, 1e8 + np.array([0.0, 1e-3, 0.0, 1e-3])]))
+    assert scale[0] == 1.0 and mean[0] == bits[0]
+    assert scale[1] == pytest.approx(5e-4, rel=1e-3)
+
+
+def test_standardisation_of_one_row_is_that_row():
+    mean, scale = standardisation(np.array([[3.0, -1.0]]))
+    assert mean.tolist() == [3.0, -1.0] and scale.tolist() == [1.0, 1.0]
+
+
 def test_standardisation_of_many_rows_is_that_of_float64(rng):
     rows = (1e4 + rng.normal(size=(5000, 120)) * np.geomspace(0.1, 100, 120)).astype(np.float32)
     mean, scale = standardisation(rows)
@@ -147,6 +159,67 @@ def test_a_single_positive_patient_falls_back():
     blind = fit_probe("logistic", embeddings, targets, patients, held[:0], held_targets[:0])
     assert blind.C == FALLBACK_C
     assert fit_probe("logistic", embeddings, targets, patients, held, np.ones(60, bool)).C == FALLBACK_C
+
+
+def test_scores_are_logits_of_the_model_that_was_chosen():
+    embeddings, targets = planted(9, 120, 5, 40)
+    probe = fit_probe("logistic", embeddings, targets, np.arange(120), embeddings[60:], targets[60:])
+    scaler = StandardScaler().fit(embeddings.astype(float))
+    model = reference(scaler.transform(embeddings.astype(float)), targets, probe.C)
+    new = 10 * planted(10, 30, 5, 10)[0].astype(float)
+    np.testing.assert_allclose(probe.scores(new), model.decision_function(scaler.transform(new)), atol=1e-3)
+    np.testing.assert_allclose(probe.probabilities(new), model.predict_proba(scaler.transform(new))[:, 1], atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("positives", "negatives", "held_positives", "held_negatives", "chosen"),
+    [
+        # Validation decides with ten positives, if it has negatives.
+        (5, 5, 10, 1, "validation"),
+        (5, 5, 10, 0, "5 folds"),
+        # Below that, inner folds: as many as patients of either class allow, five at most, two at least.
+        (5, 5, 9, 50, "5 folds"),
+        (9, 9, 0, 50, "5 folds"),
+        (4, 9, 9, 50, "4 folds"),
+        (9, 3, 9, 50, "3 folds"),
+        (2, 9, 9, 50, "2 folds"),
+        # With a single patient, validation after all if it has both classes.
+        (1, 9, 9, 1, "validation"),
+        (9, 1, 1, 50, "validation"),
+        (1, 9, 0, 50, "fallback"),
+        (1, 9, 9, 0, "fallback"),
+        (1, 9, 0, 0, "fallback"),
+    ],
+)
+def test_what_chooses_c(positives, negatives, held_positives, held_negatives, chosen, monkeypatch):
+    monkeypatch.setattr(probes, "_inner_choice", lambda rows, targets, patients, folds, seed: folds - 2)
+    monkeypatch.setattr(probes, "_best", lambda values: 5)
+    embeddings, targets = planted(11, positives + negatives, 3, positives)
+    held, held_targets = planted(12, held_positives + held_negatives, 3, held_positives)
+    probe = fit_probe("logistic", embeddings, targets, np.arange(targets.size), held, held_targets)
+    wanted = {"validation": C_GRID[5], "fallback": FALLBACK_C} | {f"{k} folds": C_GRID[k - 2] for k in range(2, 6)}
+    assert wanted[chosen] == probe.C
+
+
+def test_the_best_is_the_first_of_those_that_tie():
+    assert probes._best(np.array([0.5, 0.7, 0.7 + 1e-13, 0.6])) == 1
+    assert probes._best(np.array([0.5, 0.7, 0.7 + 1e-9, 0.6])) == 2
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings"),
+    [
+        ("knn", {"n_neighbors": 10}),
+        ("mlp", {"hidden_layer_sizes": (64,), "alpha": 0.01, "max_iter": 200, "random_state": 3}),
+    ],
+)
+def test_other_kinds_are_the_classifiers_that_the_protocol_names(kind, settings):
+    embeddings, targets = planted(13, 40, 4, 12)
+    probe = fit_probe(kind, embeddings, targets, np.arange(40), embeddings[:0], [], seed=3)
+    assert settings.items() <= probe.estimator.get_params().items()
+    assert probe.coefficients.size == 0
+    few = fit_probe("knn", embeddings[8:16], targets[8:16], np.arange(8), embeddings[:0], [])
+    assert few.estimator.n_neighbors == 8
 
 
 @pytest.mark.parametrize("kind", ["logistic", "knn", "mlp"])

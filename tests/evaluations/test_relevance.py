@@ -1,4 +1,5 @@
 import math
+from itertools import combinations
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from scipy.stats import entropy, spearmanr
 from sklearn.metrics import roc_auc_score
 
 from pytest_ecgfm.coalitions import INDEPENDENT
+from pytest_ecgfm.evaluations.bootstrap import RESAMPLES, resampled
 from pytest_ecgfm.evaluations.relevance import (
     METRICS,
     PRIORS,
@@ -128,6 +130,19 @@ def test_cohort_agreement_is_the_mean_cosine_over_pairs(rng):
     halves = cohort_agreement([phis[0][:100], phis[0][100:]], [people(100), people(100)])
     assert 0.97 < halves.value < 1 and halves.low < halves.value
     assert math.isnan(cohort_agreement(phis[:1], patients[:1]).value)
+
+
+def test_interval_of_cohort_agreement_is_that_of_the_mean_over_pairs(rng):
+    phis = [planted(rng, sizes, n=30) for sizes in ([1, 2, 3], [3, 2, 1], [1, 5, 1])]
+    patients = [people(30, per_patient) for per_patient in (1, 2, 3)]
+    draws = []
+    for number, (phi, names) in enumerate(zip(phis, patients, strict=True)):
+        totals = resampled(names, RESAMPLES, 4 + number) @ np.abs(phi)
+        draws.append(totals / np.linalg.norm(totals, axis=1, keepdims=True))
+    each = np.mean([(a * b).sum(axis=1) for a, b in combinations(draws, 2)], axis=0)
+    found = cohort_agreement(phis, patients, seed=4)
+    assert (found.low, found.high) == pytest.approx(tuple(np.quantile(each, (0.025, 0.975))))
+    assert holds(found)
 
 
 def test_concentration_is_near_1_for_one_lead_and_low_for_many(rng):
@@ -288,3 +303,26 @@ def test_prior_of_rate_is_undefined_without_any_relevance(rng):
 
 def test_one_shuffle_has_no_percentile(rng):
     assert math.isnan(shuffled_percentile(rng.normal(size=(5, 4)), rng.normal(size=(1, 5, 4))))
+
+
+def test_neither_profile_nor_agreement_minds_the_size_of_values(rng):
+    phi, shuffled, patients = planted(rng, [1, 2, 3], n=60), rng.normal(size=(3, 60, 3)), people(60)
+    for size in (1e-6, 1e6):
+        np.testing.assert_allclose(lead_profile(size * phi, patients).share, lead_profile(phi, patients).share)
+        found = shuffled_agreement(size * phi, size * shuffled, patients)
+        assert found == pytest.approx(shuffled_agreement(phi, shuffled, patients))
+
+
+def test_two_players_have_an_entropy_and_a_place_to_look():
+    phi, patients = np.tile([3.0, -1.0], (10, 1)), people(10)
+    assert lead_profile(phi, patients).entropy == pytest.approx(entropy([0.75, 0.25]) / math.log(2))
+    assert prior_agreement(phi, ("II", "V4"), "AF", patients) == pytest.approx((1.5, 1.5, 1.5))
+    assert prior_agreement(phi, ("II", "V4"), "SB", patients).value == pytest.approx(entropy([0.75, 0.25], base=2))
+
+
+def test_two_shuffles_have_a_percentile_and_a_tie_is_not_nearer():
+    # Each shuffled profile lies 1 from the other; the real one 1 from their mean, or 1/2.
+    chance = np.array([[[0.75, 0.25]], [[0.25, 0.75]]])
+    assert shuffled_percentile([[1.0, 0.0]], chance) == 0.0
+    assert shuffled_percentile([[0.75, 0.25]], chance) == 0.0
+    assert shuffled_percentile([[1.0, 0.0]], chance / 2 + 0.25) == 1.0

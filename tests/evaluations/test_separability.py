@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.spatial.distance import cdist
 from scipy.stats import binom
 from scipy.stats import t as student
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
 from pytest_ecgfm.evaluations import separability
+from pytest_ecgfm.evaluations.bootstrap import resampled
 from pytest_ecgfm.evaluations.clusters import METRICS as PAPER
 from pytest_ecgfm.evaluations.clusters import Space, cluster_metrics, many_metrics
 from pytest_ecgfm.evaluations.separability import (
@@ -241,15 +241,21 @@ def test_dimensions_chosen_on_the_records_they_are_scored_on_find_structure_in_n
     assert abs(np.mean([one.adjusted for one in other])) < 0.2 * np.mean([one.adjusted for one in same])
 
 
-def by_hand(near, targets, pool):
-    """The class-balanced agreement, record by record."""
+def by_hand_each(near, targets, pool):
+    """The agreement of each record with its neighbours, which count by one over the prevalence of their class."""
     share = np.mean(pool)
-    found = {True: [], False: []}
+    found = []
     for row, label in zip(near, targets, strict=True):
         weights = [1 / (share if pool[one] else 1 - share) for one in row if one >= 0]
         same = [w for w, one in zip(weights, (o for o in row if o >= 0), strict=True) if pool[one] == label]
-        found[bool(label)].append(sum(same) / sum(weights))
-    return (np.mean(found[True]) + np.mean(found[False])) / 2
+        found.append(sum(same) / sum(weights))
+    return np.array(found)
+
+
+def by_hand(near, targets, pool):
+    """The class-balanced agreement, record by record."""
+    each = by_hand_each(near, targets, pool)
+    return (each[targets].mean() + each[~targets].mean()) / 2
 
 
 def test_balanced_agreement_equals_the_definition():
@@ -312,38 +318,6 @@ def test_balanced_agreement_is_undefined_where_a_class_is_missing():
     for targets, pool in ((none, some), (~none, some), (some, none), (some, ~none), (some, none[:0])):
         found = balanced_agreement(near, targets, pool, who)
         assert all(math.isnan(value) for value in found.values().values())
-
-
-@given(st.integers(0, 10**6), st.integers(1, 40), st.integers(1, 40), st.integers(1, 12), st.integers(1, 6))
-@settings(deadline=None, max_examples=60)
-def test_neighbours_are_the_nearest_of_other_patients(seed, n, m, names, count):
-    rng = np.random.default_rng(seed)
-    pool, queries = rng.normal(size=(n, 3)), rng.normal(size=(m, 3))
-    of_pool = np.array([f"p{i}" for i in rng.integers(0, names, n)])
-    of_queries = np.array([f"p{i}" for i in rng.integers(0, names + 1, m)])
-    near = neighbours_elsewhere(queries, pool, of_queries, of_pool, count)
-    distances = cdist(queries, pool)
-    assert near.shape[0] == m and near.shape[1] <= count
-    for row, patient, distance in zip(near, of_queries, distances, strict=True):
-        strange = np.flatnonzero(of_pool != patient)
-        expected = strange[np.argsort(distance[strange])][:count]
-        assert row[row >= 0].tolist() == expected.tolist()
-        assert (of_pool[row[row >= 0]] != patient).all()
-        # What is missing is at the end.
-        assert (np.diff((row >= 0).astype(int)) <= 0).all()
-
-
-def test_neighbours_of_one_patient_alone_are_none():
-    rows = np.random.default_rng(11).normal(size=(6, 2))
-    one, other = np.repeat("a", 6), np.array(["a", "a", "a", "a", "b", "b"])
-    assert (neighbours_elsewhere(rows, rows, one, one) == -1).all()
-    near = neighbours_elsewhere(rows, rows, other, other, 3)
-    assert (near[:4, :2] >= 4).all() and (near[:4, 2] == -1).all()
-    assert (near[4:] < 4).all() and (near[4:] >= 0).all()
-    # An exact copy of the same patient is no neighbour, one of another patient is the first.
-    twice = np.concatenate([rows, rows])
-    names = np.array([f"p{i}" for i in range(6)] * 2)
-    assert (neighbours_elsewhere(twice, twice, names, names)[:, 0] % 6 != np.arange(12) % 6).all()
 
 
 def encoding(seed, label, cohort, n=400, d=6):
@@ -529,3 +503,105 @@ def test_few_others_leave_places_without_a_neighbour():
     near = neighbours_elsewhere(rows, rows, np.arange(6), np.arange(6))
     assert near.shape == (6, 10)
     assert (near[:, :5] >= 0).all() and (near[:, 5:] == -1).all()
+
+
+@pytest.mark.parametrize("odd", [0, 1, 4])
+def test_one_odd_record_sets_all_of_its_patients_records_free(odd):
+    who = np.repeat(np.arange(20), 5)
+    groups = (np.arange(20) < 10)[who]
+    groups[odd] = False
+    drawn = separability._permuted(groups, np.zeros(100), who, 20, 0)
+    assert any(0 < one[:5].sum() < 4 for one in drawn)
+    assert all(np.unique(one[who == name]).size == 1 for one in drawn for name in range(1, 20))
+    # Five records and nineteen patients change places.
+    assert {one[:5].sum() + one[5::5].sum() for one in drawn} == {groups[:5].sum() + groups[5::5].sum()}
+
+
+def test_two_permutations_have_a_spread_and_one_has_none():
+    two = separability._adjusted("silhouette", 0.5, np.array([0.1, 0.3, np.nan]))
+    assert (two.null_mean, two.null_sd) == (pytest.approx(0.2), pytest.approx(math.sqrt(0.02)))
+    one = separability._adjusted("silhouette", 0.5, np.array([0.1]))
+    assert one.adjusted == pytest.approx(0.4) and math.isnan(one.null_sd) and math.isnan(one.low)
+
+
+def test_a_share_that_chance_makes_whole_is_not_rescaled():
+    found = separability._adjusted("knn_agreement", 1.0, np.ones(3))
+    assert list(found.values().values()) == [1.0, 1.0, 0.0, 0.0, 0.0, 0.0]
+    found = separability._adjusted("knn_agreement", 0.75, np.array([0.5, 0.5]))
+    assert found.adjusted == found.low == found.high == 0.5
+
+
+@pytest.mark.parametrize("places", [None, np.arange(60)])
+@pytest.mark.parametrize(("repeats", "patients", "shift"), [(2, 15, 0.0), (2, 2, 0.0), (2, 15, 2.0), (1, 3, 0.0)])
+def test_interval_of_balanced_agreement_is_the_wider_of_resamples_and_permutations(places, repeats, patients, shift):
+    rng = np.random.default_rng(30)
+    who = np.arange(60) // repeats
+    groups = (rng.permutation(60 // repeats) < patients)[who]
+    rows = rng.normal(size=(60, 3)) + shift * groups[:, None]
+    near = neighbours_elsewhere(rows, rows, who, who, 3)
+    found = balanced_agreement(near, groups, groups, who, places=places, permutations=9, seed=2)
+    null = [
+        by_hand(near, one, one if places is not None else groups)
+        for one in separability._permuted(groups, np.zeros(60), who, 9, 2)
+    ]
+    assert found.null_mean == pytest.approx(np.mean(null))
+    assert found.null_sd == pytest.approx(np.std(null, ddof=1))
+    each, weights = by_hand_each(near, groups, groups), resampled(who, 400, 2)
+    with np.errstate(invalid="ignore"):
+        draws = sum((weights * side) @ each / (weights * side).sum(axis=1) / 2 for side in (groups, ~groups))
+    low, high = np.nanquantile(draws, (0.025, 0.975))
+    half, scale = 1.96 * found.null_sd, 1 - found.null_mean
+    assert found.low == pytest.approx((min(low, found.value - half) - found.null_mean) / scale)
+    assert found.high == pytest.approx((max(high, found.value + half) - found.null_mean) / scale)
+
+
+def test_row_zero_of_the_pool_is_a_neighbour_like_others():
+    near, targets = np.zeros((6, 1), int), np.arange(6) < 2
+    assert balanced_agreement(near, targets, np.array([True, False]), np.arange(6)).value == pytest.approx(0.5)
+
+
+def test_robustness_is_undefined_where_all_neighbours_are_alike_in_both_ways():
+    rows, targets, homes, who = encoding(31, 300.0, 300.0)
+    assert all(math.isnan(value) for value in robustness_index(rows, targets, homes, who))
+
+
+def test_five_records_of_each_class_and_cohort_are_enough_for_robustness():
+    rng = np.random.default_rng(32)
+    homes, targets = np.repeat(["a", "b"], 10), np.tile(np.arange(10) < 5, 2)
+    rows, who = rng.normal(size=(20, 3)), np.arange(20)
+    assert math.isfinite(robustness_index(rows, targets, homes, who).value)
+    assert math.isnan(robustness_index(rows[1:], targets[1:], homes[1:], who[1:]).value)
+
+
+def test_ten_records_of_five_patients_are_enough_to_tell_cohorts_apart():
+    rng = np.random.default_rng(33)
+    rows, homes, who = rng.normal(size=(20, 2)), np.repeat(["a", "b"], 10), np.arange(20) // 2
+    assert math.isfinite(cohort_auroc(rows, homes, who).value)
+    assert math.isnan(cohort_auroc(rows[1:], homes[1:], who[1:]).value)
+    four = np.where(who == 4, 3, who)
+    assert math.isnan(cohort_auroc(rows, homes, four).value)
+
+
+def test_scores_of_cohorts_are_ranks_within_folds_by_probes_that_saw_neither_fold(monkeypatch):
+    rng = np.random.default_rng(34)
+    rows, targets, who = rng.normal(size=(103, 3)), np.arange(103) % 2 == 0, np.arange(103)
+    seen, fit = [], separability.fit_probe
+
+    def looked_at(kind, train, labels, patients, held, held_labels):
+        seen.append((set(patients.tolist()), held))
+        return fit(kind, train, labels, patients, held, held_labels)
+
+    monkeypatch.setattr(separability, "fit_probe", looked_at)
+    scores = separability._cross_validated(rows, targets, who, 5)
+    folds = separability.patient_folds(targets, who, 5, 5)
+    assert len(seen) == 5
+    for fold, (train, held) in enumerate(seen):
+        size = (folds == fold).sum()
+        np.testing.assert_allclose(np.sort(scores[folds == fold]), (np.arange(size) + 0.5) / size)
+        validation = (fold + 1) % 5
+        np.testing.assert_array_equal(held, rows[folds == validation])
+        assert train == set(np.flatnonzero((folds != fold) & (folds != validation)).tolist())
+
+
+def test_a_class_that_is_drawn_once_is_drawn():
+    np.testing.assert_array_equal(separability._positive(np.array([0.0, 1.0, 2.0])), [np.nan, 1.0, 2.0])

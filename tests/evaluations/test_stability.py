@@ -10,7 +10,14 @@ from sklearn.metrics import roc_auc_score
 
 from pytest_ecgfm.errors import EcgfmError
 from pytest_ecgfm.evaluations import stability as module
-from pytest_ecgfm.evaluations.bootstrap import UNDEFINED, Interval, percentiles, resampled, weighted_auroc
+from pytest_ecgfm.evaluations.bootstrap import (
+    RESAMPLES,
+    UNDEFINED,
+    Interval,
+    percentiles,
+    resampled,
+    weighted_auroc,
+)
 from pytest_ecgfm.evaluations.stability import (
     METRICS,
     Reference,
@@ -101,8 +108,10 @@ def test_displacement_is_in_units_of_the_distance_between_patients(rng, times):
     direction *= times * against.typical / np.linalg.norm(direction, axis=1, keepdims=True)
     found = stability(against, np.arange(120), rows + direction)
     assert found.displacement.value == pytest.approx(times)
-    scaled = stability(reference(1000 * rows, patients), np.arange(120), 1000 * (rows + direction))
-    assert scaled.displacement.value == pytest.approx(times)
+    for size in (1000, 1e-9):
+        scaled = stability(reference(size * rows, patients), np.arange(120), size * (rows + direction))
+        assert scaled.displacement.value == pytest.approx(times)
+        assert scaled.retrieval == found.retrieval
 
 
 def test_displacement_is_a_median_that_few_records_do_not_move(rng):
@@ -229,6 +238,7 @@ def test_resampling_draws_whole_patients():
     np.testing.assert_allclose(weights.var(axis=0), 0.75, atol=0.08)
     np.testing.assert_array_equal(weights, resampled(patients, 3000, 0))
     assert (weights != resampled(patients, 3000, 1)).any()
+    assert resampled(np.empty(0, str), 3, 0).shape == (3, 0)
 
 
 def test_percentiles_by_numpy_and_always_around_the_value():
@@ -352,6 +362,86 @@ def test_retest_is_the_median_distance_over_that_between_patients(rng):
     strangers = retest(against, rows, np.roll(rows, 1, axis=0), patients)
     assert strangers.value == pytest.approx(1, abs=0.15)
     assert retest(against, np.empty((0, 6)), np.empty((0, 6)), []) is UNDEFINED
+
+
+def test_retest_sees_the_typical_distance_whatever_its_size(rng):
+    rows, patients = cohort(rng, n=20)
+    second = rows + 0.2
+    wanted = retest(reference(rows, patients), rows, second, patients)
+    for size in (1e-9, 1e6):
+        found = retest(reference(size * rows, patients), size * rows, size * second, patients)
+        assert found == pytest.approx(wanted)
+
+
+def test_cosine_does_not_mind_the_size_of_embeddings(rng):
+    a, b = rng.normal(size=(2, 10, 4))
+    for size in (1e-12, 1e12):
+        found = centred_cosine(size * a, size * b, np.zeros(4))
+        np.testing.assert_allclose(found, centred_cosine(a, b, np.zeros(4)))
+
+
+def test_cosine_of_what_an_offset_hides_is_undefined(rng):
+    # A thousandfold offset leaves ten digits of a part of 0.01, and eight of one of 0.0001.
+    mean, a, b = np.full(2, 1000.0), np.array([[1.0, 0.0]]), np.array([[0.6, 0.8]])
+    assert centred_cosine(mean + 0.01 * a, mean + 0.01 * b, mean) == pytest.approx(0.6, abs=1e-6)
+    assert np.isnan(centred_cosine(mean + 0.0001 * a, mean + 0.0001 * b, mean)).all()
+
+
+def test_nothing_that_moves_is_undefined(rng):
+    rows, patients = cohort(rng)
+    against = reference(rows, patients)
+    assert module._median_interval(np.empty(0), np.empty((3, 0))) is UNDEFINED
+    spoilt = rows.copy()
+    spoilt[3, 1] = np.nan
+    assert retest(against, rows, spoilt, patients) is UNDEFINED
+    _, whole = label_stability(*np.empty((4, 0, 3)), ["a", "b", "c"])
+    assert (whole.flip_rate, whole.positives, whole.negatives) == (UNDEFINED, 0, 0)
+
+
+def test_a_resample_split_in_half_has_the_lower_median():
+    assert module._median_interval(np.array([1.0, 0.0]), np.ones((1, 2))) == (0.5, 0.0, 0.5)
+
+
+def test_two_records_are_as_far_apart_as_they_are():
+    assert reference([[0.0, 0.0], [3.0, 4.0]], ["a", "b"]).typical == pytest.approx(5.0)
+
+
+def test_a_score_at_the_cut_is_not_called_positive():
+    for clean, perturbed, flips in ((0.5, 0.6, 1.0), (0.6, 0.5, 1.0), (0.5, 0.4, 0.0), (0.4, 0.5, 0.0)):
+        (each,), _ = label_stability([[clean]], [[perturbed]], [[1]], [[0.5]], ["a"])
+        assert each.flip_rate.value == flips
+
+
+def test_without_a_known_record_there_is_no_flip_rate():
+    unknown = np.full((1, 3), np.nan)
+    each, whole = label_stability(np.zeros((1, 3)), np.ones((1, 3)), unknown, np.zeros((1, 3)), ["a", "b", "c"])
+    assert each[0].flip_rate is UNDEFINED and whole.flip_rate is UNDEFINED
+    assert (each[0].positives, each[0].negatives) == (0, 0)
+
+
+def test_resamples_without_a_known_record_say_nothing(rng):
+    # Twenty records of a label are known, of one patient; a twenty-first is another patient's.
+    patients = np.repeat(["a", "b", "c"], [20, 1, 9])
+    targets = np.full((1, 30), np.nan)
+    targets[0, :21] = np.arange(21) % 2
+    clean, perturbed = rng.normal(size=(2, 1, 30))
+    flips = ((clean > 0) != (perturbed > 0))[0, :21].astype(float)
+
+    def totals(seed, resamples):
+        weights = resampled(patients, resamples, seed)[:, :21]
+        return weights, weights.sum(axis=1)
+
+    alone = next(seed for seed in range(1000) if {0, 1} < set(totals(seed, 3)[1]))
+    for seed, resamples in ((4, RESAMPLES), (alone, 3)):
+        each, whole = label_stability(
+            clean, perturbed, targets, np.zeros((1, 30)), patients, resamples=resamples, seed=seed
+        )
+        weights, total = totals(seed, resamples)
+        drawn = total > 0
+        assert 0 < drawn.sum() < resamples
+        wanted = percentiles(flips.mean(), weights[drawn] @ flips / total[drawn])
+        assert each[0].flip_rate == pytest.approx(wanted)
+        assert whole.flip_rate == pytest.approx(wanted)
 
 
 def test_interval_of_a_median_is_that_of_large_samples(rng):

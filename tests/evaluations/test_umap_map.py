@@ -128,6 +128,13 @@ def test_many_dimensions_are_reduced_to_their_principal_components_and_judged_on
     assert few.coordinates.shape == (40, 2) and np.isfinite(few.coordinates).all()
 
 
+@pytest.mark.parametrize(("n", "d", "reduced"), [(50, 80, False), (51, 80, True), (60, 50, False), (60, 51, True)])
+def test_principal_components_are_taken_of_more_than_fifty_records_and_dimensions(n, d, reduced):
+    rows = noise(n, d).astype(np.float32)
+    seen = PCA(50, svd_solver="covariance_eigh").fit_transform(rows) if reduced else rows
+    np.testing.assert_array_equal(umap_map(rows, seeds=(42,)).coordinates, module._maps(seen, (42,))[0])
+
+
 def test_trustworthiness_of_many_records_is_that_of_a_seeded_sample(monkeypatch, of_noise):
     monkeypatch.setattr(module, "_SAMPLE", 80)
     found = umap_map(noise())
@@ -144,6 +151,31 @@ def test_fewer_records_than_neighbours_are_mapped_too(n):
     found = umap_map(rows, seeds=(42,))
     assert found.coordinates.shape == (n, 2) and np.isfinite(found.coordinates).all()
     assert found.trustworthiness == pytest.approx(by_hand(rows, found.coordinates, min(15, (n - 1) // 2)), abs=1e-4)
+
+
+def test_five_records_are_mapped_and_four_are_not():
+    rows = noise(5, 3)
+    assert np.isfinite(umap_map(rows, seeds=(42,)).coordinates).all()
+    found = umap_map(rows[:4])
+    assert found.coordinates.shape == (4, 2) and found.coordinates.dtype == np.float32
+    assert np.isnan([*found.coordinates.flat, found.trustworthiness, found.agreement]).all()
+
+
+@pytest.mark.parametrize(("n", "neighbours"), [(6, 5), (15, 14), (16, 15), (40, 15)])
+def test_the_graph_joins_fifteen_neighbours_or_all_others(n, neighbours, monkeypatch):
+    asked = []
+
+    class Umap:
+        def __init__(self, **options):
+            asked.append(options)
+
+        def fit_transform(self, rows):
+            return rows[:, :2]
+
+    monkeypatch.setattr("umap.UMAP", Umap)
+    umap_map(noise(n, 5), seeds=(42,))
+    assert asked[0]["n_neighbors"] == neighbours
+    assert asked[0]["precomputed_knn"][0].shape == (n, neighbours)
 
 
 def test_records_that_repeat_are_mapped_together():
