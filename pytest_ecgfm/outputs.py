@@ -4,7 +4,7 @@ import json
 import platform
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -17,6 +17,7 @@ from pytest_ecgfm.cards import ModelCard
 from pytest_ecgfm.checks import Case
 from pytest_ecgfm.cube import build_cube, write_cube
 from pytest_ecgfm.errors import EcgfmError
+from pytest_ecgfm.profiles import idle
 from pytest_ecgfm.report.summary import badge, in_words
 from pytest_ecgfm.rows import Row
 from pytest_ecgfm.settings import Settings
@@ -88,6 +89,15 @@ class RunFolder:
         except OSError:
             # Some file systems have no links; the run itself is there all the same.
             temporary.unlink(missing_ok=True)
+
+
+def unexpected(settings: Settings, folder: RunFolder, planned: Iterable[Case]) -> list[str]:
+    """Say what whoever asked for a run may not expect of it: where it goes, and which thresholds apply to nothing."""
+    out = []
+    if settings.out is not None and folder.path != settings.out:
+        out.append(f"--ecgfm-out={settings.out} holds an earlier run, which stays; this one goes to {folder.path}")
+    profile = settings.profile
+    return out + [f"profile {profile.name}: {rule} applies to no cell of this run" for rule in idle(profile, planned)]
 
 
 class Outputs:

@@ -21,7 +21,7 @@ from pytest_ecgfm.encoders.sources import resolve_checkpoint
 from pytest_ecgfm.errors import EcgfmError
 from pytest_ecgfm.evaluations.contract import Finding
 from pytest_ecgfm.models import Declaration
-from pytest_ecgfm.outputs import Outputs, RunFolder, new_run_id
+from pytest_ecgfm.outputs import Outputs, RunFolder, new_run_id, unexpected
 from pytest_ecgfm.profiles import require_reasons
 from pytest_ecgfm.progress import Progressing
 from pytest_ecgfm.records import RecordBatch
@@ -83,6 +83,7 @@ class Session:
         self.cards = cards
         self.own_cohorts = own_cohorts
         self.rows: list[Row] = []
+        self._weights_asked: set[str] = set()
         self.thresholds = settings.planned()
         require_cells(settings, self.thresholds)
         require_reasons(settings.profile, self.thresholds)
@@ -101,6 +102,7 @@ class Session:
         self.suites_collected = False
         self.run_id = worker["ecgfm_run_id"] if worker else new_run_id()
         self.folder = RunFolder(settings.out, self.run_id, worker["ecgfm_folder"] if worker else None)
+        self.warnings: list[str] = []
         self.html: HtmlColumns | None = None
         self.outputs: Outputs | None = None
         if not self.is_worker and not config.option.collectonly:
@@ -111,6 +113,7 @@ class Session:
 
     def _open_outputs(self) -> None:
         self.outputs = Outputs(self.folder, self.run_id, self.settings, self.cards)
+        self.warnings = unexpected(self.settings, self.folder, self.thresholds)
         if self.config.pluginmanager.hasplugin("html"):
             self.html = HtmlColumns()
             self.config.pluginmanager.register(self.html, "ecgfm-html")
@@ -138,7 +141,12 @@ class Session:
         @pytest.fixture(scope="session")
         def ecgfm_checkpoint() -> Callable[[str], Path]:
             """Give a function of a model's name that finds its weights."""
-            return lambda name: resolve_checkpoint(self.cards[name], self.settings.checkpoints)
+
+            def find(name: str) -> Path:
+                self._weights_asked.add(name)
+                return resolve_checkpoint(self.cards[name], self.settings.checkpoints)
+
+            return find
 
         holder.ecgfm_checkpoint = ecgfm_checkpoint  # type: ignore[attr-defined]
         self.config.pluginmanager.register(holder, "ecgfm-fixtures")
@@ -181,20 +189,27 @@ class Session:
     def ecgfm_encoder(self, request: pytest.FixtureRequest, ecgfm_case: Case) -> Encoder:
         """Give the encoder under test."""
         name = ecgfm_case.encoder
-        return self.run.encoder(self.cards[name], request.getfixturevalue(name))
+        return self._encoder(request, name)
 
     @pytest.fixture
     def ecgfm_encoders(self, request: pytest.FixtureRequest, ecgfm_run: Run) -> dict[str, Encoder]:
         """Give every encoder under test by name: for tests of one's own beside the suites."""
-        return {
-            name: ecgfm_run.encoder(self.cards[name], request.getfixturevalue(name)) for name in self.settings.models
-        }
+        return {name: self._encoder(request, name) for name in self.settings.models}
 
     @pytest.fixture
     def ecgfm_reference(self, request: pytest.FixtureRequest, ecgfm_case: Case) -> Encoder:
         """Give the reference encoder of a check that compares."""
         name = ecgfm_case.reference
-        return self.run.encoder(self.cards[name], request.getfixturevalue(name))
+        return self._encoder(request, name)
+
+    def _encoder(self, request: pytest.FixtureRequest, name: str) -> Encoder:
+        model = request.getfixturevalue(name)
+        if name in self.settings.checkpoints and name not in self._weights_asked:
+            raise EcgfmError(
+                f"--ecgfm-checkpoint: model {name!r} does not read {self.settings.checkpoints[name]}: its fixture "
+                f"never calls ecgfm_checkpoint({name!r}), so other weights would be tested."
+            )
+        return self.run.encoder(self.cards[name], model)
 
     @pytest.fixture
     def ecgfm_sample(self, ecgfm_case: Case, ecgfm_run: Run) -> RecordBatch:
@@ -309,6 +324,7 @@ class Session:
             f"ecgfm: {', '.join(settings.models)} against profile {settings.profile.name}, "
             f"references {', '.join(settings.references) or 'none'}, {len(self.thresholds)} checks",
             f"ecgfm: cohorts {', '.join(settings.cohorts)} from {settings.data or 'the package (embedded)'}",
+            *(f"ecgfm: {note}" for note in self.warnings),
         ]
 
     @pytest.hookimpl(tryfirst=True)
@@ -343,7 +359,7 @@ class Session:
         terminalreporter.section("ECG foundation model conformance")
         for line in summary_lines(self.verdict, self.rows):
             terminalreporter.write_line(line)
-        for note in self.outputs.notes:
+        for note in (*self.outputs.notes, *self.warnings):
             terminalreporter.write_line(f"note: {note}")
         for reason in self.trouble:
             terminalreporter.write_line(f"! {reason}")

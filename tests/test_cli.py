@@ -60,6 +60,16 @@ def test_report_of_a_folder(georgia, capsys):
     assert "derived: sinus rhythm" in out and not err
 
 
+def test_a_wrong_unit_shows_in_the_amplitude(georgia, capsys):
+    assert main(["cohorts", str(georgia)]) == 0
+    assert "  peak to peak in mV, median over leads and records: 1\n" in capsys.readouterr().out
+    for header in (georgia / "training/georgia/g1").glob("*.hea"):
+        header.write_text(header.read_text().replace("/mV", "/V"))
+    assert main(["cohorts", str(georgia)]) == 0
+    said = "peak to peak in mV, median over leads and records: 1e+03 (unusual for an ECG: look at gain and unit"
+    assert said in capsys.readouterr().out
+
+
 def test_json_holds_the_same_figures(georgia, capsys):
     assert main(["cohorts", str(georgia), "--json"]) == 0
     (about,) = json.loads(capsys.readouterr().out)
@@ -69,6 +79,7 @@ def test_json_holds_the_same_figures(georgia, capsys):
     assert about["labels"]["STach"] == {"true": 1, "false": 2, "unknown": 0}
     assert about["quality"]["NaN"] == 1 and about["limb_leads"]["above"] == ["E3"] and len(about["digest"]) == 64
     assert about["heart_rate"]["others"] == {"records": 0, "median": None}
+    assert about["peak_to_peak"] == pytest.approx(1, abs=0.01)
 
 
 def test_one_line_a_record(georgia, capsys):

@@ -28,7 +28,10 @@ def available_cohorts(root: Path | None) -> tuple[str, ...]:
     found = tuple(discover(root))
     if not found:
         known = ", ".join(dict.fromkeys(name for layout in LAYOUTS for name in layout.names))
-        raise EcgfmError(f"data folder {root}: no cohort found. Layouts that are recognised: {known}.")
+        raise EcgfmError(
+            f"data folder {root}: no cohort found. Layouts that are recognised: {known}; "
+            "and a folder of WFDB records whose labels.csv has a column `record` and one of a label at least."
+        )
     return found
 
 

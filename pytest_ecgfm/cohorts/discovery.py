@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pytest_ecgfm.cohorts.base import Cohort
 from pytest_ecgfm.cohorts.folders import first_few
-from pytest_ecgfm.cohorts.layouts import LAYOUTS, Layout, Listing, Sighting
+from pytest_ecgfm.cohorts.layouts import LAYOUTS, Layout, Listing, Sighting, unread_table
 from pytest_ecgfm.errors import EcgfmError, unknown_name
 
 __all__ = ["LAYOUTS", "Found", "discover", "load_cohort", "load_found"]
@@ -56,10 +56,13 @@ def _walk(root: Path, links: list[Path]) -> Iterator[tuple[Layout, Sighting]]:
             raise EcgfmError(f"data folder {root}: cannot list {path} ({error.strerror}).") from None
         listing = Listing(path, frozenset(folders), frozenset(files))
         owned: set[str] = set()
-        for layout in LAYOUTS:
-            for sighting in layout.recognise(listing):
-                owned |= sighting.owned
-                yield layout, sighting
+        seen = [(layout, sighting) for layout in LAYOUTS for sighting in layout.recognise(listing)]
+        # Left out in silence, a run would pass without the records that were meant.
+        if not seen and (problem := unread_table(listing)) is not None:
+            raise EcgfmError(problem)
+        for layout, sighting in seen:
+            owned |= sighting.owned
+            yield layout, sighting
         # Hidden folders and lost+found are the system's or a tool's, never part of a release.
         below = (name for name in folders - owned if not name.startswith(".") and name != "lost+found")
         waiting.extend(path / name for name in sorted(below, reverse=True))
@@ -99,7 +102,7 @@ def discover(root: Path) -> dict[str, Found]:
     Raises
     ------
     EcgfmError
-        If `root` is no folder, or a folder below it cannot be listed.
+        If `root` is no folder, a folder below it cannot be listed, or records with a ``labels.csv`` lack its columns.
     """
     return _search(Path(root))[0]
 

@@ -119,16 +119,41 @@ def _sees(is_there: Callable[[Listing], bool], cohort: str, *owned: str) -> Call
     return see
 
 
-def _has_columns(listing: Listing, table: str, *columns: str) -> bool:
-    """Whether a folder holds a table whose first line names some columns."""
+def _columns(listing: Listing, table: str) -> tuple[str, ...]:
+    """Return what the first line of a table names; nothing where there is no such table."""
     if table not in listing.files:
-        return False
+        return ()
     try:
         with (listing.path / table).open("rb") as file:
             line = file.readline(1 << 16).decode("utf-8-sig", "replace")
     except OSError:
+        return ()
+    return tuple(name.strip().strip('"') for name in line.split(","))
+
+
+def _has_columns(listing: Listing, table: str, *columns: str) -> bool:
+    """Whether a folder holds a table whose first line names some columns."""
+    return set(columns) <= set(_columns(listing, table))
+
+
+def unread_table(listing: Listing) -> str | None:
+    """Say what is wrong with the table of a folder that holds WFDB records, if no layout takes it; else None."""
+    if folder.TABLE not in listing.files or _see_folder(listing) or not _holds_headers(listing):
+        return None
+    names = _columns(listing, folder.TABLE)
+    wanted = "a column `record`" if "record" not in names else f"a column of a label ({', '.join(LABELS)})"
+    seen = ", ".join(name for name in names if name)[:200] or "nothing"
+    return f"{listing.path / folder.TABLE}: its first line lacks {wanted}; it has, separated by commas: {seen}."
+
+
+def _holds_headers(listing: Listing) -> bool:
+    """Whether there are headers in a folder, or one level below it."""
+    if any(name.endswith(".hea") for name in listing.files):
+        return True
+    try:
+        return any(next((listing.path / name).glob("*.hea"), None) for name in sorted(listing.folders))
+    except OSError:
         return False
-    return set(columns) <= {name.strip().strip('"') for name in line.split(",")}
 
 
 def _see_folder(listing: Listing) -> list[Sighting]:

@@ -20,6 +20,9 @@ RESIDUAL = 0.1
 RATED = 200
 """Records a group, spread over the cohort, whose heart rate is measured."""
 
+USUAL = (0.3, 8.0)
+"""Peak to peak in mV between which the median of a cohort of ECGs lies."""
+
 _LISTS = ("flat_leads", "clipped_leads", "missing_leads")
 
 
@@ -66,8 +69,8 @@ def survey(
     -------
     DataFrame
         Indexed by record: table and labels of the cohort, ``sampling_rate``, ``samples``, the measures of
-        `quality.Quality` (lists as text), ``heart_rate`` (NaN where it was not measured), and ``error``: what is wrong
-        with a record that cannot be read.
+        `quality.Quality` (lists as text), ``peak_to_peak`` (mV, the median over leads), ``heart_rate`` (NaN where it
+        was not measured), and ``error``: what is wrong with a record that cannot be read.
     """
     padding = getattr(cohort, "padding", None)
     rated = _rated(cohort)
@@ -84,13 +87,14 @@ def survey(
             rows.append({"error": str(error)})
         else:
             row |= {name: " ".join(row[name]) for name in _LISTS}
+            row["peak_to_peak"] = _peak_to_peak(recording)
             row |= {"sampling_rate": recording.sampling_rate, "samples": recording.signals.shape[1], "error": ""}
             if record in rated and not row["nan_samples"]:
                 row["heart_rate"] = heart_rate(recording)
             rows.append(row)
         if progress is not None:
             progress(done, len(cohort))
-    columns = ["sampling_rate", "samples", *Quality.__annotations__, "heart_rate", "error"]
+    columns = ["sampling_rate", "samples", *Quality.__annotations__, "peak_to_peak", "heart_rate", "error"]
     measured = pd.DataFrame(rows, index=cohort.records, columns=columns)
     return pd.concat([cohort.table, cohort.labels, measured], axis=1).rename_axis("record")
 
@@ -145,12 +149,19 @@ def summarise(table: pd.DataFrame) -> dict[str, Any]:
             "goldberger": _median(good["goldberger"]),
             "above": [str(record) for record in worst.index[worst > RESIDUAL]],
         },
+        "peak_to_peak": _median(good["peak_to_peak"]),
         "heart_rate": {
             group: {"records": int(rates[groups == group].notna().sum()), "median": _median(rates[groups == group])}
             for group in ("SB", "STach", "others")
         },
         "unreadable": {str(record): str(text) for record, text in table.loc[bad, "error"].items()},
     }
+
+
+def _peak_to_peak(recording: Recording) -> float:
+    """Return the median over leads of the range, in mV; NaN where there are only NaN."""
+    known = recording.signals[~np.isnan(recording.signals).all(axis=1)]
+    return float(np.median(np.nanmax(known, axis=1) - np.nanmin(known, axis=1))) if len(known) else float("nan")
 
 
 def _median(values: pd.Series) -> float | None:
@@ -210,6 +221,9 @@ def _quality_lines(about: dict[str, Any]) -> Iterator[str]:
         yield f"  limb-lead residual, median: Einthoven {shown['einthoven']}, Goldberger {shown['goldberger']}"
         if limbs["above"]:
             yield f"  limb-lead residual above {RESIDUAL:g}: {len(limbs['above'])} records: {first_few(limbs['above'])}"
+        if (size := about["peak_to_peak"]) is not None:
+            odd = "" if USUAL[0] <= size <= USUAL[1] else " (unusual for an ECG: look at gain and unit in the headers)"
+            yield f"  peak to peak in mV, median over leads and records: {size:.3g}{odd}"
         rates = [
             f"{group} {found['median']:.0f} ({found['records']} records)"
             for group, found in about["heart_rate"].items()

@@ -170,6 +170,22 @@ def require_reasons(profile: Profile, cases: Iterable[Case]) -> None:
             )
 
 
+def idle(profile: Profile, cases: Iterable[Case]) -> list[str]:
+    """Name the entries of a user's own that hold for none of some cells."""
+    shipped_ones, all_cases = load_profile(profile.base).check, list(cases)
+    return [
+        f"[[check]] {rule.name} ({_selection(rule)})"
+        for rule in profile.check
+        if rule not in shipped_ones and not any(rule.holds_for(case) for case in all_cases)
+    ]
+
+
+def _selection(rule: Rule) -> str:
+    chosen = {f"{name}s": getattr(rule, f"{name}s", ()) for name in COORDINATES}
+    texts = [f"{name} {', '.join(map(str, values))}" for name, values in chosen.items() if values]
+    return "; ".join([*texts, f"{'maximum' if rule.minimum is None else 'minimum'} {rule.bound:g}"])
+
+
 def load_profile(name: str) -> Profile:
     """Load a shipped profile by name, or a TOML file by path.
 

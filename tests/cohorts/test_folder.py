@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from pytest_ecgfm.cohorts import available_cohorts
 from pytest_ecgfm.cohorts.discovery import load_cohort
 from pytest_ecgfm.cohorts.folder import FolderCohort
 from pytest_ecgfm.errors import EcgfmError
@@ -87,3 +88,29 @@ def test_missing_files(make) -> None:
 def test_unknown_continent(make) -> None:
     with pytest.raises(EcgfmError, match=r"unknown continent 'Asien'\. Did you mean 'Asia'"):
         FolderCohort(make("record,AF\na,1\n"), continent="Asien")
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ("record;patient;AF\na;p1;1\n", r"lacks a column `record`; it has, separated by commas: record;patient;AF\.$"),
+        ("patient,AF\np1,1\n", r"lacks a column `record`; it has, separated by commas: patient, AF\.$"),
+        (
+            "record,afib\na,1\n",
+            r"lacks a column of a label \(CD, AF, .*\); it has, separated by commas: record, afib\.$",
+        ),
+        ("", r"lacks a column `record`; it has, separated by commas: nothing\.$"),
+    ],
+)
+@pytest.mark.parametrize("place", ["beside", "below"])
+def test_a_table_that_cannot_be_one_is_not_passed_over(make, write_record, place, table: str, message: str) -> None:
+    root = make(table)
+    if place == "below":
+        for name in ("a", "b"):
+            (root / f"{name}.hea").unlink()
+    # Beside a good cohort, too.
+    good = root.parent / "good"
+    write_record(good, "a")
+    (good / "labels.csv").write_text("record,AF\na,1\n")
+    with pytest.raises(EcgfmError, match=r"My Hospital.labels\.csv: its first line " + message):
+        available_cohorts(root.parent)

@@ -143,8 +143,10 @@ def test_an_incomplete_run_does_not_hide_a_complete_one(user):
 def test_a_folder_that_holds_a_run_keeps_it(user):
     user.runpytest_subprocess("--ecgfm=spread", "--ecgfm-out=out", *SMALL)
     before = (user.path / "out" / "cube.nc").read_bytes()
-    user.runpytest_subprocess("--ecgfm=spread", "--ecgfm-out=out", "-k", "gain", *SMALL)
+    again = user.runpytest_subprocess("--ecgfm=spread", "--ecgfm-out=out", "-k", "gain", *SMALL)
     assert (user.path / "out" / "cube.nc").read_bytes() == before
+    again.stdout.fnmatch_lines(["ecgfm: --ecgfm-out=*out holds an earlier run, which stays; this one goes to *run-*"])
+    again.stdout.fnmatch_lines(["note: --ecgfm-out=*out holds an earlier run, which stays; this one goes to *run-*"])
     assert [path.name for path in (user.path / "out").glob("run-*")]
 
 
@@ -337,3 +339,21 @@ def known():
     row = rows["contract.declared_leads[synthetic-europe]"]
     assert (row["outcome"], row["tier"]) == ("fail", "advisory")
     assert row["reason"].startswith("expected failure (known, issue 12)")
+
+
+def test_a_checkpoint_that_the_model_does_not_read_fails(user):
+    (user.path / "weights.pt").write_bytes(b"")
+    found = user.runpytest_subprocess("--ecgfm=spread", "--ecgfm-checkpoint=spread=weights.pt", *SMALL)
+    assert found.ret == pytest.ExitCode.TESTS_FAILED
+    found.stdout.fnmatch_lines(
+        ["*--ecgfm-checkpoint: model 'spread' does not read weights.pt: its fixture never calls*"]
+    )
+
+
+def test_a_threshold_that_applies_to_nothing_is_named(user):
+    entry = '[[check]]\nname = "downstream.auroc"\nlabels = ["CD"]\nfractions = [0.99]\nminimum = 0.99\n'
+    (user.path / "mine.toml").write_text(f'extends = "default"\n{entry}')
+    found = user.runpytest_subprocess("--ecgfm=spread", "--ecgfm-profile=mine.toml", *SMALL)
+    said = "profile mine: * downstream.auroc (labels CD; fractions 0.99; minimum 0.99) applies to no cell of this run"
+    found.stdout.fnmatch_lines([f"ecgfm: {said}", f"note: {said}"])
+    assert found.stdout.str().count("applies to no cell") == 2
