@@ -1,7 +1,8 @@
 """Cards: what an encoder, or a cohort, declares about itself. Validated here, and nowhere else."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
@@ -198,9 +199,14 @@ def _parse(kind: type[Card], name: str, fields: Mapping[str, Any], where: str) -
         raise EcgfmError(f"{where}: card of {name!r}: {error}") from None
 
 
-def first_problem(error: ValidationError) -> str:
-    """Say in one line what pydantic found first: field, value, what would be valid."""
+def first_problem(error: ValidationError, keys: Sequence[str] = ()) -> str:
+    """Say in one line what pydantic found first: field, value, what would be valid; the nearest of some keys."""
     problem = error.errors(include_url=False)[0]
     field = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        near = get_close_matches(str(problem["loc"][-1]), keys, n=1, cutoff=0.5)
+        return f"{field}: no such key.{f' Did you mean {near[0]!r}?' if near else ''}"
+    if problem["type"] == "missing":
+        return f"{field}: is missing."
     message = re.sub(r"^Value error, ", "", problem["msg"])
     return f"{field} = {problem['input']!r}: {message}."

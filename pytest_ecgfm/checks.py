@@ -317,7 +317,7 @@ def judge(value: float, low: float, high: float, threshold: Threshold, family: i
     if best < sign * bound and evidence(value, low, high, bound, threshold.sense) <= SIDE / family:
         return "fail", f"{what} lies {wrong_side} {bound:g}"
     if best < sign * bound:
-        return "inconclusive", f"{what} lies {wrong_side} {bound:g}, as that of one in {family} checks may by chance"
+        return "inconclusive", f"{what} lies {wrong_side} {bound:g}, but with {family} such checks one may by chance"
     if worst >= sign * bound:
         return "pass", f"{what} keeps to {bound:g}"
     if threshold.decide == "point" and sign * value >= sign * bound:

@@ -52,10 +52,10 @@ def test_extending_merges_the_grid_and_appends_checks(write):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "check = "),
+        ("", "check: is missing"),
         ("check = []", "no [[check]] entry"),
         ("grid = 3\n" + CHECK, "grid = 3"),
-        (CHECK + "minimun = 0.5", "check.0.minimun = 0.5: Extra inputs are not permitted"),
+        (CHECK + "minimun = 0.5", "check.0.minimun: no such key. Did you mean 'minimum'?"),
         (CHECK.replace("0.6", "1.5"), "check.0.minimum = 1.5"),
         (CHECK.replace("0.6", "nan"), "check.0.minimum = nan"),
         (CHECK + "maximum = 0.9", "should have either a minimum or a maximum"),

@@ -37,12 +37,17 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         return _read_safetensors(path)
     import torch
 
+    with path.open("rb") as file:
+        begin = file.read(2)
+    if begin != b"PK" and begin[:1] != b"\x80":
+        raise EcgfmError(f"checkpoint {path}: cannot be read: torch.save did not write it.")
     try:
         with torch.serialization.safe_globals(inert_types()):
             loaded = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         # torch raises several types, among them pickle's own; whichever it is, the file is not used.
-        name = str(error).splitlines()[0] if str(error) else type(error).__name__
+        # Cut before torch's advice to load it all the same.
+        name = str(error).splitlines()[0].partition(" In PyTorch")[0] if str(error) else type(error).__name__
         raise EcgfmError(
             f"checkpoint {path}: cannot be opened safely ({name[:200]}). If you trust its origin, convert it once: "
             f"ecgfm convert {path.name} {path.stem}.safetensors --trust"

@@ -143,6 +143,9 @@ class Profile(_Strict):
         return None
 
 
+_KEYS = ("extends", *(key for model in (Profile, Rule, Grid, Asked) for key in model.model_fields))
+
+
 def shipped() -> dict[str, Path]:
     """Profiles that come with the package, by name."""
     folder = Path(str(resources.files(__package__)))
@@ -205,7 +208,7 @@ def load_profile(name: str) -> Profile:
     try:
         profile = Profile.model_validate(raw)
     except ValidationError as error:
-        raise EcgfmError(f"profile {path.name}: {first_problem(error)}") from None
+        raise EcgfmError(f"profile {path.name}: {first_problem(error, _KEYS)}") from None
     _check_names(profile, path.name)
     return profile
 

@@ -24,8 +24,9 @@ def in_words(verdict: Verdict, rows: Sequence[Row]) -> str:
         counts = one.counts
         parts.append(f"{one.encoder} {_WORDS[one.outcome]}.")
         parts.append(
-            f"Of {counts['planned']} checks {counts['pass']} passed and {counts['blocking_fail']} block; "
-            f"{counts['inconclusive']} could not be decided and {counts['insufficient']} had too few records."
+            f"Of {counts['planned']} checks {counts['pass']} passed, {counts['fail']} failed, "
+            f"{counts['inconclusive']} could not be decided and {counts['insufficient']} had too few records; "
+            f"{counts['blocking_fail']} of these block."
         )
         if one.reasons:
             more = f", and {len(one.reasons) - 1} more" if len(one.reasons) > 1 else ""

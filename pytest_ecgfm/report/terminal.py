@@ -17,7 +17,10 @@ def summary_lines(verdict: Verdict, rows: Sequence[Row]) -> Iterator[str]:
     """Say for each encoder what was found: a table of AUROC, counts of outcomes, reasons."""
     for one in verdict.encoders:
         counts = ", ".join(f"{one.counts[word]} {word}" for word in ("pass", "fail", "inconclusive", "insufficient"))
-        yield f"{one.encoder}: {one.outcome.upper()} ({counts}, of {one.counts['planned']} planned)"
+        # An undecided check may block, and an advisory one that fails does not.
+        block = one.counts["blocking_fail"]
+        also = f"; {block} block" if block != one.counts["fail"] else ""
+        yield f"{one.encoder}: {one.outcome.upper()} ({counts}, of {one.counts['planned']} planned{also})"
         yield from _table(one, rows)
         for reason in one.reasons[:_REASONS_SHOWN]:
             yield f"  - {reason}"
@@ -38,12 +41,13 @@ def _table(one: EncoderVerdict, rows: Sequence[Row]) -> Iterator[str]:
     yield f"  {f'AUROC at {top:.4g}':<{width}}" + "".join(f"{label:>9}" for label in labels)
     for cohort in cohorts:
         yield f"  {cohort:<{width}}" + "".join(_entry(at_top.get((cohort, label))) for label in labels)
-    yield "  (! fail, ? inconclusive, u insufficient: fewer than 10 of a class)"
+    blocks = any(row.blocks and row.outcome == "inconclusive" for row in at_top.values())
+    strict = ", ?! inconclusive, which blocks" if blocks else ""
+    yield f"  (! fail, ? inconclusive{strict}, u insufficient: fewer than 10 of a class)"
 
 
 def _entry(row: Row | None) -> str:
     if row is None:
         return f"{'-':>9}"
-    if isnan(row.value):
-        return f"{_MARKS[row.outcome] or '-':>9}"
-    return f"{f'{row.value:.3f}{_MARKS[row.outcome]}':>9}"
+    mark = _MARKS[row.outcome] + ("!" if row.blocks and row.outcome == "inconclusive" else "")
+    return f"{mark or '-':>9}" if isnan(row.value) else f"{f'{row.value:.3f}{mark}':>9}"

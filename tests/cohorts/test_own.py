@@ -103,7 +103,7 @@ def test_a_record_that_cannot_be_read_is_named(function, message):
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({}, "sampling_rate = .*Field required"),
+        ({}, r"sampling_rate: is missing\."),
         ({"sampling_rate": 0}, "sampling_rate = 0"),
         ({"sampling_rate": 250, "lead": "I"}, "unknown field 'lead'. Did you mean 'leads'"),
         ({"sampling_rate": 250, "leads": "I X"}, "unknown lead 'X'"),

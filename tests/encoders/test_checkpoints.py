@@ -85,6 +85,20 @@ def test_types_that_are_not_inert_are_refused(tmp_path, state):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("content", [b"", b"garbage\n", b"<!doctype html>"])
+def test_what_is_no_checkpoint_is_called_that(tmp_path, content):
+    (tmp_path / "page.pt").write_bytes(content)
+    with pytest.raises(EcgfmError, match=r"page\.pt: cannot be read: torch\.save did not write it\.$"):
+        read_checkpoint(tmp_path / "page.pt")
+
+
+def test_torchs_advice_to_load_it_all_the_same_is_not_passed_on(tmp_path, state):
+    path = saved(tmp_path, {"state_dict": state, "cfg": collections.Counter("ab"), "where": tmp_path})
+    with pytest.raises(EcgfmError) as error:
+        read_checkpoint(path)
+    assert "weights_only" not in str(error.value)
+
+
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.99])
 @pytest.mark.parametrize("name", ["cut.pth", "cut.safetensors"])
 def test_truncated(tmp_path, state, name, share):

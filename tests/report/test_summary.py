@@ -1,5 +1,6 @@
 from pytest_ecgfm.checks import Case, Threshold
 from pytest_ecgfm.report.summary import badge, in_words, job_summary
+from pytest_ecgfm.report.terminal import summary_lines
 from pytest_ecgfm.rows import Measured, judged_row
 from pytest_ecgfm.verdict import decide
 
@@ -13,7 +14,10 @@ def run(value, encoder="m"):
 def test_the_paragraph_says_what_decided():
     verdict, rows = run(0.5)
     assert in_words(verdict, rows).startswith("m passes")
-    assert "Of 1 checks 1 passed and 0 block" in in_words(verdict, rows)
+    assert (
+        "Of 1 checks 1 passed, 0 failed, 0 could not be decided and 0 had too few records; 0 of these block."
+        in in_words(verdict, rows)
+    )
     verdict, rows = run(2.0)
     assert in_words(verdict, rows).startswith("m fails")
     assert "stability.retest[ptb-xl] = 2, but should be <= 1" in in_words(verdict, rows)
@@ -30,3 +34,16 @@ def test_names_cannot_become_markup_in_a_job_summary():
     text = job_summary(*run(2.0, encoder="<script>|`x`"))
     assert "<script>" not in text and "&lt;script&gt;\\|\\`x\\`" in text
     assert text.startswith("## ECG foundation model conformance: fail\n")
+
+
+def test_an_undecided_check_that_blocks_is_counted_and_marked_as_such():
+    case = Case("downstream.auroc", "m", "ptb-xl", "AF", 1.0)
+    for undecided, mark, counts in (
+        ("block", "0.720?!", "of 1 planned; 1 block)"),
+        ("allow", "0.720?\n", "of 1 planned)"),
+    ):
+        found = Measured(0.72, 0.65, 0.8, 60, 60)
+        rows = [judged_row(case, Threshold(0.7, inconclusive=undecided), found)]
+        text = "\n".join(summary_lines(decide(rows, [case], models=["m"]), rows))
+        assert "1 inconclusive" in text and mark in text and counts in text
+        assert ("?! inconclusive, which blocks" in text) == (undecided == "block")
