@@ -120,11 +120,11 @@ class Space:
         """Mixture of two Gaussians of full covariance, best of 10 initialisations; -1 unassigned."""
         # Many small products: threads wait for each other longer than they work.
         with _threads().limit(limits=1):
-            return self._assigned(mixture_labels(self.features[self._clustered], SEED, self._products))
+            return self._assigned(mixture_labels(self.features[self._clustered], SEED, lambda: self._products))
 
     @cached_property
     def _products(self) -> Floats:
-        """Inner products of the rows that the clustering algorithms see."""
+        """Inner products of the rows that the clustering algorithms see: for few rows only."""
         rows = self.features[self._clustered]
         return rows @ rows.T
 

@@ -2,6 +2,7 @@
 
 import math
 import warnings
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,7 +17,7 @@ _RIDGE = 1e-6  # scikit-learn's `reg_covar`
 _CERTAIN = 50.0  # log-odds beyond which a responsibility is 1 within rounding
 
 
-def mixture_labels(features: Floats, seed: int, products: Floats) -> Integers:
+def mixture_labels(features: Floats, seed: int, products: Callable[[], Floats]) -> Integers:
     """Return what scikit-learn's mixture of two Gaussians gives: full covariance, the best of 10 initialisations.
 
     Parameters
@@ -25,8 +26,8 @@ def mixture_labels(features: Floats, seed: int, products: Floats) -> Integers:
         Finite.
     seed : int
         Of the initialisations.
-    products : ndarray of float64, shape (n, n)
-        Inner products of the records.
+    products : callable
+        Returns the inner products of the records, shape (n, n); called where records are few for their dimensions.
 
     Returns
     -------
@@ -54,7 +55,7 @@ def mixture_labels(features: Floats, seed: int, products: Floats) -> Integers:
         return np.asarray(model.fit_predict(features), dtype=np.intp)
 
 
-def _certain_labels(features: Floats, seed: int, gram: Floats) -> Integers | None:
+def _certain_labels(features: Floats, seed: int, products: Callable[[], Floats]) -> Integers | None:
     """Return the most likely of the partitions by k-means; None unless each keeps every record where it is."""
     from sklearn.cluster import KMeans
 
@@ -62,6 +63,7 @@ def _certain_labels(features: Floats, seed: int, gram: Floats) -> Integers | Non
     # With more, no component can be short of records, and nothing is gained.
     if count >= 2 * dimensions:
         return None
+    gram = products()
     # Drawn as the mixture draws them: one generator for all initialisations.
     random = np.random.RandomState(seed)
     best, highest, known = None, -math.inf, dict[bytes, float | None]()

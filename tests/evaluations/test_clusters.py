@@ -297,6 +297,14 @@ def test_clustering_algorithms_see_at_most_so_many_records():
     assert [a[name] for name in PARTITIONS] == pytest.approx([1.0] * 4)
 
 
+def test_many_records_of_few_dimensions_make_no_square_of_all_records(rng):
+    space = Space(rng.standard_normal((200, 4)))
+    found = many_metrics(space, [np.arange(200) % 2])[0]
+    assert np.isfinite(found["gmm_ari"]) and np.isfinite(found["spectral_ari"])
+    held = [value for value in vars(space).values() if isinstance(value, np.ndarray)]
+    assert held and max(value.size for value in held) < 200 * 200
+
+
 def test_the_same_input_gives_the_same_result():
     rows, groups = planted(11, 100, 5, 40, 1.5)
     assert cluster_metrics(rows, groups) == cluster_metrics(rows, groups)

@@ -7,7 +7,7 @@ from pytest_ecgfm.evaluations import mixtures
 
 
 def mixture_labels(features, seed):
-    return mixtures.mixture_labels(features, seed, features @ features.T)
+    return mixtures.mixture_labels(features, seed, lambda: features @ features.T)
 
 
 def theirs(features, seed=42):
