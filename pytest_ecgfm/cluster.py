@@ -13,11 +13,9 @@ from functools import cache, partial
 from pathlib import Path
 from threading import Lock
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import Any
 
 import cloudpickle
-import numpy as np
-import numpy.typing as npt
 from distributed import Client, LocalCluster, WorkerPlugin, get_worker
 from distributed.scheduler import KilledWorker
 
@@ -26,36 +24,12 @@ from pytest_ecgfm.embeddings import Progress, embed_stretches
 from pytest_ecgfm.encoders.base import Encoder, choose_device, digest
 from pytest_ecgfm.encoders.parallel import InProcesses
 from pytest_ecgfm.errors import EcgfmError
-from pytest_ecgfm.evaluations.fold_probes import Prepared, fit_fold
-from pytest_ecgfm.evaluations.probes import Probe
-from pytest_ecgfm.evaluations.splits import Split
+from pytest_ecgfm.evaluations.fold_probes import Fitted, Prepared, fit_fold, prepared
+from pytest_ecgfm.evaluations.splits import Labelled, Split
 from pytest_ecgfm.records import FloatArray
-
-Booleans = npt.NDArray[np.bool_]
-Integers = npt.NDArray[np.intp]
-Fitted = tuple[Probe | None, Integers]
 
 _PATIENCE = 300
 """Seconds without a single worker after which nobody waits any longer."""
-
-
-class Cell(NamedTuple):
-    """One label of a cohort, as probes are fitted to it.
-
-    Attributes
-    ----------
-    known : ndarray of bool, shape (records of the cohort,)
-        Where the label is known; the other arrays have a row for each of these.
-    targets : ndarray of bool
-    patients : ndarray of int
-        Numbers of patients in their sorted order.
-    split : Split
-    """
-
-    known: Booleans
-    targets: Booleans
-    patients: Integers
-    split: Split
 
 
 class Held(WorkerPlugin):
@@ -107,10 +81,9 @@ def _embed(name: str, begin: int, stop: int, batch_size: int) -> FloatArray:
     return values
 
 
-def _cells(embeddings: FloatArray, labels: dict[str, Cell]) -> dict[str, tuple[Prepared, Split]]:
+def _cells(embeddings: FloatArray, labels: dict[str, Labelled]) -> dict[str, tuple[Prepared, Split | None]]:
     return {
-        name: (Prepared(embeddings[cell.known], cell.targets, cell.patients), cell.split)
-        for name, cell in labels.items()
+        name: (prepared(embeddings[one.known], one.targets, one.patients), one.split) for name, one in labels.items()
     }
 
 
@@ -203,14 +176,15 @@ class Cluster:
                 future.cancel()
 
     def fit_probes(
-        self, embeddings: FloatArray, labels: dict[str, Cell], asked: Iterable[tuple[str, str, int, float, int]]
+        self, embeddings: FloatArray, labels: dict[str, Labelled], asked: Iterable[tuple[str, str, int, float, int]]
     ) -> Iterator[Callable[[], Fitted]]:
         """Fit the probes of a cohort's folds on the workers; each comes where it is called for.
 
         Parameters
         ----------
         embeddings : ndarray of float32, shape (records, d)
-        labels : dict of str to Cell
+        labels : dict of str to Labelled
+            Each with a split.
         asked : iterable of (label, kind, number of the fold, fraction, seed)
             The first are begun first.
         """

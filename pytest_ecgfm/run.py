@@ -3,7 +3,6 @@
 import json
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 from uuid import uuid4
@@ -20,7 +19,7 @@ from pytest_ecgfm.cohorts.limit import limited
 from pytest_ecgfm.embeddings import EmbeddingCache, Part, Progress, chunk_rows, embed_stretches
 from pytest_ecgfm.encoders.base import Encoder, digest
 from pytest_ecgfm.errors import EcgfmError
-from pytest_ecgfm.evaluations.splits import Split, make_split
+from pytest_ecgfm.evaluations.splits import Labelled, make_split
 from pytest_ecgfm.records import FloatArray, RecordBatch
 from pytest_ecgfm.settings import Settings
 
@@ -33,36 +32,6 @@ _SAMPLE = 8
 
 Stage = Callable[[str], AbstractContextManager[Progress]]
 """Shows the progress of a long stage under a description."""
-
-
-@dataclass(frozen=True)
-class Labelled:
-    """The records of a cohort whose label is known, and how they are split.
-
-    Attributes
-    ----------
-    known : ndarray of bool, shape (all records of the cohort,)
-        Which ones they are; the arrays below have a row for each of them, in the cohort's order.
-    targets : ndarray of bool, shape (records,)
-    patients : ndarray of str, shape (records,)
-    split : Split or None
-        None where a class has fewer than five records: five folds need both classes in each.
-    """
-
-    known: npt.NDArray[np.bool_]
-    targets: npt.NDArray[np.bool_]
-    patients: npt.NDArray[np.str_]
-    split: Split | None
-
-    @property
-    def counts(self) -> tuple[int, int]:
-        """Positives and negatives."""
-        return int(self.targets.sum()), int((~self.targets).sum())
-
-    @property
-    def rows(self) -> npt.NDArray[np.intp]:
-        """Rows of the cohort."""
-        return np.flatnonzero(self.known)
 
 
 class Run:

@@ -82,7 +82,15 @@ def fit_fold(kind: str, data: Prepared, fold: Fold, fraction: float, seed: int) 
     return probe, rows
 
 
-Fit = Callable[[str, Prepared, Fold, float, int], tuple[Probe | None, Integers]]
+def first_tested(fold: Fold) -> int:
+    """Return a number that tells the folds of a split apart: they test different records."""
+    return int(fold.test[0]) if fold.test.size else -1
+
+
+Fitted = tuple[Probe | None, Integers]
+"""What `fit_fold` returns."""
+
+Fit = Callable[[str, Prepared, Fold, float, int], Fitted]
 """`fit_fold`, or what remembers its results."""
 
 

@@ -238,3 +238,33 @@ def nested_subset(
         # 0.07 * 100 is a little more than 7 in floating point, and 7 patients are meant.
         chosen[order[: math.ceil(fraction * order.size - 1e-9)]] = True
     return rows[chosen[group.codes]]
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """The records of a cohort whose label is known, and how they are split.
+
+    Attributes
+    ----------
+    known : ndarray of bool, shape (all records of the cohort,)
+        Which ones they are; the arrays below have a row for each of them, in the cohort's order.
+    targets : ndarray of bool, shape (records,)
+    patients : ndarray of str, shape (records,)
+    split : Split or None
+        None where a class has fewer than five records: five folds need both classes in each.
+    """
+
+    known: npt.NDArray[np.bool_]
+    targets: npt.NDArray[np.bool_]
+    patients: npt.NDArray[np.str_]
+    split: Split | None
+
+    @property
+    def counts(self) -> tuple[int, int]:
+        """Positives and negatives."""
+        return int(self.targets.sum()), int((~self.targets).sum())
+
+    @property
+    def rows(self) -> npt.NDArray[np.intp]:
+        """Rows of the cohort."""
+        return np.flatnonzero(self.known)

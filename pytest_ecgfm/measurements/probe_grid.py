@@ -2,18 +2,13 @@
 
 from collections.abc import Callable
 
-import numpy as np
-import numpy.typing as npt
-
 from pytest_ecgfm.cohorts.base import Cohort
 from pytest_ecgfm.encoders.base import Encoder
 from pytest_ecgfm.evaluations.downstream import seeds_for
-from pytest_ecgfm.evaluations.fold_probes import Fit, Prepared, fit_fold
-from pytest_ecgfm.evaluations.probes import Probe
+from pytest_ecgfm.evaluations.fold_probes import Fit, Fitted, Prepared, first_tested, fit_fold
 from pytest_ecgfm.evaluations.splits import Fold
 from pytest_ecgfm.run import Run
 
-Fitted = tuple[Probe | None, npt.NDArray[np.intp]]
 Key = tuple[str, str, float, int, int]
 
 
@@ -27,36 +22,26 @@ def fit_anywhere(run: Run, encoder: Encoder, cohort: Cohort, label: str) -> Fit:
 
     def fit(kind: str, data: Prepared, fold: Fold, fraction: float, seed: int) -> Fitted:
         begun = run.once(("probe grid", encoder.card.name, cohort.name), lambda: _begun(run, encoder, cohort))
-        # What is taken is taken out: two encoders' grids would otherwise stay in the workers' memory.
-        result = begun.pop((label, kind, fraction, seed, _tested(fold)), None)
+        # Taken out: results would otherwise stay in the workers' memory.
+        result = begun.pop((label, kind, fraction, seed, first_tested(fold)), None)
         return fit_fold(kind, data, fold, fraction, seed) if result is None else result()
 
     return fit
 
 
-def _tested(fold: Fold) -> int:
-    """Tell folds apart: those of a split test different records."""
-    return int(fold.test[0]) if fold.test.size else -1
-
-
 def _begun(run: Run, encoder: Encoder, cohort: Cohort) -> dict[Key, Callable[[], Fitted]]:
-    from pytest_ecgfm.cluster import Cell
-
     kind = run.settings.profile.grid.probe
     if run.cluster is None or kind == "knn":
         return {}
     cases = [one for one in run.settings.planned() if one.check.startswith("downstream.") and one.cohort == cohort.name]
-    labels = {}
-    for label in dict.fromkeys(one.label for one in cases):
-        found = run.labelled(cohort, label)
-        if found.split is not None:
-            patients = np.unique(found.patients, return_inverse=True)[1].astype(np.intp).reshape(-1)
-            labels[label] = Cell(found.known, found.targets, patients, found.split)
+    labels = {one.label: run.labelled(cohort, one.label) for one in cases}
+    labels = {name: one for name, one in labels.items() if one.split is not None}
     keys: dict[Key, tuple[str, str, int, float, int]] = {}
     for one in cases:
         fraction = 1.0 if one.fraction is None else one.fraction
-        for number, fold in enumerate(labels[one.label].split.folds if one.label in labels else ()):
+        split = labels[one.label].split if one.label in labels else None
+        for number, fold in enumerate(split.folds if split else ()):
             for seed in seeds_for(fraction)[: run.settings.seeds]:
-                keys[one.label, kind, fraction, seed, _tested(fold)] = one.label, kind, number, fraction, seed
+                keys[one.label, kind, fraction, seed, first_tested(fold)] = one.label, kind, number, fraction, seed
     results = run.cluster.fit_probes(run.embeddings(encoder, cohort), labels, keys.values())
     return dict(zip(keys, results, strict=True))

@@ -12,6 +12,7 @@ from pytest_ecgfm.evaluations.fold_probes import (
     Fit,
     FoldProbe,
     Prepared,
+    first_tested,
     fit_fold,
     fold_probes,
     operating_threshold,
@@ -91,9 +92,7 @@ def fitted_once(run: Run, encoder: Encoder, cohort: Cohort, label: str) -> Fit:
     ) -> tuple[Probe | None, npt.NDArray[np.intp]]:
         if seed >= SHARED_SEEDS:
             return fit_one(kind, data, fold, fraction, seed)
-        # Folds of a split test different records.
-        tested = int(fold.test[0]) if fold.test.size else -1
-        key = ("fold probe", encoder.card.name, cohort.name, label, kind, fraction, seed, tested)
+        key = ("fold probe", encoder.card.name, cohort.name, label, kind, fraction, seed, first_tested(fold))
         return run.once(key, lambda: fit_one(kind, data, fold, fraction, seed))
 
     return fit

@@ -16,10 +16,9 @@ from pytest_ecgfm.embeddings import embed_cohort
 from pytest_ecgfm.errors import EcgfmError
 from pytest_ecgfm.evaluations.downstream import seeds_for
 from pytest_ecgfm.evaluations.fold_probes import Prepared, fit_fold, prepared
-from pytest_ecgfm.evaluations.splits import make_split
+from pytest_ecgfm.evaluations.splits import Labelled, make_split
 from pytest_ecgfm.measurements import probe_grid
 from pytest_ecgfm.measurements.probe_grid import fit_anywhere
-from pytest_ecgfm.run import Labelled
 from pytest_ecgfm.settings import Options, dask_address
 from tests.test_embeddings import Doubled, MemoryCohort, encoder_of, means
 
@@ -96,7 +95,7 @@ def test_workers_fit_the_probes_that_one_process_fits(client, rng):
     targets = embeddings[known, 0] + rng.standard_normal(known.sum()) > 0
     patients = np.arange(known.sum()) // 2
     split = make_split(targets, patients.astype(str))
-    labels = {"AF": cluster.Cell(known, targets, patients, split)}
+    labels = {"AF": Labelled(known, targets, patients, split)}
     asked = [("AF", "logistic", number, fraction, 1) for number in range(5) for fraction in (0.2, 1.0)]
     data = Prepared(embeddings[known], targets, patients)
     for (_, kind, number, fraction, seed), result in zip(
