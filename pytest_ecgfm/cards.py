@@ -2,12 +2,11 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 
-from pytest_ecgfm.errors import EcgfmError, unknown_name
+from pytest_ecgfm.errors import EcgfmError, nearest, unknown_name
 from pytest_ecgfm.records import LEADS, canonical_leads
 
 COHORTS = {
@@ -204,8 +203,7 @@ def first_problem(error: ValidationError, keys: Sequence[str] = ()) -> str:
     problem = error.errors(include_url=False)[0]
     field = ".".join(str(part) for part in problem["loc"])
     if problem["type"] == "extra_forbidden":
-        near = get_close_matches(str(problem["loc"][-1]), keys, n=1, cutoff=0.5)
-        return f"{field}: no such key.{f' Did you mean {near[0]!r}?' if near else ''}"
+        return f"{field}: no such key.{nearest(str(problem['loc'][-1]), keys)}"
     if problem["type"] == "missing":
         return f"{field}: is missing."
     message = re.sub(r"^Value error, ", "", problem["msg"])

@@ -16,6 +16,12 @@ class NotAnEmbedding(EcgfmError):
     """What a model returned is no embedding: the model is at fault, not the record."""
 
 
+def nearest(name: str, valid: Iterable[str]) -> str:
+    """Return " Did you mean ...?" with the valid name that is most like `name`; "" where none is."""
+    near = get_close_matches(name, list(valid), n=1, cutoff=0.5)
+    return f" Did you mean {near[0]!r}?" if near else ""
+
+
 def unknown_name(kind: str, name: str, valid: Iterable[str], *, where: str = "") -> EcgfmError:
     """Build the error for a name that is not in a closed set.
 
@@ -36,7 +42,6 @@ def unknown_name(kind: str, name: str, valid: Iterable[str], *, where: str = "")
         Ready to raise; offers the nearest valid name and lists the rest.
     """
     names = sorted(valid)
-    near = get_close_matches(name, names, n=1, cutoff=0.5)
-    hint = f" Did you mean {near[0]!r}?" if near else ""
+    hint = nearest(name, names)
     place = f"{where}: " if where else ""
     return EcgfmError(f"{place}unknown {kind} {name!r}.{hint} Valid: {', '.join(names) or '(none)'}.")

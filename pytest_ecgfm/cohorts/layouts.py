@@ -137,8 +137,8 @@ def _has_columns(listing: Listing, table: str, *columns: str) -> bool:
 
 
 def unread_table(listing: Listing) -> str | None:
-    """Say what is wrong with the table of a folder that holds WFDB records, if no layout takes it; else None."""
-    if folder.TABLE not in listing.files or _see_folder(listing) or not _holds_headers(listing):
+    """Say what is wrong with the table of a folder that no layout takes, if there are WFDB records; else None."""
+    if folder.TABLE not in listing.files or not _holds_headers(listing):
         return None
     names = _columns(listing, folder.TABLE)
     wanted = "a column `record`" if "record" not in names else f"a column of a label ({', '.join(LABELS)})"

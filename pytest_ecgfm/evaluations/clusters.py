@@ -7,8 +7,8 @@ the grouping (scaling, distances, neighbours, the partitions of two clustering a
 import math
 import warnings
 from collections.abc import Mapping, Sequence
-from functools import cache, cached_property
-from typing import TYPE_CHECKING, Any
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,9 +18,7 @@ from pytest_ecgfm.evaluations.agreement import agreement
 from pytest_ecgfm.evaluations.distances import nearest_by_products, scanned
 from pytest_ecgfm.evaluations.mixtures import mixture_labels
 from pytest_ecgfm.evaluations.probes import standardisation
-
-if TYPE_CHECKING:
-    from threadpoolctl import ThreadpoolController
+from pytest_ecgfm.evaluations.threads import thread_pools
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.intp]
@@ -110,7 +108,7 @@ class Space:
         starts = np.arange(0, near.size + 1, count, dtype=np.int32)
         graph = csr_array((np.ones(near.size), near.reshape(-1).astype(np.int32), starts))
         model = SpectralClustering(2, affinity="precomputed", assign_labels="kmeans", random_state=SEED)
-        with warnings.catch_warnings(), _threads().limit(limits=1):
+        with warnings.catch_warnings(), thread_pools().limit(limits=1):
             # A graph in several parts is what separated groups look like.
             warnings.simplefilter("ignore", UserWarning)
             return self._assigned(model.fit_predict(0.5 * (graph + graph.T)))
@@ -119,7 +117,7 @@ class Space:
     def mixture(self) -> Integers:
         """Mixture of two Gaussians of full covariance, best of 10 initialisations; -1 unassigned."""
         # Many small products: threads wait for each other longer than they work.
-        with _threads().limit(limits=1):
+        with thread_pools().limit(limits=1):
             return self._assigned(mixture_labels(self.features[self._clustered], SEED, lambda: self._products))
 
     @cached_property
@@ -141,14 +139,6 @@ class Space:
         if wanted:
             self.__dict__["neighbours"] = found.neighbours
         return found.sums
-
-
-@cache
-def _threads() -> "ThreadpoolController":
-    """Find the libraries with threads once: it takes longer than a clustering of few records."""
-    from threadpoolctl import ThreadpoolController
-
-    return ThreadpoolController()
 
 
 def cluster_metrics(embeddings: npt.ArrayLike, groups: npt.ArrayLike) -> dict[str, float]:

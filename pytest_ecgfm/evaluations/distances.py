@@ -140,9 +140,9 @@ def _settle(features: Floats, squares: Floats, nearest: Floats, names: Integers)
     """Order neighbours in double precision where single precision cannot, in place."""
     close = np.diff(nearest, axis=1) <= _SAME * nearest[:, 1:]
     kept = names.shape[1]
-    # Which records are the nearest is in doubt only where the last two are close; else their order alone.
-    candidates = close[:, :-1].any(axis=1) & ~close[:, -1] if kept < len(names) - 1 else close.any(axis=1)
-    everyone = close[:, -1] if kept < len(names) - 1 else np.zeros(len(names), dtype=np.bool_)
+    # Which records are the nearest is in doubt only where the last two are close and others are left; else their order.
+    everyone = close[:, -1] & (kept < len(names) - 1)
+    candidates = close.any(axis=1) & ~everyone
     for rows in _in_parts(np.flatnonzero(candidates), _ROWS // kept + 1):
         apart = features[names[rows]] - features[rows][:, None]
         order = np.argsort(np.einsum("ikd,ikd->ik", apart, apart), axis=1, kind="stable")

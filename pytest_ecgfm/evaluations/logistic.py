@@ -3,7 +3,6 @@
 import math
 from collections.abc import Sequence
 from contextlib import nullcontext
-from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,9 +10,9 @@ import numpy.typing as npt
 from scipy.linalg.blas import dtrsv
 from scipy.optimize import minimize
 from scipy.special import expit, log_expit
-from threadpoolctl import ThreadpoolController
 
 from pytest_ecgfm.errors import EcgfmError
+from pytest_ecgfm.evaluations.threads import thread_pools
 
 Floats = npt.NDArray[np.float64]
 
@@ -26,12 +25,6 @@ _THREADED_WORK = 1e9  # n r^2 from which a second thread is worth waking; in sma
 _STALE = 20  # steps after which a new curvature is worth its price (measured)
 _CURVATURES = 50
 _SLAB = 1024  # rows that stay in the processor's cache between the two products of a gradient
-
-
-@cache
-def _blas() -> ThreadpoolController:
-    """Find the libraries once: that takes a thousand times longer than telling them something."""
-    return ThreadpoolController()
 
 
 class Path(NamedTuple):
@@ -262,7 +255,7 @@ def logistic_path(features: npt.ArrayLike, targets: npt.ArrayLike, grid: Sequenc
         raise EcgfmError("a logistic probe needs both classes in its training records.")
     # With n < d the span of the rows is enough.
     work = count * min(count, dimensions) ** 2
-    with _blas().limit(limits=1, user_api="blas") if work <= _THREADED_WORK else nullcontext():
+    with thread_pools().limit(limits=1, user_api="blas") if work <= _THREADED_WORK else nullcontext():
         basis = None
         if count < dimensions:
             basis, upper = np.linalg.qr(rows.T)

@@ -1,6 +1,7 @@
 """Profiles: the grid, the checks and their thresholds. Loading and validation."""
 
 from collections.abc import Iterable
+from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -160,7 +161,7 @@ def require_reasons(profile: Profile, cases: Iterable[Case]) -> None:
     EcgfmError
         Which cell, both thresholds, and what would be valid.
     """
-    base = load_profile(profile.base)
+    base = _shipped_profile(profile.base)
     for case in cases:
         mine, shipped_one = profile.threshold(case), base.threshold(case)
         if mine is None or shipped_one is None or not mine.looser_than(shipped_one):
@@ -175,7 +176,7 @@ def require_reasons(profile: Profile, cases: Iterable[Case]) -> None:
 
 def idle(profile: Profile, cases: Iterable[Case]) -> list[str]:
     """Name the entries of a user's own that hold for none of some cells."""
-    shipped_ones, all_cases = load_profile(profile.base).check, list(cases)
+    shipped_ones, all_cases = _shipped_profile(profile.base).check, list(cases)
     return [
         f"[[check]] {rule.name} ({_selection(rule)})"
         for rule in profile.check
@@ -187,6 +188,11 @@ def _selection(rule: Rule) -> str:
     chosen = {f"{name}s": getattr(rule, f"{name}s", ()) for name in COORDINATES}
     texts = [f"{name} {', '.join(map(str, values))}" for name, values in chosen.items() if values]
     return "; ".join([*texts, f"{'maximum' if rule.minimum is None else 'minimum'} {rule.bound:g}"])
+
+
+@cache
+def _shipped_profile(name: str) -> Profile:
+    return load_profile(name)
 
 
 def load_profile(name: str) -> Profile:

@@ -41,13 +41,16 @@ def _table(one: EncoderVerdict, rows: Sequence[Row]) -> Iterator[str]:
     yield f"  {f'AUROC at {top:.4g}':<{width}}" + "".join(f"{label:>9}" for label in labels)
     for cohort in cohorts:
         yield f"  {cohort:<{width}}" + "".join(_entry(at_top.get((cohort, label))) for label in labels)
-    blocks = any(row.blocks and row.outcome == "inconclusive" for row in at_top.values())
-    strict = ", ?! inconclusive, which blocks" if blocks else ""
+    strict = ", ?! inconclusive, which blocks" if "?!" in map(_mark, at_top.values()) else ""
     yield f"  (! fail, ? inconclusive{strict}, u insufficient: fewer than 10 of a class)"
 
 
 def _entry(row: Row | None) -> str:
     if row is None:
         return f"{'-':>9}"
-    mark = _MARKS[row.outcome] + ("!" if row.blocks and row.outcome == "inconclusive" else "")
+    mark = _mark(row)
     return f"{mark or '-':>9}" if isnan(row.value) else f"{f'{row.value:.3f}{mark}':>9}"
+
+
+def _mark(row: Row) -> str:
+    return "?!" if row.blocks and row.outcome == "inconclusive" else _MARKS[row.outcome]

@@ -20,30 +20,28 @@ def standardised(rng, n=80, d=6, strength=1.0):
     return (rows - rows.mean(axis=0)) / rows.std(axis=0), targets
 
 
+def calls(monkeypatch, owner, name):
+    """Return a list that grows by the last argument of each call of a function of two."""
+    seen, original = [], getattr(owner, name)
+
+    def counted(first, last):
+        seen.append(last)
+        return original(first, last)
+
+    monkeypatch.setattr(owner, name, counted)
+    return seen
+
+
 @pytest.fixture
 def newton_steps(monkeypatch):
     """A list that grows by one each time that Newton's equations are solved."""
-    steps, solve = [], np.linalg.solve
-
-    def counted(hessian, gradient):
-        steps.append(gradient)
-        return solve(hessian, gradient)
-
-    monkeypatch.setattr(logistic.np.linalg, "solve", counted)
-    return steps
+    return calls(monkeypatch, logistic.np.linalg, "solve")
 
 
 @pytest.fixture
 def curvatures(monkeypatch):
-    """A list that grows by one each time that a Hessian is taken apart."""
-    made, curvature = [], logistic._Loss.curvature
-
-    def counted(loss, theta):
-        made.append(theta)
-        return curvature(loss, theta)
-
-    monkeypatch.setattr(logistic._Loss, "curvature", counted)
-    return made
+    """A list that grows by one each time that a Hessian is made."""
+    return calls(monkeypatch, logistic._Loss, "curvature")
 
 
 @pytest.fixture
@@ -186,7 +184,7 @@ def test_work_decides_on_solver_and_threads(rng, monkeypatch, n, d, work):
         real = getattr(logistic, name)
         return lambda *arguments: used.append(name) or real(*arguments)
 
-    monkeypatch.setattr(logistic, "_blas", Blas)
+    monkeypatch.setattr(logistic, "thread_pools", Blas)
     for name in ("_newton_path", "_preconditioned_path"):
         monkeypatch.setattr(logistic, name, solver(name))
     for newton in (work, work - 1):
