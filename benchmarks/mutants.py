@@ -43,8 +43,16 @@ TARGETS = {
         ("judged_row", "blocks", "expected_to_fail", "failed_row"),
         ("tests/test_checks_and_verdict.py", "tests/test_boundaries.py"),
     ),
-    "statistics": ("pytest_ecgfm.statistics", (), ("tests/test_statistics.py", "tests/test_boundaries.py")),
-    "variance": ("pytest_ecgfm.variance", (), ("tests/test_statistics.py", "tests/test_boundaries.py")),
+    "statistics": (
+        "pytest_ecgfm.statistics",
+        (),
+        ("tests/test_statistics.py", "tests/test_statistics_differences.py", "tests/test_boundaries.py"),
+    ),
+    "variance": (
+        "pytest_ecgfm.variance",
+        (),
+        ("tests/test_statistics.py", "tests/test_statistics_differences.py", "tests/test_boundaries.py"),
+    ),
 } | {
     name: (
         f"pytest_ecgfm.evaluations.{name}",
@@ -67,9 +75,9 @@ TARGETS = {
         "logistic": ("probes",),
         "probes": (),
         "downstream": (),
-        "stability": (),
+        "stability": ("bootstrap",),
         "clusters": (),
-        "separability": (),
+        "separability": ("balanced_agreement", "robustness"),
         "relevance": (),
         "contract": (),
         "umap_map": (),

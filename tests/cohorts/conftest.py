@@ -7,6 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pytest_ecgfm.cohorts.embedded import EmbeddedCohort, load_embedded
+from tests.cohorts.embedded_data import NAMES, small
+
 with warnings.catch_warnings():
     # wfdb uses parts of pandas that newer versions deprecate.
     warnings.simplefilter("ignore")
@@ -76,3 +79,14 @@ def write_record() -> Callable[..., Path]:
         return header
 
     return write
+
+
+@pytest.fixture(scope="module")
+def cohorts() -> dict[str, EmbeddedCohort]:
+    return {name: small(name) for name in NAMES}
+
+
+@pytest.fixture(scope="module")
+def europe() -> EmbeddedCohort:
+    """Full size, for its rare labels: truths only, no signals."""
+    return load_embedded("synthetic-europe")

@@ -11,157 +11,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pytest_ecgfm.cohorts import embedded_heart, embedded_noise, embedded_signal
-from pytest_ecgfm.cohorts.base import CONTINENTS, LABELS
 from pytest_ecgfm.cohorts.embedded import SPECS, EmbeddedCohort, load_embedded
 from pytest_ecgfm.cohorts.embedded_heart import State
-from pytest_ecgfm.cohorts.embedded_population import draw_population, true_labels
+from pytest_ecgfm.cohorts.embedded_population import draw_population
 from pytest_ecgfm.cohorts.limit import limited
 from pytest_ecgfm.errors import EcgfmError
 from pytest_ecgfm.records import LEADS
+from tests.cohorts.embedded_data import NAMES, small, usual_state
 
-NAMES = list(SPECS)
 ROW = {lead: row for row, lead in enumerate(LEADS)}
-
-
-def small(name: str, n: int = 60, **options: object) -> EmbeddedCohort:
-    return EmbeddedCohort(replace(SPECS[name], n_records=n), **options)  # type: ignore[arg-type]
-
-
-@pytest.fixture(scope="module")
-def cohorts() -> dict[str, EmbeddedCohort]:
-    return {name: small(name) for name in NAMES}
-
-
-@pytest.fixture(scope="module")
-def europe() -> EmbeddedCohort:
-    """Full size, for its rare labels: truths only, no signals."""
-    return load_embedded("synthetic-europe")
-
-
-def with_truth(cohort: EmbeddedCohort, label: str, n: int = 8) -> list[str]:
-    states = zip(cohort.records, cohort._population.states, strict=True)
-    return [record for record, state in states if true_labels(state)[label]][:n]
-
-
-def usual_state(**changes: object) -> State:
-    state = State("sinus", 72.0, 0.02, 160.0, 92.0, "", 0.0, 0.0, 0.0, "", 0.0, 1.0, 5000)
-    return replace(state, **changes)  # type: ignore[arg-type]
 
 
 def usual_heart() -> embedded_heart.Heart:
     return embedded_heart.draw_heart(np.random.default_rng(8), age=55.0, female=False)
-
-
-# ----------------------------------------------------------------------------------------------- table and labels
-
-
-@pytest.mark.parametrize("seed", [0, 7])
-@pytest.mark.parametrize("name", NAMES)
-def test_labels_are_as_common_as_the_specification_says(name: str, seed: int) -> None:
-    cohort = load_embedded(name, seed=seed)
-    counts = cohort.labels.sum()
-    assert len(cohort) == 1000
-    assert list(cohort.labels.columns) == list(LABELS)
-    assert not cohort.labels.isna().to_numpy().any()
-    for label in ("CD", "AF", "SB", "STach"):
-        assert counts[label] >= 55, label
-    for label, share in SPECS[name].prevalence.items():
-        assert abs(counts[label] / 1000 - share) < 0.02 + 0.15 * share, label
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_rare_labels_are_enriched_and_common_ones_are_not(name: str) -> None:
-    spec = SPECS[name]
-    for label in ("CD", "AF", "SB", "STach"):
-        published, aimed = spec.published_prevalence[label], spec.prevalence[label]
-        assert aimed >= 0.08
-        assert aimed >= published
-        if published > 0.1:
-            assert aimed == pytest.approx(published)
-
-
-def test_one_cohort_a_continent_with_the_published_rates_and_mains() -> None:
-    assert len({spec.continent for spec in SPECS.values()} & set(CONTINENTS)) == 4
-    assert [SPECS[n].sampling_rate for n in NAMES] == [500, 500, 500, 400]
-    assert [SPECS[n].device.mains for n in NAMES] == [50, 50, 60, 60]
-    assert [SPECS[n].has_patients for n in NAMES] == [True, False, False, True]
-    for spec in SPECS.values():
-        assert sum(share for _, share in spec.lengths) == pytest.approx(1.0)
-        assert len(set(spec.stored_leads)) == 12
-
-
-def test_a_patient_is_in_one_fold_and_folds_are_alike(europe: EmbeddedCohort) -> None:
-    assert (europe.folds.groupby(europe.patients).nunique() == 1).all()
-    assert set(europe.folds) == set(range(1, 11))
-    assert europe.split is not None
-    assert sorted(europe.split.train + europe.split.validation + europe.split.test) == list(range(1, 11))
-    sizes = europe.folds.value_counts()
-    assert sizes.min() > 70
-    assert sizes.max() < 130
-
-
-@pytest.mark.parametrize(
-    ("name", "low", "high"), [("synthetic-europe", 0.09, 0.15), ("synthetic-south-america", 0.06, 0.1)]
-)
-def test_some_patients_repeat_and_stay_themselves(name: str, low: float, high: float) -> None:
-    cohort = load_embedded(name)
-    visits = cohort.patients.value_counts()
-    assert low < (visits > 1).mean() < high
-    assert (cohort.table.groupby("patient")["sex"].nunique() == 1).all()
-    repeats = cohort.labels[cohort.patients.isin(visits.index[visits > 1])]
-    same = repeats["CD"].astype(float).groupby(cohort.patients).std() == 0
-    assert same.mean() > 0.85
-
-
-@pytest.mark.parametrize("name", ["synthetic-asia", "synthetic-north-america"])
-def test_unpublished_patients_are_one_a_record(name: str) -> None:
-    cohort = load_embedded(name)
-    assert (cohort.patients == cohort.records).all()
-    assert cohort.folds.isna().all()
-    assert cohort.split is None
-
-
-def test_age_says_something_about_labels_but_not_much(europe: EmbeddedCohort) -> None:
-    age = europe.table["age"]
-    for label in ("AF", "CD"):
-        positive = europe.labels[label].to_numpy(bool)
-        older = (age[positive].to_numpy()[:, None] > age[~positive].to_numpy()).mean()
-        assert 0.55 < older < 0.80, label
-
-
-def test_reader_errs_but_seldom(europe: EmbeddedCohort) -> None:
-    truths = np.array([list(true_labels(state).values()) for state in europe._population.states])
-    read = europe.labels.to_numpy(bool)
-    for column, label in enumerate(LABELS):
-        agree = (truths[:, column] == read[:, column]).mean()
-        assert 0.90 < agree < 1.0, label
-
-
-def test_labels_exclude_what_cannot_be(europe: EmbeddedCohort) -> None:
-    labels = europe.labels
-    assert not (labels["AF"] & (labels["SB"] | labels["STach"] | labels["1AVB"])).any()
-    assert not (labels["SB"] & labels["STach"]).any()
-    assert not (labels["LBBB"] & labels["RBBB"]).any()
-    assert (labels["CD"] | ~(labels["LBBB"] | labels["RBBB"] | labels["1AVB"])).all()
-    assert not (labels["NORM"] & labels.drop(columns="NORM").any(axis=1)).any()
-    assert (labels["AF"] & labels["CD"]).any()
-
-
-@given(
-    rate=st.floats(35, 170),
-    pr=st.floats(110, 320),
-    qrs=st.floats(70, 190),
-    block=st.sampled_from(["", "left", "right", "unspecific"]),
-    rhythm=st.sampled_from(["sinus", "fibrillation", "flutter"]),
-)
-def test_truth_follows_the_published_limits(rate: float, pr: float, qrs: float, block: str, rhythm: str) -> None:
-    truth = true_labels(usual_state(rate=rate, pr=pr, qrs=qrs, block=block, rhythm=rhythm))
-    assert truth["SB"] == (rhythm == "sinus" and rate < 60)
-    assert truth["STach"] == (rhythm == "sinus" and rate > 100)
-    assert truth["1AVB"] == (rhythm == "sinus" and pr > 200)
-    assert truth["LBBB"] == (block == "left" and qrs >= 120)
-    assert truth["CD"] == (truth["1AVB"] or (block != "" and qrs >= 110))
-    assert not (truth["NORM"] and (truth["CD"] or truth["AF"] or truth["SB"]))
 
 
 # ------------------------------------------------------------------------------------------------ signals: physics
@@ -292,91 +154,6 @@ def test_filters_pass_the_heart_and_stop_the_rest() -> None:
     assert gain[f == 0.1][0] < 0.1
     assert gain[f == 50][0] == pytest.approx(1 - device.notch, abs=0.02)
     assert gain[f == 200][0] < 0.1
-
-
-# -------------------------------------------------------------------------------------------------- truth, rhythms
-
-
-def test_rates_come_from_the_beats(europe: EmbeddedCohort) -> None:
-    for label, holds in (("SB", lambda rate: rate < 62), ("STach", lambda rate: rate > 97)):
-        records = with_truth(europe, label, 20)
-        assert len(records) == 20
-        for record in records:
-            truth = europe.truth(record)
-            if truth.state.ectopics or truth.state.variability > 0.06:
-                continue
-            rr = np.diff(truth.r_peaks) / europe.sampling_rate
-            assert holds(60 / rr.mean()), record
-            assert 60 / rr.mean() == pytest.approx(truth.rate, rel=0.05)
-
-
-def test_r_peaks_are_where_the_signal_is_steep(cohorts: dict[str, EmbeddedCohort]) -> None:
-    cohort = cohorts["synthetic-europe"]
-    hits = []
-    for record in cohort.records[:30]:
-        truth, signals = cohort.truth(record), cohort.read(record).signals
-        slope = np.abs(np.diff(signals[6:], axis=1)).sum(axis=0)
-        around = [slope[max(p - 30, 0) : p + 60].max() for p in truth.r_peaks]
-        hits.append(np.mean(np.array(around) > 3 * np.median(slope)))
-    assert np.mean(hits) > 0.97
-
-
-def test_fibrillation_is_less_regular_than_sinus_rhythm_on_the_whole(europe: EmbeddedCohort) -> None:
-    def spread(records: list[str]) -> np.ndarray:
-        intervals = [np.diff(europe.truth(r).r_peaks) for r in records]
-        return np.array([i.std() / i.mean() for i in intervals])
-
-    sinus = [r for r, s in zip(europe.records, europe._population.states, strict=True) if s.rhythm == "sinus"][:60]
-    irregular, regular = spread(with_truth(europe, "AF", 40)), spread(sinus)
-    assert np.median(irregular) > 3 * np.median(regular)
-    # Overlap is intended: irregularity alone must not settle the diagnosis.
-    assert regular.max() > irregular.min()
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_fibrillation_shows_most_in_v1_then_ii(name: str) -> None:
-    cohort = load_embedded(name)
-    shares = [cohort.truth(r).labels["AF"].leads for r in with_truth(cohort, "AF", 30)]
-    mean = {lead: np.mean([share[lead] for share in shares]) for lead in LEADS}
-    assert sorted(mean, key=lambda lead: -mean[lead])[:2] == ["V1", "II"]
-
-
-@pytest.mark.parametrize(("label", "leads"), [("LBBB", {"V1", "V5", "V6", "V2"}), ("RBBB", {"V1", "V2"})])
-def test_blocks_show_in_the_leads_that_look_at_them(europe: EmbeddedCohort, label: str, leads: set[str]) -> None:
-    shares = [europe.truth(r).labels[label].leads for r in with_truth(europe, label, 15)]
-    mean = {lead: np.mean([share[lead] for share in shares]) for lead in LEADS}
-    assert sorted(mean, key=lambda lead: -mean[lead])[0] in leads
-    assert sum(mean[lead] for lead in leads) > len(leads) / 12 * 1.3
-
-
-@pytest.mark.parametrize("label", list(LABELS))
-def test_evidence_is_complete_and_inside_the_record(europe: EmbeddedCohort, label: str) -> None:
-    records = with_truth(europe, label)
-    assert records
-    for record in records:
-        truth = europe.truth(record)
-        evidence = truth.labels[label]
-        assert list(evidence.leads) == list(LEADS)
-        assert sum(evidence.leads.values()) == pytest.approx(1.0)
-        assert min(evidence.leads.values()) >= 0
-        assert evidence.intervals
-        assert all(0 <= a < b <= truth.state.samples for a, b in evidence.intervals)
-        assert truth.labels.keys() == {name for name, present in true_labels(truth.state).items() if present}
-        if label in ("SB", "STach", "NORM"):
-            assert list(evidence.leads.values()) == pytest.approx([1 / 12] * 12)
-
-
-def test_intervals_cover_what_their_label_means(europe: EmbeddedCohort) -> None:
-    block = europe.truth(with_truth(europe, "LBBB")[0])
-    widths = [b - a for a, b in block.labels["LBBB"].intervals][1:-1]
-    assert np.median(widths) * 2 == pytest.approx(block.qrs, abs=3)
-    delayed = europe.truth(with_truth(europe, "1AVB")[0])
-    widths = [b - a for a, b in delayed.labels["1AVB"].intervals][1:-1]
-    assert np.median(widths) * 2 == pytest.approx(delayed.pr, abs=3)
-    assert delayed.pr > 200
-    silent = europe.truth(with_truth(europe, "AF")[0])
-    assert np.isnan(silent.pr)
-    assert not any(a <= peak < b for a, b in silent.labels["AF"].intervals for peak in silent.r_peaks)
 
 
 # -------------------------------------------------------------------------------------------- determinism and cache

@@ -20,7 +20,8 @@ from pytest_ecgfm.evaluations.splits import Labelled, make_split
 from pytest_ecgfm.measurements import probe_grid
 from pytest_ecgfm.measurements.probe_grid import fit_anywhere
 from pytest_ecgfm.settings import Options, dask_address
-from tests.test_embeddings import Doubled, MemoryCohort, encoder_of, means
+from tests.memory_cohort import MemoryCohort, encoder_of, means
+from tests.test_embeddings import Doubled
 
 cluster = pytest.importorskip("pytest_ecgfm.cluster", reason="needs the extra dask", exc_type=ImportError)
 

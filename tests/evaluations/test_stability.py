@@ -11,16 +11,11 @@ from sklearn.metrics import roc_auc_score
 from pytest_ecgfm.errors import EcgfmError
 from pytest_ecgfm.evaluations import stability as module
 from pytest_ecgfm.evaluations.bootstrap import (
-    RESAMPLES,
     UNDEFINED,
     Interval,
-    percentiles,
-    resampled,
-    weighted_auroc,
 )
 from pytest_ecgfm.evaluations.stability import (
     METRICS,
-    Reference,
     centred_cosine,
     debiased_cka,
     label_stability,
@@ -227,50 +222,6 @@ def test_a_tie_is_no_success(rng):
     np.testing.assert_array_equal(found, np.arange(20) > 1)
 
 
-def test_resampling_draws_whole_patients():
-    patients = np.array(["b", "a", "b", "c", "d", "b"])
-    weights = resampled(patients, 3000, 0)
-    np.testing.assert_array_equal(weights[:, 0], weights[:, 2])
-    np.testing.assert_array_equal(weights[:, 0], weights[:, 5])
-    # Of four patients, four are drawn.
-    assert (weights[:, [0, 1, 3, 4]].sum(axis=1) == 4).all()
-    np.testing.assert_allclose(weights.mean(axis=0), 1, atol=0.08)
-    np.testing.assert_allclose(weights.var(axis=0), 0.75, atol=0.08)
-    np.testing.assert_array_equal(weights, resampled(patients, 3000, 0))
-    assert (weights != resampled(patients, 3000, 1)).any()
-    assert resampled(np.empty(0, str), 3, 0).shape == (3, 0)
-
-
-def test_percentiles_by_numpy_and_always_around_the_value():
-    draws = np.arange(1001.0)
-    assert percentiles(500.0, draws) == Interval(500.0, 25.0, 975.0)
-    assert percentiles(500.0, np.append(draws, [np.nan, np.inf])) == Interval(500.0, 25.0, 975.0)
-    assert percentiles(-3.0, draws).low == -3 and percentiles(2000.0, draws).high == 2000
-    for found in (percentiles(math.nan, draws), percentiles(1.0, np.full(5, np.nan))):
-        assert found is UNDEFINED
-
-
-@given(
-    st.lists(st.tuples(st.integers(-4, 4), st.booleans(), st.integers(0, 3)), min_size=2, max_size=30).filter(
-        lambda rows: {t for _, t, w in rows if w} == {True, False}
-    )
-)
-def test_weighted_auroc_is_scikit_learns_with_ties(sample):
-    scores, labels, weights = (np.array(x) for x in zip(*sample, strict=True))
-    found = weighted_auroc(scores.astype(float), labels, np.stack([weights, 2 * weights, weights > 0]).astype(float))
-    wanted = roc_auc_score(labels, scores, sample_weight=weights)
-    np.testing.assert_allclose(found[:2], wanted, atol=1e-12)
-    # A weight of 0 is a record that is not there.
-    assert found[2] == pytest.approx(roc_auc_score(labels[weights > 0], scores[weights > 0]), abs=1e-12)
-
-
-def test_weighted_auroc_without_a_class_is_nan():
-    found = weighted_auroc(
-        np.array([1.0, 2.0]), np.array([False, True]), np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
-    )
-    np.testing.assert_array_equal(found, [np.nan, np.nan, 1.0])
-
-
 def scores_of(rng, n=300, labels=2):
     targets = (rng.random((labels, n)) < 0.4).astype(float)
     clean = rng.normal(size=(labels, n)) + 1.5 * targets
@@ -398,10 +349,6 @@ def test_nothing_that_moves_is_undefined(rng):
     assert (whole.flip_rate, whole.positives, whole.negatives) == (UNDEFINED, 0, 0)
 
 
-def test_a_resample_split_in_half_has_the_lower_median():
-    assert module._median_interval(np.array([1.0, 0.0]), np.ones((1, 2))) == (0.5, 0.0, 0.5)
-
-
 def test_two_records_are_as_far_apart_as_they_are():
     assert reference([[0.0, 0.0], [3.0, 4.0]], ["a", "b"]).typical == pytest.approx(5.0)
 
@@ -417,41 +364,6 @@ def test_without_a_known_record_there_is_no_flip_rate():
     each, whole = label_stability(np.zeros((1, 3)), np.ones((1, 3)), unknown, np.zeros((1, 3)), ["a", "b", "c"])
     assert each[0].flip_rate is UNDEFINED and whole.flip_rate is UNDEFINED
     assert (each[0].positives, each[0].negatives) == (0, 0)
-
-
-def test_resamples_without_a_known_record_say_nothing(rng):
-    # Twenty records of a label are known, of one patient; a twenty-first is another patient's.
-    patients = np.repeat(["a", "b", "c"], [20, 1, 9])
-    targets = np.full((1, 30), np.nan)
-    targets[0, :21] = np.arange(21) % 2
-    clean, perturbed = rng.normal(size=(2, 1, 30))
-    flips = ((clean > 0) != (perturbed > 0))[0, :21].astype(float)
-
-    def totals(seed, resamples):
-        weights = resampled(patients, resamples, seed)[:, :21]
-        return weights, weights.sum(axis=1)
-
-    alone = next(seed for seed in range(1000) if {0, 1} < set(totals(seed, 3)[1]))
-    for seed, resamples in ((4, RESAMPLES), (alone, 3)):
-        each, whole = label_stability(
-            clean, perturbed, targets, np.zeros((1, 30)), patients, resamples=resamples, seed=seed
-        )
-        weights, total = totals(seed, resamples)
-        drawn = total > 0
-        assert 0 < drawn.sum() < resamples
-        wanted = percentiles(flips.mean(), weights[drawn] @ flips / total[drawn])
-        assert each[0].flip_rate == pytest.approx(wanted)
-        assert whole.flip_rate == pytest.approx(wanted)
-
-
-def test_interval_of_a_median_is_that_of_large_samples(rng):
-    patients = np.arange(900).astype(str)
-    against = Reference(np.zeros((900, 1)), patients, np.zeros(1), 2.0)
-    # Distances of 0 to 2, over a typical one of 2: the median is 1/2, its standard error 1 / (2 sqrt(n)).
-    moved = rng.permutation(np.linspace(0, 2, 900))[:, None]
-    found = retest(against, np.zeros((900, 1)), moved, patients)
-    half = 1.96 / (2 * math.sqrt(900))
-    assert found == pytest.approx((0.5, 0.5 - half, 0.5 + half), abs=0.008)
 
 
 def test_pairs_are_the_first_two_records_of_each_patient_who_has_two():
