@@ -4,7 +4,6 @@ import math
 
 import numpy as np
 import pytest
-from threadpoolctl import threadpool_limits
 
 from pytest_ecgfm.evaluations import separability
 from pytest_ecgfm.evaluations.bootstrap import resampled
@@ -16,12 +15,7 @@ from pytest_ecgfm.evaluations.separability import (
 )
 from tests.evaluations.separability_data import planted, tolerated
 
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    # Small matrices: threads that wait for a busy core cost more than the work.
-    with threadpool_limits(1):
-        yield
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def agreement(rows, groups, patients, **kwargs):

@@ -5,7 +5,6 @@ import math
 import numpy as np
 import pytest
 from sklearn.preprocessing import StandardScaler
-from threadpoolctl import threadpool_limits
 
 from pytest_ecgfm.evaluations import separability
 from pytest_ecgfm.evaluations.separability import (
@@ -14,12 +13,7 @@ from pytest_ecgfm.evaluations.separability import (
 )
 from tests.evaluations.separability_data import tolerated
 
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    # Small matrices: threads that wait for a busy core cost more than the work.
-    with threadpool_limits(1):
-        yield
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def encoding(seed, label, cohort, n=400, d=6):

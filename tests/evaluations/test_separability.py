@@ -6,7 +6,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import t as student
 from sklearn.preprocessing import StandardScaler
-from threadpoolctl import threadpool_limits
 
 from pytest_ecgfm.evaluations import separability
 from pytest_ecgfm.evaluations.clusters import METRICS as PAPER
@@ -27,11 +26,7 @@ FALLS = ("davies_bouldin", "intra_class_dispersion")
 """Metrics of which less is more separated."""
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    # Small matrices: threads that wait for a busy core cost more than the work.
-    with threadpool_limits(1):
-        yield
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 DRAWS = 9
