@@ -229,7 +229,7 @@ def _scattered(space: Space, codes: Integers) -> dict[str, float]:
     members = [np.flatnonzero(codes == group) for group in (0, 1)]
     sizes = [rows.size for rows in members]
     # As products: a copy of either group's rows would be as large as the embedding.
-    centroids = [(codes == group).astype(np.float64) @ space.features / sizes[group] for group in (0, 1)]
+    centroids = np.stack([codes == 0, codes == 1]).astype(np.float64) @ space.features / np.array(sizes)[:, None]
     squared = [
         _squared_distances(space.features, rows, centre) for rows, centre in zip(members, centroids, strict=True)
     ]

@@ -125,10 +125,10 @@ def _by_covariance(features: Floats, members: Integers, others: Integers) -> tup
     centred = features[members] - centre
     covariance = centred.T @ centred / count
     covariance[np.diag_indices_from(covariance)] += _RIDGE
-    root = np.linalg.cholesky(covariance)
+    root, logarithm = _factorised(covariance)
     away = solve_triangular(root, (features[others] - centre).T, lower=True, check_finite=False)
     total = count * (dimensions - _RIDGE * _inverted(root)[1])
-    return _log_determinant(root), total, float((away**2).sum(axis=0).min())
+    return logarithm, total, float((away**2).sum(axis=0).min())
 
 
 def _by_products(gram: Floats, members: Integers, others: Integers, dimensions: int) -> tuple[float, float, float]:
@@ -140,8 +140,8 @@ def _by_products(gram: Floats, members: Integers, others: Integers, dimensions: 
     from scipy.linalg.blas import dtrmm
 
     count = members.size
-    mine = gram[members]
-    small, towards = mine[:, members], mine[:, others]
+    # Columns contiguous, as LAPACK wants them: it works in place.
+    small, towards = gram[members][:, members].T, gram[others][:, members].T
     means = small.mean(axis=1, keepdims=True)
     middle, across = float(means.mean()), towards.mean(axis=0)
     small -= means
@@ -149,24 +149,28 @@ def _by_products(gram: Floats, members: Integers, others: Integers, dimensions: 
     small += middle
     small /= count
     small[np.diag_indices_from(small)] += _RIDGE
-    root = np.linalg.cholesky(small)
+    root, logarithm = _factorised(small)
     inverse, trace = _inverted(root)
-    determinant = (dimensions - count) * math.log(_RIDGE) + _log_determinant(root)
+    determinant = (dimensions - count) * math.log(_RIDGE) + logarithm
     # The others, seen from the members' centre: what the members do not span of them is divided by the ridge.
     squared = np.diag(gram)[others] - 2 * across + middle
     towards -= across - middle
     towards -= means
-    spanned = (dtrmm(1.0, inverse, towards, lower=1) ** 2).sum(axis=0) / count
+    spanned = (dtrmm(1.0, inverse, towards, lower=1, overwrite_b=1) ** 2).sum(axis=0) / count
     return determinant, count * (count - _RIDGE * trace), float((squared - spanned).min()) / _RIDGE
 
 
-def _log_determinant(root: npt.NDArray[Any]) -> float:
-    return 2 * float(np.log(np.diag(root)).sum())
+def _factorised(matrix: Floats) -> tuple[Floats, float]:
+    """Return the lower Cholesky factor of a matrix, which may be overwritten, and the log-determinant of that."""
+    from scipy.linalg import cholesky
+
+    root: Floats = cholesky(matrix, lower=True, overwrite_a=True, check_finite=False)
+    return root, 2 * float(np.log(np.diag(root)).sum())
 
 
 def _inverted(root: npt.NDArray[Any]) -> tuple[Floats, float]:
-    """Return the inverse of a Cholesky factor, and the trace of the inverse of what was factorised."""
+    """Return the inverse of a Cholesky factor, which is overwritten, and the trace of what it factorised, inverted."""
     from scipy.linalg.lapack import dtrtri
 
-    inverse, _ = dtrtri(root, lower=1)
+    inverse, _ = dtrtri(root, lower=1, overwrite_c=1)
     return inverse, float(np.einsum("ij,ij->", inverse, inverse))
