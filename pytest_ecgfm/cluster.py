@@ -21,11 +21,12 @@ from distributed.scheduler import KilledWorker
 
 from pytest_ecgfm.cohorts.base import Cohort
 from pytest_ecgfm.embeddings import Progress, embed_stretches
-from pytest_ecgfm.encoders.base import Encoder, choose_device, digest
+from pytest_ecgfm.encoders.base import Encoder, choose_device
 from pytest_ecgfm.encoders.parallel import InProcesses
 from pytest_ecgfm.errors import EcgfmError
 from pytest_ecgfm.evaluations.fold_probes import Fitted, Prepared, fit_fold, prepared
 from pytest_ecgfm.evaluations.splits import Labelled, Split
+from pytest_ecgfm.identity import digest
 from pytest_ecgfm.records import FloatArray
 
 _PATIENCE = 300

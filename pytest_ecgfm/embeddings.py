@@ -4,18 +4,16 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from pytest_ecgfm import coalitions, cohorts, electrodes, perturbations
 from pytest_ecgfm.cohorts.base import Cohort
-from pytest_ecgfm.encoders.base import Encoder, digest
+from pytest_ecgfm.encoders.base import Encoder
 from pytest_ecgfm.errors import EcgfmError, NotAnEmbedding
-from pytest_ecgfm.evaluations import shapley
+from pytest_ecgfm.identity import code_digest, digest
 from pytest_ecgfm.records import FloatArray
 from pytest_ecgfm.store import ArrayStore, gaps
 
@@ -129,11 +127,14 @@ class Part:
         Everything that makes it this part and no other; part of the key.
     records : int
         Rows of the array.
+    modules : tuple of str
+        Modules of this package that derive it; their code is part of the key.
     """
 
     title: str
     identity: str
     records: int
+    modules: tuple[str, ...]
 
 
 class EmbeddingCache:
@@ -218,9 +219,9 @@ class EmbeddingCache:
         identity = encoder.fingerprint or f"{self.run_id} {encoder.card.name}"
         # Some encoders read age and sex; what a reader makes of the stored bytes may change with a release.
         about = cohort.table[["age", "sex"]].to_csv()
-        parts = [identity, cohort.digest, about, _readers()]
+        parts = [identity, cohort.digest, about, code_digest(*(base.__module__ for base in type(cohort).__mro__))]
         if part is not None:
-            parts += [part.identity, _derivations()]
+            parts += [part.identity, code_digest(*part.modules)]
         key = digest(text.encode() for text in parts)[:32]
         title = "" if part is None else part.title
         note = {"encoder": encoder.card.name, "cohort": cohort.name, "part": title}
@@ -245,18 +246,3 @@ class EmbeddingCache:
     def _unwritable(self, error: OSError) -> EcgfmError:
         reason = error.strerror or str(error)
         return EcgfmError(f"cannot write the cache folder {self.folder}: {reason}. --ecgfm-cache names another one.")
-
-
-@cache
-def _readers() -> str:
-    """Digest of the code that reads cohorts."""
-    return digest(path.read_bytes() for path in sorted(Path(cohorts.__file__).parent.glob("*.py")))
-
-
-@cache
-def _derivations() -> str:
-    """Digest of the code that chooses and changes records before they are embedded."""
-    folder = Path(__file__).parent
-    chosen = sorted((folder / "measurements").glob("*.py"))
-    changed = [Path(str(module.__file__)) for module in (coalitions, electrodes, perturbations, shapley)]
-    return digest(path.read_bytes() for path in (*chosen, *changed))

@@ -336,3 +336,9 @@ VARIANTS = {
     variant_name(one.name, severity): (one, severity) for one in PERTURBATIONS.values() for severity in one.severities
 }
 """Every perturbation with each severity of the table, by name."""
+
+
+def half(batch: RecordBatch, which: int) -> RecordBatch:
+    """Return the first (1) or the second (2) half of each record, both of one length."""
+    middle = batch.signals.shape[-1] // 2
+    return replace(batch, signals=batch.signals[..., (which - 1) * middle : which * middle])

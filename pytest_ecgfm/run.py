@@ -17,9 +17,10 @@ from pytest_ecgfm.cohorts.bad_records import without_bad_records
 from pytest_ecgfm.cohorts.base import Cohort
 from pytest_ecgfm.cohorts.limit import limited
 from pytest_ecgfm.embeddings import EmbeddingCache, Part, Progress, chunk_rows, embed_stretches
-from pytest_ecgfm.encoders.base import Encoder, digest
+from pytest_ecgfm.encoders.base import Encoder
 from pytest_ecgfm.errors import EcgfmError
 from pytest_ecgfm.evaluations.splits import Labelled, make_split
+from pytest_ecgfm.identity import digest
 from pytest_ecgfm.records import FloatArray, RecordBatch
 from pytest_ecgfm.settings import Settings
 

@@ -9,7 +9,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 STAGES = [
-    {"errors"},
+    {"errors", "identity"},
     {"records", "variance", "store", "toml_files"},
     {"statistics", "cards"},
     {"cohorts"},

@@ -50,7 +50,7 @@ def test_the_cache_serves_what_it_was_given_and_nothing_foreign(tmp_path):
 
 def test_a_part_is_kept_beside_its_cohort(tmp_path):
     cache, cohort = EmbeddingCache(tmp_path, "a"), MemoryCohort()
-    encoder, part = encoder_of(means, version="1"), Part("doubled", "doubled r0..r39", 40)
+    encoder, part = encoder_of(means, version="1"), Part("doubled", "doubled r0..r39", 40, ())
     whole, _ = served(cache, cohort)
     made = []
 

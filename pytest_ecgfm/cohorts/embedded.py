@@ -6,26 +6,25 @@ about patients. Rare labels are enriched (`CohortSpec.prevalence` against `Cohor
 """
 
 import hashlib
-import inspect
 import json
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from types import ModuleType
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from filelock import FileLock
 
-from pytest_ecgfm.cohorts import embedded_heart, embedded_noise, embedded_population, embedded_signal
+from pytest_ecgfm.cohorts import embedded_heart, embedded_noise, embedded_signal
 from pytest_ecgfm.cohorts.base import Cohort
 from pytest_ecgfm.cohorts.embedded_heart import Beats, Heart, State
 from pytest_ecgfm.cohorts.embedded_population import draw_population, true_labels
 from pytest_ecgfm.cohorts.embedded_specs import SPECS, CohortSpec
 from pytest_ecgfm.errors import EcgfmError, unknown_name
+from pytest_ecgfm.identity import code_digest
 from pytest_ecgfm.records import LEADS, Recording
 
 __all__ = ["SPECS", "CohortSpec", "EmbeddedCohort", "Evidence", "Truth", "load_embedded"]
@@ -291,7 +290,7 @@ class EmbeddedCohort(Cohort):
     def _key(self) -> str:
         """Changes whenever the same name would yield other signals."""
         text = json.dumps([asdict(self.spec), self.seed, np.__version__], sort_keys=True)
-        return hashlib.sha256((text + _source()).encode()).hexdigest()[:16]
+        return hashlib.sha256((text + code_digest(type(self).__module__)).encode()).hexdigest()[:16]
 
     def _read(self, record: str) -> Recording:
         i = self._position(record)
@@ -305,12 +304,6 @@ class EmbeddedCohort(Cohort):
         for i in map(self._position, records):
             digest.update(self._counts[self._bounds[i] : self._bounds[i + 1]].data)
         return digest.hexdigest()
-
-
-def _source() -> str:
-    """Return the generator's source code."""
-    modules: tuple[ModuleType, ...] = (embedded_heart, embedded_signal, embedded_noise, embedded_population)
-    return "".join(map(inspect.getsource, modules)) + inspect.getsource(EmbeddedCohort)
 
 
 def load_embedded(

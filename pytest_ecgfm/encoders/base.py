@@ -1,6 +1,5 @@
 """An encoder: a frozen model behind its card."""
 
-import hashlib
 import inspect
 import json
 import os
@@ -17,6 +16,7 @@ import numpy as np
 from pytest_ecgfm import preprocessing
 from pytest_ecgfm.cards import ModelCard
 from pytest_ecgfm.errors import EcgfmError, NotAnEmbedding
+from pytest_ecgfm.identity import code_digest, digest, file_digest
 from pytest_ecgfm.records import FloatArray, RecordBatch, canonical_leads
 
 DEVICES = "auto, cpu, cuda, cuda:N, mps"
@@ -244,16 +244,18 @@ class Encoder:
 
         A plain callable may close over anything, so it has a fingerprint only if its card gives a ``version``.
         """
-        parts: list[bytes] = [
-            json.dumps(self.card.model_dump(mode="json", exclude={"expected_failures"}), sort_keys=True).encode(),
-            inspect.getsource(preprocessing).encode(),
-            self.precision.encode(),
-        ]
         if not self.card.version and not type(self.model).__module__.startswith("pytest_ecgfm."):
             return None
-        parts.append(self.weights_sha256.encode())
-        parts += _sources(type(self.model))
-        return digest(parts)
+        bases = type(self.model).__mro__
+        return digest(
+            [
+                json.dumps(self.card.model_dump(mode="json", exclude={"expected_failures"}), sort_keys=True).encode(),
+                self.precision.encode(),
+                self.weights_sha256.encode(),
+                code_digest(Encoder.__module__, *(base.__module__ for base in bases)).encode(),
+                *_foreign_code(bases),
+            ]
+        )
 
     @property
     def module(self) -> Any:
@@ -278,27 +280,12 @@ def _is_torch_module(model: object) -> bool:
     return any(base.__module__.startswith("torch.nn") and base.__name__ == "Module" for base in type(model).__mro__)
 
 
-def _sources(kind: type) -> list[bytes]:
-    """Return the source of what defines `kind`, so that edited code is another encoder."""
-    found = []
-    for base in kind.__mro__:
-        module = inspect.getmodule(base)
-        path = Path(getattr(module, "__file__", None) or "")
-        if base.__module__.startswith("pytest_ecgfm."):
-            # Built-in encoders share helpers with their neighbours: any change among them counts.
-            found += [source.read_bytes() for source in sorted(path.parent.glob("*.py"))]
-        elif path.suffix == ".py" and not base.__module__.startswith("torch"):
-            found.append(path.read_bytes())
-    return found
-
-
-def digest(parts: Iterable[bytes]) -> str:
-    """SHA-256 over length-prefixed parts."""
-    sha = hashlib.sha256()
-    for part in parts:
-        sha.update(len(part).to_bytes(8, "big"))
-        sha.update(part)
-    return sha.hexdigest()
+def _foreign_code(bases: Iterable[type]) -> Iterator[bytes]:
+    """Identify the files, outside this package, that define a model's class: edited code is another encoder."""
+    for base in bases:
+        path = Path(getattr(inspect.getmodule(base), "__file__", None) or "")
+        if path.suffix == ".py" and base.__module__.partition(".")[0] not in ("pytest_ecgfm", "torch"):
+            yield file_digest(path)
 
 
 def weights_digest(module: Any) -> str:

@@ -2,22 +2,26 @@
 
 import zlib
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from pytest_ecgfm.cohorts.base import Cohort
-from pytest_ecgfm.embeddings import Progress
-from pytest_ecgfm.encoders.base import Encoder
 from pytest_ecgfm.records import RecordBatch
-from pytest_ecgfm.run import Run
+
+# This module is part of the cache's key, and these are needed by names alone.
+if TYPE_CHECKING:
+    from pytest_ecgfm.embeddings import Progress
+    from pytest_ecgfm.encoders.base import Encoder
+    from pytest_ecgfm.run import Run
 
 Rows = npt.NDArray[np.intp]
 
 _BATCH = 16
 
 
-def chosen_rows(run: Run, cohort: Cohort, count: int) -> Rows:
+def chosen_rows(run: "Run", cohort: Cohort, count: int) -> Rows:
     """Choose records that stand for every label of the run.
 
     In turn, one that has a label, label by label, and one that has none of them, among records that the probes' splits
@@ -58,7 +62,7 @@ def chosen_rows(run: Run, cohort: Cohort, count: int) -> Rows:
     return np.array(chosen, dtype=np.intp)
 
 
-def _queues(run: Run, cohort: Cohort, rng: np.random.Generator) -> list[list[int]]:
+def _queues(run: "Run", cohort: Cohort, rng: np.random.Generator) -> list[list[int]]:
     """Return rows with each label, and rows with none of them, shuffled, of those that are tested."""
     queues: list[list[int]] = []
     tested, positive = np.zeros((2, len(cohort)), dtype=bool)
@@ -73,7 +77,7 @@ def _queues(run: Run, cohort: Cohort, rng: np.random.Generator) -> list[list[int
     return [*queues, [int(row) for row in rng.permutation(others)]] if queues else []
 
 
-def batches_of(run: Run, cohort: Cohort, rows: Sequence[int] | Rows) -> list[tuple[Rows, RecordBatch]]:
+def batches_of(run: "Run", cohort: Cohort, rows: Sequence[int] | Rows) -> list[tuple[Rows, RecordBatch]]:
     """Read some records, as batches of one shape each, with their positions in `rows`; once in a process."""
     names = [str(cohort.records[row]) for row in rows]
     position = {name: number for number, name in enumerate(names)}
@@ -87,12 +91,12 @@ def batches_of(run: Run, cohort: Cohort, rows: Sequence[int] | Rows) -> list[tup
 
 
 def embed_changed(
-    run: Run,
-    encoder: Encoder,
+    run: "Run",
+    encoder: "Encoder",
     cohort: Cohort,
     rows: Rows,
     change: Callable[[RecordBatch], RecordBatch],
-    progress: Progress,
+    progress: "Progress",
 ) -> npt.NDArray[np.float32]:
     """Embed some records after a change, shape (rows, d); the next batch is changed while one is embedded."""
     out: npt.NDArray[np.float32] = np.empty(0, np.float32)

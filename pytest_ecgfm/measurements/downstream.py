@@ -9,9 +9,10 @@ import numpy as np
 from pytest_ecgfm.baseline import Scores, change
 from pytest_ecgfm.checks import Case
 from pytest_ecgfm.cohorts.base import Cohort
-from pytest_ecgfm.encoders.base import Encoder, digest
+from pytest_ecgfm.encoders.base import Encoder
 from pytest_ecgfm.evaluations.downstream import DownstreamResult, evaluate, paired_difference, seeds_for
 from pytest_ecgfm.evaluations.splits import Labelled
+from pytest_ecgfm.identity import digest
 from pytest_ecgfm.measurements.record_probes import fitted_once
 from pytest_ecgfm.rows import Cell, Measured
 from pytest_ecgfm.run import Run

@@ -1,11 +1,8 @@
 """Relevance of leads and dimensions for one encoder (docs/method.md#relevance)."""
 
-import json
 import math
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,17 +10,17 @@ import numpy.typing as npt
 import xarray as xr
 
 from pytest_ecgfm.checks import Case
-from pytest_ecgfm.coalitions import Player, complete, players, with_leads
+from pytest_ecgfm.coalitions import complete
 from pytest_ecgfm.cohorts.base import Cohort
-from pytest_ecgfm.embeddings import Part, Progress
 from pytest_ecgfm.encoders.base import Encoder
 from pytest_ecgfm.evaluations import relevance as evaluation
 from pytest_ecgfm.evaluations.bootstrap import UNDEFINED, Interval
 from pytest_ecgfm.evaluations.downstream import seeds_for
 from pytest_ecgfm.evaluations.relevance import Profile, lead_profile
-from pytest_ecgfm.evaluations.shapley import LeadShapley, efficiency_error, lead_shapley, projected
+from pytest_ecgfm.evaluations.shapley import efficiency_error, projected
 from pytest_ecgfm.evaluations.stability import MINIMUM_CLASS
-from pytest_ecgfm.measurements.chosen import Rows, batches_of, chosen_rows, embed_changed
+from pytest_ecgfm.measurements.chosen import chosen_rows
+from pytest_ecgfm.measurements.explained import Explained, cast_of, explain, without
 from pytest_ecgfm.measurements.record_probes import SHARED_SEEDS, RecordProbes, record_probes
 from pytest_ecgfm.preprocessing import resample
 from pytest_ecgfm.records import RecordBatch
@@ -42,20 +39,6 @@ ORDERS = 3
 _EXAMPLE_RATE = 250.0
 
 _FEW = "a profile of fewer than 2 players says nothing"
-
-
-@dataclass(frozen=True)
-class Explained:
-    """Shapley values of the embedding of a few records of a cohort, for one baseline."""
-
-    rows: Rows
-    patients: npt.NDArray[np.str_]
-    shapley: LeadShapley
-
-
-def cast_of(encoder: Encoder, run: Run) -> tuple[Player, ...]:
-    """Return the leads that come and go for this encoder."""
-    return players(encoder.card.leads, run.settings.profile.grid.players)
 
 
 def efficiency(run: Run, encoder: Encoder, case: Case) -> Measured:
@@ -168,7 +151,7 @@ def deletion(run: Run, encoder: Encoder, case: Case) -> Measured:
     patients = cohort.patients.to_numpy(dtype=str)[rows][tested]
 
     def scores(removed: npt.NDArray[np.intp]) -> npt.NDArray[np.float64]:
-        return probes.standardised(rows, _without(run, encoder, cohort, rows, cast, removed))[tested]
+        return probes.standardised(rows, without(run, encoder, cohort, rows, cast, removed))[tested]
 
     found = evaluation.deletion(
         np.stack([scores(order[:count]) for count in steps]),
@@ -268,84 +251,5 @@ def _profile_cells(run: Run, encoder: Encoder, cohort: Cohort, case: Case) -> li
 
 def _explained(run: Run, encoder: Encoder, cohort: Cohort, baseline: str) -> Explained:
     return run.once(
-        ("explained", encoder.card.name, cohort.name, baseline), lambda: _explain(run, encoder, cohort, baseline)
+        ("explained", encoder.card.name, cohort.name, baseline), lambda: explain(run, encoder, cohort, baseline)
     )
-
-
-def _explain(run: Run, encoder: Encoder, cohort: Cohort, baseline: str) -> Explained:
-    rows = chosen_rows(run, cohort, run.settings.profile.grid.explained_records)
-    cast = cast_of(encoder, run)
-    count = len(cast)
-
-    def make(progress: Progress) -> npt.NDArray[np.float64]:
-        out: npt.NDArray[np.float64] = np.empty(0)
-        for number, (at, stored) in enumerate(batches_of(run, cohort, rows)):
-            batch = complete(stored, encoder.card.leads)
-            instead = np.zeros_like(batch.signals) if baseline == "zero" else _others(run, cohort, batch)
-            found = lead_shapley(
-                partial(_embeddings, encoder),
-                batch,
-                instead,
-                cast,
-                batch_size=run.settings.batch_size,
-                progress=progress,
-            )
-            packed = np.concatenate([found.values, found.empty[:, None], found.full[:, None]], axis=1)
-            if not number:
-                out = np.full((rows.size, *packed.shape[1:]), np.nan)
-            out[at] = packed
-        return out
-
-    names = [str(cohort.records[row]) for row in rows]
-    donors = _donors(cohort, names) if baseline == "other" else []
-    identity = json.dumps(["shapley", baseline, [[one.name, one.leads] for one in cast], names, donors])
-    packed = run.derived(encoder, cohort, Part(f"Shapley values of leads, {baseline}", identity, rows.size), make)
-    patients = cohort.patients.to_numpy(dtype=str)[rows]
-    return Explained(rows, patients, LeadShapley(packed[:, :count], packed[:, count], packed[:, count + 1]))
-
-
-def _embeddings(encoder: Encoder, batches: Iterable[RecordBatch]) -> Iterator[npt.NDArray[np.float32]]:
-    return (part for _, part in encoder.embed_batches(batches))
-
-
-def _donors(cohort: Cohort, records: Sequence[str]) -> list[str]:
-    """Return a record of another patient for each record, whatever the batch around it."""
-    names, patients = cohort.records.to_numpy(dtype=str), cohort.patients
-    out = []
-    for record in records:
-        order = np.random.default_rng([zlib.crc32(record.encode()), 11]).permutation(len(names))
-        out.append(next((str(names[one]) for one in order if patients[names[one]] != patients[record]), record))
-    return out
-
-
-def _others(run: Run, cohort: Cohort, batch: RecordBatch) -> npt.NDArray[np.float32]:
-    """Return the signals of a record of another patient for each, from the start, repeated where it is shorter."""
-    out = np.empty_like(batch.signals)
-    for row, other in enumerate(_donors(cohort, batch.records)):
-        read = cohort.read(other)
-        found = complete(RecordBatch(read.signals[None], read.leads, read.sampling_rate, (other,)))
-        position = {lead: number for number, lead in enumerate(found.leads)}
-        same = [position[lead] for lead in batch.leads]
-        signals = np.resize(found.signals[0, same].T, (batch.signals.shape[-1], len(same))).T
-        out[row] = signals
-    return out
-
-
-def _without(
-    run: Run, encoder: Encoder, cohort: Cohort, rows: Rows, cast: tuple[Player, ...], removed: npt.NDArray[np.intp]
-) -> npt.NDArray[Any]:
-    """Embed records without some players; the order of removal does not matter, only who is gone."""
-    gone = tuple(sorted(int(one) for one in removed))
-
-    def removed_from(stored: RecordBatch) -> RecordBatch:
-        batch = complete(stored, encoder.card.leads)
-        present = np.ones((len(batch), len(cast)), dtype=bool)
-        present[:, list(gone)] = False
-        return with_leads(batch, np.zeros_like(batch.signals), cast, present)
-
-    names = [str(cohort.records[row]) for row in rows]
-    leads = "+".join(cast[one].name for one in gone)
-    identity = json.dumps(["without", [cast[one].leads for one in gone], names])
-    part = Part(f"without {leads}", identity, rows.size)
-    make = partial(embed_changed, run, encoder, cohort, rows, removed_from)
-    return run.once(("without", encoder.card.name, cohort.name, gone), lambda: run.derived(encoder, cohort, part, make))

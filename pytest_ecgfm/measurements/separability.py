@@ -3,7 +3,6 @@
 import math
 from importlib.metadata import version
 from itertools import combinations
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,19 +12,22 @@ import xarray as xr
 from pytest_ecgfm.checks import Case
 from pytest_ecgfm.cohorts.base import Cohort
 from pytest_ecgfm.embeddings import Part, Progress
-from pytest_ecgfm.encoders.base import Encoder, digest
+from pytest_ecgfm.encoders.base import Encoder
 from pytest_ecgfm.evaluations import separability as evaluation
-from pytest_ecgfm.evaluations import umap_map as umap_module
 from pytest_ecgfm.evaluations.clusters import Space
 from pytest_ecgfm.evaluations.geometry import intrinsic_dimension
 from pytest_ecgfm.evaluations.separability import Adjusted
 from pytest_ecgfm.evaluations.umap_map import Map, umap_map
+from pytest_ecgfm.identity import digest
 from pytest_ecgfm.measurements.features import dimensions
 from pytest_ecgfm.measurements.record_probes import record_probes
 from pytest_ecgfm.rows import Cell, Measured
 from pytest_ecgfm.run import Run
 
 Rows = npt.NDArray[np.intp]
+
+MAP_MODULES = (umap_map.__module__,)
+"""What draws the map."""
 
 _CLUSTERED = 1000  # records that clustering algorithms see, at most
 _DRAWN_BY = ("umap-learn", "pynndescent", "scikit-learn")  # another version may draw another map
@@ -259,8 +261,8 @@ def _map(run: Run, encoder: Encoder) -> Map:
 
     def make() -> Map:
         features = Space(_pooled(run, encoder)[0]).features
-        code = [Path(umap_module.__file__).read_bytes(), *(version(name).encode() for name in _DRAWN_BY)]
-        identity = digest([features.tobytes(), str(features.shape).encode(), *code])
+        drawn_by = (version(name).encode() for name in _DRAWN_BY)
+        identity = digest([features.tobytes(), str(features.shape).encode(), *drawn_by])
 
         def drawn(_: Progress) -> npt.NDArray[np.float64]:
             found = umap_map(features)
@@ -268,7 +270,7 @@ def _map(run: Run, encoder: Encoder) -> Map:
             return np.column_stack([found.coordinates.astype(np.float64), worth])
 
         # Kept under the first cohort's name; what it is of is in the identity.
-        part = Part("map of all cohorts by UMAP", identity, len(features))
+        part = Part("map of all cohorts by UMAP", identity, len(features), MAP_MODULES)
         packed = run.derived(encoder, run.cohort(run.settings.cohorts[0]), part, drawn)
         return Map(packed[:, :2].astype(np.float32), float(packed[0, 2]), float(packed[0, 3]))
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from pytest_ecgfm import perturbations
 from pytest_ecgfm.checks import Case
 from pytest_ecgfm.cohorts.base import Cohort
 from pytest_ecgfm.embeddings import Part
@@ -19,12 +20,16 @@ from pytest_ecgfm.evaluations import stability as evaluation
 from pytest_ecgfm.evaluations.bootstrap import UNDEFINED, Interval
 from pytest_ecgfm.evaluations.geometry import effective_rank as rank_of
 from pytest_ecgfm.evaluations.stability import LabelStability, Reference, Stability
+from pytest_ecgfm.measurements import chosen
 from pytest_ecgfm.measurements.chosen import Rows, chosen_rows, embed_changed
 from pytest_ecgfm.measurements.record_probes import record_probes
-from pytest_ecgfm.perturbations import PERTURBATIONS, VARIANTS, Perturbation, variant_name
+from pytest_ecgfm.perturbations import PERTURBATIONS, VARIANTS, Perturbation, half, variant_name
 from pytest_ecgfm.records import RecordBatch
 from pytest_ecgfm.rows import Cell, Measured
 from pytest_ecgfm.run import Run
+
+MODULES = (perturbations.__name__, chosen.__name__)
+"""What derives the embeddings of this suite."""
 
 _LEAST_PAIRS = 10
 
@@ -75,7 +80,9 @@ def retest(run: Run, encoder: Encoder, case: Case) -> Measured:
     rows = chosen_rows(run, cohort, run.settings.profile.grid.stability_records)
     patients = cohort.patients.to_numpy(dtype=str)
     try:
-        halves = [_embedded(run, encoder, cohort, rows, f"half {half}", _half(half)) for half in (1, 2)]
+        halves = [
+            _embedded(run, encoder, cohort, rows, f"half {which}", partial(half, which=which)) for which in (1, 2)
+        ]
     except NotAnEmbedding:
         raise
     except EcgfmError as error:
@@ -114,15 +121,6 @@ def _cell(case: Case, perturbation: str, severity: float, values: dict[str, floa
     at: dict[str, Any] = {"encoder": case.encoder, "cohort": case.cohort}
     at |= {"perturbation": perturbation, "severity": severity, **({"label": label} if label else {})}
     return Cell("stability", at, values)
-
-
-def _half(which: int) -> Callable[[RecordBatch], RecordBatch]:
-    def take(batch: RecordBatch) -> RecordBatch:
-        middle = batch.signals.shape[-1] // 2
-        part = batch.signals[..., :middle] if which == 1 else batch.signals[..., middle : 2 * middle]
-        return replace(batch, signals=part)
-
-    return take
 
 
 def _measured(run: Run, encoder: Encoder, case: Case, take: Callable[[Found], Measured]) -> Measured:
@@ -198,5 +196,5 @@ def _embedded(
 ) -> npt.NDArray[Any]:
     """Embed changed records, shape (rows, d), or find them embedded."""
     names = [str(cohort.records[row]) for row in rows]
-    part = Part(what, json.dumps([what, names]), rows.size)
+    part = Part(what, json.dumps([what, names]), rows.size, MODULES)
     return run.derived(encoder, cohort, part, partial(embed_changed, run, encoder, cohort, rows, change))
