@@ -11,10 +11,16 @@ if TYPE_CHECKING:
     from pytest_ecgfm.cohorts import load_cohort as load_cohort
     from pytest_ecgfm.cube import open_run as open_run
     from pytest_ecgfm.encoders.registry import load_encoder as load_encoder
+    from pytest_ecgfm.models import ecg_check as ecg_check
     from pytest_ecgfm.models import ecg_cohort as ecg_cohort
     from pytest_ecgfm.models import ecg_model as ecg_model
+    from pytest_ecgfm.rows import Cell as Cell
+    from pytest_ecgfm.rows import Measured as Measured
 
 _PUBLIC = {
+    "Cell": "pytest_ecgfm.rows",
+    "Measured": "pytest_ecgfm.rows",
+    "ecg_check": "pytest_ecgfm.models",
     "ecg_cohort": "pytest_ecgfm.models",
     "ecg_model": "pytest_ecgfm.models",
     "load_cohort": "pytest_ecgfm.cohorts",
@@ -22,7 +28,17 @@ _PUBLIC = {
     "open_run": "pytest_ecgfm.cube",
 }
 
-__all__ = ["ecg_cohort", "ecg_model", "evaluations", "load_cohort", "load_encoder", "open_run"]
+__all__ = [
+    "Cell",
+    "Measured",
+    "ecg_check",
+    "ecg_cohort",
+    "ecg_model",
+    "evaluations",
+    "load_cohort",
+    "load_encoder",
+    "open_run",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,10 +1,11 @@
-"""Cards: what an encoder, or a cohort, declares about itself. Validated here, and nowhere else."""
+"""Cards: what an encoder, a cohort or a check declares about itself. Validated here, and nowhere else."""
 
+import math
 import re
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from pytest_ecgfm.errors import EcgfmError, nearest, unknown_name
 from pytest_ecgfm.records import LEADS, canonical_leads
@@ -158,7 +159,69 @@ class CohortCard(BaseModel):
     continent: Literal["", "Africa", "Asia", "Europe", "North America", "Oceania", "South America"] = ""
 
 
-Card = TypeVar("Card", ModelCard, CohortCard)
+_CheckCell = Literal["source", "cohort", "label", "fraction", "perturbation", "space"]
+_Bound = Annotated[float, Field(allow_inf_nan=False)]
+_DECLARED_CHECK = r"^[a-z][a-z0-9_]{0,39}\.[a-z][a-z0-9_]{0,79}$"
+
+
+class CheckCard(BaseModel):
+    """What ``@ecg_check`` declares about a check of one's own.
+
+    Attributes
+    ----------
+    name : str
+        A suite of one's own, a dot, and the check: ``"fairness.sex_gap"``.
+    title : str
+        What is compared, in a few words.
+    cells : tuple of str
+        What it is evaluated for, beside the encoder.
+    minimum, maximum : float or None
+        The threshold, unless a profile gives another one: one of the two.
+    reason : str
+        Why this threshold.
+    tier : {"blocking", "advisory"}
+        Whether a failure sets the exit status.
+    decide : {"interval", "point"}
+        Whether the whole interval has to reach the threshold, or only the value.
+    limits : tuple of float
+        Smallest and largest value that the quantity can take.
+    units : str
+        Of the quantity.
+    variables : dict of str to str
+        Variables that the check writes to the cube, each with what it is.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True)
+
+    name: Annotated[str, Field(pattern=_DECLARED_CHECK)]
+    title: Annotated[str, Field(min_length=1, max_length=200)]
+    cells: tuple[_CheckCell, ...] = ("cohort",)
+    minimum: _Bound | None = None
+    maximum: _Bound | None = None
+    reason: Annotated[str, Field(min_length=1, max_length=400)]
+    tier: Literal["blocking", "advisory"] = "blocking"
+    decide: Literal["interval", "point"] = "interval"
+    limits: tuple[float, float] = (-math.inf, math.inf)
+    units: Annotated[str, Field(max_length=40)] = "1"
+    variables: dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")], str] = {}
+
+    @model_validator(mode="after")
+    def _one_bound(self) -> Self:
+        if (self.minimum is None) == (self.maximum is None):
+            raise ValueError("should have either a minimum or a maximum")
+        if not self.limits[0] <= self.bound <= self.limits[1]:
+            raise ValueError(
+                f"its threshold {self.bound:g} is outside its limits {self.limits[0]:g}, {self.limits[1]:g}"
+            )
+        return self
+
+    @property
+    def bound(self) -> float:
+        """The minimum or the maximum."""
+        return float(self.maximum if self.minimum is None else self.minimum)  # type: ignore[arg-type]
+
+
+Card = TypeVar("Card", ModelCard, CohortCard, CheckCard)
 
 
 def parse_card(name: str, fields: Mapping[str, Any], *, where: str) -> ModelCard:
@@ -186,6 +249,11 @@ def parse_cohort_card(name: str, fields: Mapping[str, Any], *, where: str) -> Co
     return _parse(CohortCard, name, fields, where)
 
 
+def parse_check_card(name: str, fields: Mapping[str, Any], *, where: str) -> CheckCard:
+    """Validate the arguments of ``@ecg_check(...)``; as `parse_card`."""
+    return _parse(CheckCard, name, fields, where)
+
+
 def _parse(kind: type[Card], name: str, fields: Mapping[str, Any], where: str) -> Card:
     for key in fields:
         if key not in kind.model_fields:
@@ -207,4 +275,6 @@ def first_problem(error: ValidationError, keys: Sequence[str] = ()) -> str:
     if problem["type"] == "missing":
         return f"{field}: is missing."
     message = re.sub(r"^Value error, ", "", problem["msg"])
+    if not field:
+        return f"{message}."
     return f"{field} = {problem['input']!r}: {message}."

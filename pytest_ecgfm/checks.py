@@ -1,12 +1,13 @@
 """Checks: what they are called, which cells they have, and how a value becomes an outcome."""
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from itertools import product
 from statistics import NormalDist
 from typing import Any, Literal
 
+from pytest_ecgfm.errors import EcgfmError
 from pytest_ecgfm.perturbations import VARIANTS
 
 Outcome = Literal["pass", "fail", "inconclusive", "insufficient"]
@@ -40,6 +41,18 @@ class CheckKind:
         What it is evaluated for, beside the encoder: among `COORDINATES`.
     limits : tuple of float
         Smallest and largest value that the quantity can take; a bound outside them can be no threshold.
+    variables : mapping of str to mapping
+        Variables that it writes to the group of its suite in the cube, each with its attributes (``long_name``,
+        ``units``, ...). Those of the package's own suites are in the evaluations.
+    default : Threshold or None
+        What holds for a cell that no profile speaks of; None for the package's own checks.
+    evaluate : callable or None
+        Takes the run, the encoder and the case, and returns a `Measured`; None for the package's own checks, which
+        have a test in a suite.
+    where : str
+        File and line where somebody else declared it; empty for the package's own checks.
+    units : str
+        Of the quantity.
     """
 
     name: str
@@ -47,12 +60,35 @@ class CheckKind:
     definition: str
     cells: tuple[str, ...] = ("cohort",)
     limits: tuple[float, float] = (-math.inf, math.inf)
+    variables: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    default: "Threshold | None" = None
+    evaluate: Callable[..., Any] | None = None
+    where: str = ""
+    units: str = "1"
 
     @property
     def suite(self) -> str:
         """Name of the suite that evaluates it."""
         return self.name.partition(".")[0]
 
+    def require_declared(self, group: str, variables: Iterable[str]) -> None:
+        """Refuse variables for the cube that somebody else's check did not declare.
+
+        Raises
+        ------
+        EcgfmError
+            Which variable, and which ones are declared.
+        """
+        known = ", ".join(self.variables) or "none"
+        if group != self.suite:
+            raise EcgfmError(f"{self.where}: {self.name} writes to the cube's group {group!r}, which is not its own.")
+        for name in variables:
+            if name not in self.variables:
+                raise EcgfmError(f"{self.where}: {self.name} has no variable {name!r} in the cube. Declared: {known}.")
+
+
+DECLARED = "*"
+"""In place of a check's name in a suite: all checks that others declared."""
 
 COORDINATES = ("source", "cohort", "label", "fraction", "reference", "baseline", "perturbation", "space")
 """What a check can be evaluated for, in the order in which its cells are named."""
@@ -159,10 +195,47 @@ CHECKS = {
         _kind("separability.trustworthiness", "Trustworthiness of the map by UMAP", limits=_SHARE),
     )
 }
-"""Every check there is."""
+"""Every check there is, the package's own and those that others declare."""
 
-SUITES = tuple(dict.fromkeys(kind.suite for kind in CHECKS.values()))
-"""Names of the suites, in the order in which they run."""
+
+def register(kind: CheckKind) -> None:
+    """Add a check: the one door for the package's own checks and for those of others.
+
+    Raises
+    ------
+    EcgfmError
+        If the name, or the suite of a check that somebody else declares, is taken.
+    """
+    if kind.name in CHECKS:
+        held = CHECKS[kind.name].where or "pytest-ecgfm itself"
+        raise EcgfmError(f"{kind.where}: a check named {kind.name!r} is already declared by {held}.")
+    ours = {one.suite for one in CHECKS.values() if not one.where}
+    if kind.where and kind.suite in ours:
+        raise EcgfmError(
+            f"{kind.where}: the check {kind.name!r} begins with the name of a suite of pytest-ecgfm; "
+            f"begin it with a name of your own, such as 'mine.{kind.name.partition('.')[2]}'."
+        )
+    CHECKS[kind.name] = kind
+
+
+def is_declared(check: str) -> bool:
+    """Say whether somebody else declared a check."""
+    return check in CHECKS and CHECKS[check].evaluate is not None
+
+
+def forget_declared() -> None:
+    """Remove the checks that others declared: they belong to one pytest run."""
+    for name in [name for name, kind in CHECKS.items() if kind.where]:
+        del CHECKS[name]
+
+
+def suites() -> tuple[str, ...]:
+    """Names of all suites, in the order in which they run: the package's own first."""
+    return tuple(dict.fromkeys(kind.suite for kind in CHECKS.values()))
+
+
+SUITES = suites()
+"""Names of the package's own suites, in the order in which they run."""
 
 
 @dataclass(frozen=True)

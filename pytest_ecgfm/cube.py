@@ -11,6 +11,7 @@ from uuid import uuid4
 import numpy as np
 import xarray as xr
 
+from pytest_ecgfm.checks import CHECKS
 from pytest_ecgfm.errors import EcgfmError
 from pytest_ecgfm.evaluations import downstream, features, relevance, separability, stability, transfer
 from pytest_ecgfm.rows import Cell, Row
@@ -103,7 +104,7 @@ def build_cube(rows: Iterable[Row], folder: Path, attributes: Mapping[str, Any])
 
 def _group(name: str, cells: Sequence[Cell]) -> xr.Dataset:
     """Lay cells out along the group's dimensions; a variable has the dimensions that its cells name."""
-    dimensions = _DIMENSIONS[name]
+    dimensions = _dimensions(name)
     labels = {dim: sorted({cell.coordinates[dim] for cell in cells if dim in cell.coordinates}) for dim in dimensions}
     where = {dim: {label: number for number, label in enumerate(labels[dim])} for dim in dimensions}
     arrays: dict[str, np.ndarray[Any, np.dtype[np.float64]]] = {}
@@ -125,6 +126,13 @@ def _group(name: str, cells: Sequence[Cell]) -> xr.Dataset:
         for variable, array in sorted(arrays.items())
     }
     return xr.Dataset(data, coords={dim: labels[dim] for dim in dimensions if labels[dim]})
+
+
+def _dimensions(group: str) -> tuple[str, ...]:
+    """Return the dimensions of a group: those of a suite of somebody else's are what its checks are evaluated for."""
+    if group in _DIMENSIONS:
+        return _DIMENSIONS[group]
+    return ("encoder", *dict.fromkeys(cell for kind in CHECKS.values() if kind.suite == group for cell in kind.cells))
 
 
 def _with_exposure(transfer: xr.Dataset, attributes: Mapping[str, Any]) -> xr.Dataset:
@@ -162,7 +170,13 @@ def _texts(dataset: xr.Dataset, kind: type) -> xr.Dataset:
 
 def _attributes(group: str, variable: str) -> dict[str, Any]:
     """Describe a variable; netCDF has no booleans, so `higher_is_better` is 1 or 0."""
-    found = _METRICS[group].get(variable, {"long_name": variable.replace("_", " "), "units": "1"})
+    declared = {
+        name: about for kind in CHECKS.values() if kind.suite == group for name, about in kind.variables.items()
+    }
+    known = _METRICS.get(group, declared)
+    if variable not in known:
+        raise EcgfmError(f"the cube's group {group} has no variable {variable!r} that a check declares.")
+    found = known[variable]
     return {key: int(value) if isinstance(value, bool) else value for key, value in found.items() if value is not None}
 
 

@@ -3,17 +3,17 @@
 from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
-from pytest_ecgfm.cards import COHORTS, CohortCard, ModelCard, parse_card, parse_cohort_card
-from pytest_ecgfm.checks import CHECKS, Case
+from pytest_ecgfm.cards import COHORTS, CohortCard, ModelCard, parse_card, parse_check_card, parse_cohort_card
+from pytest_ecgfm.checks import CHECKS, Case, CheckKind, Threshold, forget_declared, register
 from pytest_ecgfm.encoders.exported import OnnxModel, read_card_file
 from pytest_ecgfm.encoders.registry import fixture_modules
 from pytest_ecgfm.encoders.sources import resolve_checkpoint
 from pytest_ecgfm.errors import EcgfmError, unknown_name
-from pytest_ecgfm.models import COHORT, MODEL, Declaration, declared_in
+from pytest_ecgfm.models import CHECK, COHORT, MODEL, Declaration, declared_in
 from pytest_ecgfm.settings import Settings
 
 
@@ -43,6 +43,27 @@ def declared_cohorts(config: pytest.Config) -> dict[str, tuple[Any, Declaration,
             raise EcgfmError(f"{declaration.where}: the name {name!r} is that of a published cohort; choose another.")
         found[name] = fixture, declaration, card
     return found
+
+
+def register_checks(config: pytest.Config) -> None:
+    """Add every `@ecg_check` to the table of checks, from where models and cohorts are found.
+
+    Raises
+    ------
+    EcgfmError
+        If two declarations share a name, or one is malformed.
+    """
+    forget_declared()
+    for name, (function, declaration) in _declared(CHECK, "checks", _modules(config)).items():
+        card = parse_check_card(name, declaration.fields, where=declaration.where)
+        sense: Literal["minimum", "maximum"] = "maximum" if card.minimum is None else "minimum"
+        about = {variable: {"long_name": text, "units": card.units} for variable, text in card.variables.items()}
+        default = Threshold(card.bound, sense, card.tier, card.decide, card.reason)
+        register(
+            CheckKind(
+                name, card.title, "", card.cells, card.limits, about, default, function, declaration.where, card.units
+            )
+        )
 
 
 def _modules(config: pytest.Config) -> list[ModuleType]:

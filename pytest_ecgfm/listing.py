@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from pytest_ecgfm.checks import CHECKS, SUITES
+from pytest_ecgfm.checks import CHECKS, suites
 from pytest_ecgfm.cohorts import available_cohorts, load_cohort
-from pytest_ecgfm.declared import declared_cohorts, declared_models
+from pytest_ecgfm.declared import declared_cohorts, declared_models, register_checks
 from pytest_ecgfm.errors import EcgfmError
 from pytest_ecgfm.profiles import shipped
 from pytest_ecgfm.settings import Options
@@ -46,6 +46,7 @@ class Listing:
             session.exitstatus = pytest.ExitCode.OK
 
     def _lines(self, config: pytest.Config) -> Iterator[str]:
+        register_checks(config)
         yield "models:"
         for name, (_, declaration) in sorted(declared_models(config).items()):
             yield f"  {name}: {declaration.fields.get('description', '')} ({declaration.where})"
@@ -61,7 +62,8 @@ class Listing:
         for name, (_, declaration, card) in declared_cohorts(config).items():
             yield f"  {name} ({card.continent or 'no continent stated'}): declared in {declaration.where}"
         yield f"profiles: {', '.join(shipped())}"
-        yield f"suites: {', '.join(SUITES)}"
+        yield f"suites: {', '.join(suites())}"
         yield "checks:"
         for kind in CHECKS.values():
-            yield f"  {kind.name}: {kind.title} ({kind.definition})"
+            where = kind.definition if not kind.where else f"theirs: declared in {kind.where}"
+            yield f"  {kind.name}: {kind.title} ({where})"

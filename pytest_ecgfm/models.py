@@ -1,4 +1,4 @@
-"""`@ecg_model` and `@ecg_cohort`: how a foundation model, or a cohort of one's own, becomes a fixture."""
+"""`@ecg_model`, `@ecg_cohort`, `@ecg_check`: how a model, a cohort or a check of one's own is declared."""
 
 import inspect
 from collections.abc import Callable
@@ -8,9 +8,12 @@ from typing import Any
 
 import pytest
 
+from pytest_ecgfm.errors import EcgfmError
+
 MODEL = "_ecgfm_declaration"
 COHORT = "_ecgfm_cohort_declaration"
-"""Attributes of fixtures that hold their declarations."""
+CHECK = "_ecgfm_check_declaration"
+"""Attributes of fixtures, or of a check's function, that hold their declarations."""
 
 
 @dataclass(frozen=True)
@@ -79,14 +82,50 @@ def ecg_cohort(*, name: str | None = None, **card: Any) -> Callable[[Callable[..
     return _declare(COHORT, name, card)
 
 
+def ecg_check(name: str, **card: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Declare a check of one's own: it is collected, judged and reported like those of the package.
+
+    Parameters
+    ----------
+    name : str
+        A suite of one's own, a dot, and the check: ``"fairness.sex_gap"``.
+    **card
+        The fields of `pytest_ecgfm.cards.CheckCard`: ``title``, ``reason``, and ``minimum`` or ``maximum``; where they
+        differ from the default ``cells`` (``("cohort",)``), ``tier``, ``decide``, ``limits``, ``units``, ``variables``.
+
+    Returns
+    -------
+    callable
+        A decorator, which returns the function as it is. The function takes the run
+        (`pytest_ecgfm.run.Run`), the encoder (`pytest_ecgfm.encoders.base.Encoder`) and the case
+        (`pytest_ecgfm.checks.Case`), and returns a `pytest_ecgfm.Measured`.
+
+    Examples
+    --------
+    >>> from pytest_ecgfm import Measured, ecg_check
+    >>> @ecg_check("size.dimensions", title="Dimensions of the embedding", maximum=1024, reason="what our index holds")
+    ... def dimensions(run, encoder, case):
+    ...     return Measured.exact(run.embeddings(encoder, run.cohort(case.cohort)).shape[1])
+    """
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        setattr(function, CHECK, Declaration(name, card, _place(function), function))
+        return function
+
+    return decorate
+
+
+def _place(function: Callable[..., Any]) -> str:
+    # From the code itself: the source is not there in a notebook, or in an archive.
+    line = function.__code__.co_firstlineno if hasattr(function, "__code__") else 0
+    return f"{Path(inspect.getfile(function)).name}:{line}"
+
+
 def _declare(kind: str, name: str | None, card: dict[str, Any]) -> Callable[[Callable[..., Any]], Any]:
     def decorate(function: Callable[..., Any]) -> Any:
         chosen = name or function.__name__
         fixture = pytest.fixture(scope="session", name=chosen)(function)
-        # From the code itself: the source is not there in a notebook, or in an archive.
-        line = function.__code__.co_firstlineno if hasattr(function, "__code__") else 0
-        where = f"{Path(inspect.getfile(function)).name}:{line}"
-        setattr(fixture, kind, Declaration(chosen, card, where, function))
+        setattr(fixture, kind, Declaration(chosen, card, _place(function), function))
         return fixture
 
     return decorate
@@ -99,11 +138,20 @@ def declared_in(namespace: object, kind: str = MODEL) -> dict[str, tuple[str, An
     -------
     dict
         Name to (attribute, fixture, declaration).
+
+    Raises
+    ------
+    EcgfmError
+        If two declarations of the module share a name.
     """
-    found = {}
+    found: dict[str, tuple[str, Any, Declaration]] = {}
     for attribute, value in vars(namespace).items():
         # Some modules hold proxies that answer to any attribute, so the type is checked as well.
         declaration = getattr(value, kind, None) if callable(value) else None
         if isinstance(declaration, Declaration):
+            held = found.get(declaration.name)
+            if held is not None and held[2] is not declaration:
+                places = f"{held[2].where} and {declaration.where}"
+                raise EcgfmError(f"two declarations are named {declaration.name!r}: {places}.")
             found[declaration.name] = (attribute, value, declaration)
     return found

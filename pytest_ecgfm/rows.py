@@ -4,7 +4,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Any
+from typing import Any, Protocol, Self
 
 from pytest_ecgfm.checks import Case, Outcome, Threshold, Tier, applicable_tier, enough, judge, may_be_chance
 from pytest_ecgfm.errors import EcgfmError
@@ -186,6 +186,22 @@ def _cell(raw: Any) -> Cell:
     return Cell(_kind(raw["group"], str), coordinates, {name: _number(one) for name, one in raw["values"].items()})
 
 
+class Estimated(Protocol):
+    """An estimate with its interval."""
+
+    @property
+    def value(self) -> float:
+        """The estimate."""
+
+    @property
+    def low(self) -> float:
+        """The lower limit of its 95 % interval."""
+
+    @property
+    def high(self) -> float:
+        """The upper limit of its 95 % interval."""
+
+
 @dataclass(frozen=True)
 class Measured:
     """What a suite hands to the gate.
@@ -221,6 +237,21 @@ class Measured:
     note: str = ""
     advisory: str = ""
     missing: str = ""
+
+    @classmethod
+    def of(cls, estimate: Estimated, **about: Any) -> Self:
+        """Take over an estimate with its interval: anything with `value`, `low` and `high`."""
+        return cls(estimate.value, estimate.low, estimate.high, **about)
+
+    @classmethod
+    def exact(cls, value: float, **about: Any) -> Self:
+        """Take a quantity that has no sampling error."""
+        return cls(value, value, value, **about)
+
+    @classmethod
+    def insufficient(cls, missing: str, **about: Any) -> Self:
+        """Say why the quantity cannot be measured here although nothing is wrong."""
+        return cls(math.nan, math.nan, math.nan, missing=missing, **about)
 
 
 def judged_row(case: Case, threshold: Threshold, found: Measured, members: int = 1) -> Row:

@@ -12,10 +12,17 @@ import pytest
 from threadpoolctl import threadpool_limits
 
 from pytest_ecgfm.cards import CohortCard, ModelCard
-from pytest_ecgfm.checks import Case, Threshold
+from pytest_ecgfm.checks import CHECKS, DECLARED, Case, Threshold, forget_declared, is_declared
 from pytest_ecgfm.cohorts.own import own_cohort
 from pytest_ecgfm.collect import SUITES_PACKAGE, suites_folder
-from pytest_ecgfm.declared import declared_cohorts, declared_models, exported_fixture, model_cards, require_cells
+from pytest_ecgfm.declared import (
+    declared_cohorts,
+    declared_models,
+    exported_fixture,
+    model_cards,
+    register_checks,
+    require_cells,
+)
 from pytest_ecgfm.encoders.base import Encoder
 from pytest_ecgfm.encoders.sources import resolve_checkpoint
 from pytest_ecgfm.errors import EcgfmError
@@ -56,6 +63,7 @@ def activate(config: pytest.Config) -> None:
 
             config.pluginmanager.register(Listing(config), "ecgfm-listing")
             return
+        register_checks(config)
         own = declared_cohorts(config)
         settings = read_settings(config, tuple(own))
         cards = model_cards(config, settings)
@@ -87,6 +95,7 @@ class Session:
         self.thresholds = settings.planned()
         require_cells(settings, self.thresholds)
         require_reasons(settings.profile, self.thresholds)
+        self.has_declared = any(is_declared(case.check) for case in self.thresholds)
         self._members = Counter(_family(case, threshold) for case, threshold in self.thresholds.items())
         worker = getattr(config, "workerinput", None)
         self.is_worker = worker is not None
@@ -161,9 +170,16 @@ class Session:
         """Parametrise a suite's test over the cells of its check."""
         marker = metafunc.definition.get_closest_marker("ecgfm_check")
         if marker is not None and CASE in metafunc.fixturenames:
-            cases = [case for case in self.thresholds if case.check == marker.args[0]]
+            wanted = marker.args[0]
+            theirs = wanted == DECLARED
+            cases = [case for case in self.thresholds if (case.check == wanted) or (theirs and is_declared(case.check))]
             marks = {"advisory": [pytest.mark.ecgfm_advisory], "blocking": []}
-            params = [pytest.param(case, id=case.id, marks=marks[self.thresholds[case].tier]) for case in cases]
+            params = [
+                pytest.param(
+                    case, id=f"{case.check}-{case.id}" if theirs else case.id, marks=marks[self.thresholds[case].tier]
+                )
+                for case in cases
+            ]
             metafunc.parametrize(CASE, params)
 
     @pytest.hookimpl(tryfirst=True)
@@ -195,6 +211,24 @@ class Session:
     def ecgfm_encoders(self, request: pytest.FixtureRequest, ecgfm_run: Run) -> dict[str, Encoder]:
         """Give every encoder under test by name: for tests of one's own beside the suites."""
         return {name: self._encoder(request, name) for name in self.settings.models}
+
+    @pytest.fixture
+    def ecgfm_declared(self, ecgfm_case: Case) -> Callable[..., Measured]:
+        """Give the function of a check that somebody else declared."""
+        kind = CHECKS[ecgfm_case.check]
+
+        def evaluate(run: Run, encoder: Encoder, case: Case) -> Measured:
+            found = kind.evaluate(run, encoder, case) if kind.evaluate is not None else None
+            if not isinstance(found, Measured):
+                raise EcgfmError(
+                    f"{kind.where}: the check {kind.name!r} returned a {type(found).__name__}, but should return a "
+                    "pytest_ecgfm.Measured, such as Measured.exact(0.5)."
+                )
+            for cell in found.cells:
+                kind.require_declared(cell.group, cell.values)
+            return found
+
+        return evaluate
 
     @pytest.fixture
     def ecgfm_reference(self, request: pytest.FixtureRequest, ecgfm_case: Case) -> Encoder:
@@ -370,6 +404,7 @@ class Session:
     def pytest_unconfigure(self) -> None:
         """Leave the cluster; put our outcomes into the JUnit file, which is written by now."""
         self.run.close()
+        forget_declared()
         path = getattr(self.config.option, "xmlpath", None)
         if path and not self.is_worker:
             mark_outcomes(Path(path))

@@ -12,7 +12,7 @@ import pytest
 
 from pytest_ecgfm.baseline import Baseline, load_baselines
 from pytest_ecgfm.cards import COHORTS
-from pytest_ecgfm.checks import SUITES, Case, Threshold, cells
+from pytest_ecgfm.checks import SUITES, Case, Threshold, cells, suites
 from pytest_ecgfm.cohorts import available_cohorts
 from pytest_ecgfm.cohorts.base import LABELS
 from pytest_ecgfm.encoders.base import PRECISIONS, choose_device
@@ -191,7 +191,9 @@ def _card_file(model: str) -> tuple[str, Path | None]:
 
 
 def _suites(options: Options, default: tuple[str, ...], cohorts: Sequence[str]) -> tuple[str, ...]:
-    asked = options.chosen("suites", "suite", SUITES)
+    asked = options.chosen("suites", "suite", suites())
+    # Checks of one's own are part of each run that names no suites.
+    default = tuple(dict.fromkeys((*default, *(one for one in suites() if one not in SUITES))))
     if len(cohorts) > 1 or "transfer" not in (asked or default):
         return asked or default
     if asked is not None:

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from pytest_ecgfm.cards import first_problem
-from pytest_ecgfm.checks import CHECKS, COORDINATES, SPACES, SUITES, Case, Threshold
+from pytest_ecgfm.checks import CHECKS, COORDINATES, SPACES, SUITES, Case, Threshold, suites
 from pytest_ecgfm.cohorts.base import LABELS
 from pytest_ecgfm.errors import EcgfmError, unknown_name
 from pytest_ecgfm.perturbations import VARIANTS
@@ -135,13 +135,13 @@ class Profile(_Strict):
     run: Asked = Asked()
 
     def threshold(self, case: Case) -> Threshold | None:
-        """Return what the profile demands of a cell, or None if it says nothing about it."""
+        """Return what the profile demands of a cell, else what the check was declared with, or None."""
         for rule in reversed(self.check):
             if rule.holds_for(case):
                 sense: Literal["minimum", "maximum"] = "maximum" if rule.minimum is None else "minimum"
                 undecided = rule.inconclusive or self.inconclusive
                 return Threshold(rule.bound, sense, rule.tier, rule.decide, rule.reason, undecided, rule.no_change)
-        return None
+        return CHECKS[case.check].default
 
 
 _KEYS = ("extends", *(key for model in (Profile, Rule, Grid, Asked) for key in model.model_fields))
@@ -248,8 +248,8 @@ def _check_names(profile: Profile, file: str) -> None:
     if profile.base not in shipped():
         raise unknown_name("profile", profile.base, shipped(), where=f"{where}: base")
     for suite in profile.grid.suites:
-        if suite not in SUITES:
-            raise unknown_name("suite", suite, SUITES, where=f"{where}: grid.suites")
+        if suite not in suites():
+            raise unknown_name("suite", suite, suites(), where=f"{where}: grid.suites")
     for label in (*profile.grid.labels, *(label for rule in profile.check for label in rule.labels)):
         if label not in LABELS:
             raise unknown_name("label", label, LABELS, where=where)

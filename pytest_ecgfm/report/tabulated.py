@@ -154,7 +154,8 @@ def definitions(run: Loaded) -> Markup:
         if kind.name not in there:
             continue
         cells = ["encoder", *kind.cells]
-        words = f"{kind.title}. For each {listed(cells)}; {kind.definition}."
+        where = kind.definition or f"declared in {kind.where}"
+        words = f"{kind.title}. For each {listed(cells)}; {where}."
         parts += [element("dt", kind.name, id=_definition(kind.name)), element("dd", words)]
     return element("dl", *parts) if parts else NOTHING
 
