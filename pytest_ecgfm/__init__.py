@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pytest_ecgfm.models import ecg_check as ecg_check
     from pytest_ecgfm.models import ecg_cohort as ecg_cohort
     from pytest_ecgfm.models import ecg_model as ecg_model
+    from pytest_ecgfm.models import ecg_perturbation as ecg_perturbation
     from pytest_ecgfm.rows import Cell as Cell
     from pytest_ecgfm.rows import Measured as Measured
 
@@ -23,6 +24,7 @@ _PUBLIC = {
     "ecg_check": "pytest_ecgfm.models",
     "ecg_cohort": "pytest_ecgfm.models",
     "ecg_model": "pytest_ecgfm.models",
+    "ecg_perturbation": "pytest_ecgfm.models",
     "load_cohort": "pytest_ecgfm.cohorts",
     "load_encoder": "pytest_ecgfm.encoders.registry",
     "open_run": "pytest_ecgfm.cube",
@@ -34,6 +36,7 @@ __all__ = [
     "ecg_check",
     "ecg_cohort",
     "ecg_model",
+    "ecg_perturbation",
     "evaluations",
     "load_cohort",
     "load_encoder",

@@ -221,7 +221,38 @@ class CheckCard(BaseModel):
         return float(self.maximum if self.minimum is None else self.minimum)  # type: ignore[arg-type]
 
 
-Card = TypeVar("Card", ModelCard, CohortCard, CheckCard)
+_Severity = Annotated[float, Field(ge=-1e6, le=1e6, allow_inf_nan=False)]
+
+
+class PerturbationCard(BaseModel):
+    """What ``@ecg_perturbation`` declares about a perturbation of one's own.
+
+    Attributes
+    ----------
+    name : str
+        A namespace of one's own, a dot, and the perturbation: ``"mine.tremor"``.
+    parameter, units : str
+        What the severity says, and in which unit.
+    severities : tuple of float
+        From mild to severe.
+    imitates, source : str
+        What it stands for, and where its range comes from.
+    expected : {"invariant", "noticed"}
+        Whether a good encoder should not mind, or should notice.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True)
+
+    name: Annotated[str, Field(pattern=_DECLARED_CHECK)]
+    parameter: Annotated[str, Field(min_length=1, max_length=200)]
+    units: Annotated[str, Field(pattern=r"^[A-Za-z0-9/%]{1,12}$")] = "1"
+    severities: Annotated[tuple[_Severity, ...], Field(min_length=1, max_length=20)]
+    imitates: Annotated[str, Field(max_length=400)] = ""
+    source: Annotated[str, Field(max_length=400)] = ""
+    expected: Literal["invariant", "noticed"] = "invariant"
+
+
+Card = TypeVar("Card", ModelCard, CohortCard, CheckCard, PerturbationCard)
 
 
 def parse_card(name: str, fields: Mapping[str, Any], *, where: str) -> ModelCard:
@@ -252,6 +283,11 @@ def parse_cohort_card(name: str, fields: Mapping[str, Any], *, where: str) -> Co
 def parse_check_card(name: str, fields: Mapping[str, Any], *, where: str) -> CheckCard:
     """Validate the arguments of ``@ecg_check(...)``; as `parse_card`."""
     return _parse(CheckCard, name, fields, where)
+
+
+def parse_perturbation_card(name: str, fields: Mapping[str, Any], *, where: str) -> PerturbationCard:
+    """Validate the arguments of ``@ecg_perturbation(...)``; as `parse_card`."""
+    return _parse(PerturbationCard, name, fields, where)
 
 
 def _parse(kind: type[Card], name: str, fields: Mapping[str, Any], where: str) -> Card:

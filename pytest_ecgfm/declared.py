@@ -1,5 +1,6 @@
 """Which models a pytest run has, and whether what was asked of them can be judged."""
 
+import inspect
 from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
@@ -7,13 +8,23 @@ from typing import Any, Literal
 
 import pytest
 
-from pytest_ecgfm.cards import COHORTS, CohortCard, ModelCard, parse_card, parse_check_card, parse_cohort_card
+from pytest_ecgfm.cards import (
+    COHORTS,
+    CohortCard,
+    ModelCard,
+    parse_card,
+    parse_check_card,
+    parse_cohort_card,
+    parse_perturbation_card,
+)
 from pytest_ecgfm.checks import CHECKS, Case, CheckKind, Threshold, forget_declared, register
 from pytest_ecgfm.encoders.exported import OnnxModel, read_card_file
 from pytest_ecgfm.encoders.registry import fixture_modules
 from pytest_ecgfm.encoders.sources import resolve_checkpoint
 from pytest_ecgfm.errors import EcgfmError, unknown_name
-from pytest_ecgfm.models import CHECK, COHORT, MODEL, Declaration, declared_in
+from pytest_ecgfm.identity import file_digest
+from pytest_ecgfm.models import CHECK, COHORT, MODEL, PERTURBATION, Declaration, declared_in
+from pytest_ecgfm.perturbations import Perturbation, forget_declared_perturbations, register_perturbation
 from pytest_ecgfm.settings import Settings
 
 
@@ -45,8 +56,8 @@ def declared_cohorts(config: pytest.Config) -> dict[str, tuple[Any, Declaration,
     return found
 
 
-def register_checks(config: pytest.Config) -> None:
-    """Add every `@ecg_check` to the table of checks, from where models and cohorts are found.
+def register_declared(config: pytest.Config) -> None:
+    """Add what others declare to the tables of checks and perturbations, from where models and cohorts are found.
 
     Raises
     ------
@@ -54,16 +65,19 @@ def register_checks(config: pytest.Config) -> None:
         If two declarations share a name, or one is malformed.
     """
     forget_declared()
+    forget_declared_perturbations()
+    for name, (function, declaration) in _declared(PERTURBATION, "perturbations", _modules(config)).items():
+        about = parse_perturbation_card(name, declaration.fields, where=declaration.where)
+        code = file_digest(Path(inspect.getfile(function))).hex()
+        parts = about.parameter, about.units, about.severities, about.imitates, about.source
+        register_perturbation(Perturbation(name, *parts, function, about.expected, declaration.where, code))
     for name, (function, declaration) in _declared(CHECK, "checks", _modules(config)).items():
         card = parse_check_card(name, declaration.fields, where=declaration.where)
         sense: Literal["minimum", "maximum"] = "maximum" if card.minimum is None else "minimum"
-        about = {variable: {"long_name": text, "units": card.units} for variable, text in card.variables.items()}
+        variables = {variable: {"long_name": text, "units": card.units} for variable, text in card.variables.items()}
         default = Threshold(card.bound, sense, card.tier, card.decide, card.reason)
-        register(
-            CheckKind(
-                name, card.title, "", card.cells, card.limits, about, default, function, declaration.where, card.units
-            )
-        )
+        what = name, card.title, "", card.cells, card.limits, variables, default
+        register(CheckKind(*what, function, declaration.where, card.units))
 
 
 def _modules(config: pytest.Config) -> list[ModuleType]:

@@ -8,8 +8,9 @@ import pytest
 
 from pytest_ecgfm.checks import CHECKS, suites
 from pytest_ecgfm.cohorts import available_cohorts, load_cohort
-from pytest_ecgfm.declared import declared_cohorts, declared_models, register_checks
+from pytest_ecgfm.declared import declared_cohorts, declared_models, register_declared
 from pytest_ecgfm.errors import EcgfmError
+from pytest_ecgfm.perturbations import PERTURBATIONS
 from pytest_ecgfm.profiles import shipped
 from pytest_ecgfm.settings import Options
 
@@ -46,7 +47,7 @@ class Listing:
             session.exitstatus = pytest.ExitCode.OK
 
     def _lines(self, config: pytest.Config) -> Iterator[str]:
-        register_checks(config)
+        register_declared(config)
         yield "models:"
         for name, (_, declaration) in sorted(declared_models(config).items()):
             yield f"  {name}: {declaration.fields.get('description', '')} ({declaration.where})"
@@ -63,6 +64,11 @@ class Listing:
             yield f"  {name} ({card.continent or 'no continent stated'}): declared in {declaration.where}"
         yield f"profiles: {', '.join(shipped())}"
         yield f"suites: {', '.join(suites())}"
+        yield "perturbations:"
+        for one in PERTURBATIONS.values():
+            severities = ", ".join(f"{severity:g}" for severity in one.severities) if one.parameter else "there or not"
+            whose = f" (theirs: declared in {one.where})" if one.where else ""
+            yield f"  {one.name}: {one.imitates or one.parameter}; {severities} {one.units}".rstrip() + whose
         yield "checks:"
         for kind in CHECKS.values():
             where = kind.definition if not kind.where else f"theirs: declared in {kind.where}"

@@ -13,7 +13,8 @@ from pytest_ecgfm.errors import EcgfmError
 MODEL = "_ecgfm_declaration"
 COHORT = "_ecgfm_cohort_declaration"
 CHECK = "_ecgfm_check_declaration"
-"""Attributes of fixtures, or of a check's function, that hold their declarations."""
+PERTURBATION = "_ecgfm_perturbation_declaration"
+"""Attributes of fixtures and functions that hold their declarations."""
 
 
 @dataclass(frozen=True)
@@ -107,9 +108,41 @@ def ecg_check(name: str, **card: Any) -> Callable[[Callable[..., Any]], Callable
     ... def dimensions(run, encoder, case):
     ...     return Measured.exact(run.embeddings(encoder, run.cohort(case.cohort)).shape[1])
     """
+    return _mark(CHECK, name, card)
 
+
+def ecg_perturbation(name: str, **card: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Declare a perturbation of one's own, which profiles may name in the checks of the stability suite.
+
+    Parameters
+    ----------
+    name : str
+        A namespace of one's own, a dot, and the perturbation: ``"mine.tremor"``.
+    **card
+        The fields of `pytest_ecgfm.cards.PerturbationCard`: ``parameter``, ``severities``; where they differ from the
+        default ``units``, ``imitates``, ``source``, ``expected``.
+
+    Returns
+    -------
+    callable
+        A decorator, which returns the function as it is. The function takes a batch
+        (`pytest_ecgfm.records.RecordBatch`, in mV), the severity, and a function from a record's name to its own
+        `numpy.random.Generator`. It returns the changed signals, shape (records, leads, samples), and leaves the batch
+        as it is.
+
+    Examples
+    --------
+    >>> from pytest_ecgfm import ecg_perturbation
+    >>> @ecg_perturbation("mine.offset", parameter="offset of every lead", units="mV", severities=(0.5, 1.0))
+    ... def offset(batch, severity, generator):
+    ...     return batch.signals + severity
+    """
+    return _mark(PERTURBATION, name, card)
+
+
+def _mark(kind: str, name: str, card: dict[str, Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
-        setattr(function, CHECK, Declaration(name, card, _place(function), function))
+        setattr(function, kind, Declaration(name, card, _place(function), function))
         return function
 
     return decorate

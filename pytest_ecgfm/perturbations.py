@@ -19,7 +19,7 @@ import numpy.typing as npt
 from scipy.signal import butter, resample_poly, sosfilt, sosfiltfilt
 
 from pytest_ecgfm.electrodes import ELECTRODES, electrode_lost, leads_of, swapped_arms
-from pytest_ecgfm.errors import NotApplicable
+from pytest_ecgfm.errors import EcgfmError, NotApplicable
 from pytest_ecgfm.records import RecordBatch
 
 Floats = npt.NDArray[np.float64]
@@ -43,6 +43,8 @@ class Perturbation:
         Takes a batch, the severity and a function from a record's name to its random generator.
     expected : {"invariant", "noticed"}
         Whether a good encoder should not mind, or should notice.
+    where, code : str
+        Place and digest of the code where somebody else declared it; empty for the package's own.
     """
 
     name: str
@@ -53,6 +55,8 @@ class Perturbation:
     source: str
     change: Callable[[RecordBatch, float, Callable[[str], np.random.Generator]], npt.NDArray[np.floating[Any]]]
     expected: str = "invariant"
+    where: str = ""
+    code: str = ""
 
     def apply(self, batch: RecordBatch, severity: float, seed: int = 0) -> RecordBatch:
         """Perturb each record of a batch.
@@ -81,11 +85,27 @@ class Perturbation:
         def generator(record: str) -> np.random.Generator:
             return np.random.default_rng([seed, zlib.crc32(self.name.encode()), zlib.crc32(record.encode())])
 
+        if self.where:
+            return self._apply_declared(batch, severity, generator)
         try:
             changed = self.change(batch, severity, generator)
         except NotApplicable as error:
             raise NotApplicable(f"perturbation {variant_name(self.name, severity)}: {error}") from None
         return replace(batch, signals=np.asarray(changed, dtype=np.float32))
+
+    def _apply_declared(
+        self, batch: RecordBatch, severity: float, generator: Callable[[str], np.random.Generator]
+    ) -> RecordBatch:
+        """Ask somebody else's function, which gets a copy, and hold it to its word."""
+        what = f"{self.where}: perturbation {_variant(self, severity)}"
+        changed = self.change(replace(batch, signals=batch.signals.copy()), severity, generator)
+        signals = np.asarray(changed)
+        if signals.dtype.kind not in "fiu" or signals.ndim != 3 or signals.shape[:2] != batch.signals.shape[:2]:
+            wanted = f"{batch.signals.shape[:2]} and samples, of numbers"
+            raise EcgfmError(f"{what}: returned {signals.dtype} of shape {signals.shape}, but should return {wanted}.")
+        if np.isfinite(batch.signals).all() and not np.isfinite(signals).all():
+            raise EcgfmError(f"{what}: returned values that are not finite.")
+        return replace(batch, signals=signals.astype(np.float32))
 
 
 def _electrode_noise(
@@ -328,7 +348,11 @@ PERTURBATIONS = {
 
 def variant_name(name: str, severity: float) -> str:
     """Name a perturbation with its severity, such as ``muscle@24dB``; without one where there is none to tell."""
-    one = PERTURBATIONS[name]
+    return _variant(PERTURBATIONS[name], severity)
+
+
+def _variant(one: Perturbation, severity: float) -> str:
+    name = one.name
     return f"{name}@{severity:g}{'' if one.units == '1' else one.units}" if one.parameter else name
 
 
@@ -336,6 +360,29 @@ VARIANTS = {
     variant_name(one.name, severity): (one, severity) for one in PERTURBATIONS.values() for severity in one.severities
 }
 """Every perturbation with each severity of the table, by name."""
+
+
+def register_perturbation(one: Perturbation) -> None:
+    """Add a perturbation that somebody else declares, with all its severities.
+
+    Raises
+    ------
+    EcgfmError
+        If the name is taken.
+    """
+    if one.name in PERTURBATIONS:
+        held = PERTURBATIONS[one.name].where or "pytest-ecgfm itself"
+        raise EcgfmError(f"{one.where}: a perturbation named {one.name!r} is already declared by {held}.")
+    PERTURBATIONS[one.name] = one
+    VARIANTS.update({_variant(one, severity): (one, severity) for severity in one.severities})
+
+
+def forget_declared_perturbations() -> None:
+    """Remove the perturbations that others declared: they belong to one pytest run."""
+    for name in [name for name, one in PERTURBATIONS.items() if one.where]:
+        del PERTURBATIONS[name]
+    for name in [name for name, (one, _) in VARIANTS.items() if one.where]:
+        del VARIANTS[name]
 
 
 def half(batch: RecordBatch, which: int) -> RecordBatch:

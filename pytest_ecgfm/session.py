@@ -20,7 +20,7 @@ from pytest_ecgfm.declared import (
     declared_models,
     exported_fixture,
     model_cards,
-    register_checks,
+    register_declared,
     require_cells,
 )
 from pytest_ecgfm.encoders.base import Encoder
@@ -29,6 +29,7 @@ from pytest_ecgfm.errors import EcgfmError
 from pytest_ecgfm.evaluations.contract import Finding
 from pytest_ecgfm.models import Declaration
 from pytest_ecgfm.outputs import Outputs, RunFolder, new_run_id, unexpected
+from pytest_ecgfm.perturbations import forget_declared_perturbations
 from pytest_ecgfm.profiles import require_reasons
 from pytest_ecgfm.progress import Progressing
 from pytest_ecgfm.records import RecordBatch
@@ -63,7 +64,7 @@ def activate(config: pytest.Config) -> None:
 
             config.pluginmanager.register(Listing(config), "ecgfm-listing")
             return
-        register_checks(config)
+        register_declared(config)
         own = declared_cohorts(config)
         settings = read_settings(config, tuple(own))
         cards = model_cards(config, settings)
@@ -405,6 +406,7 @@ class Session:
         """Leave the cluster; put our outcomes into the JUnit file, which is written by now."""
         self.run.close()
         forget_declared()
+        forget_declared_perturbations()
         path = getattr(self.config.option, "xmlpath", None)
         if path and not self.is_worker:
             mark_outcomes(Path(path))

@@ -6,7 +6,7 @@ import pytest
 
 from pytest_ecgfm import Measured, ecg_check
 from pytest_ecgfm.checks import CHECKS, CheckKind, Threshold, forget_declared, register, suites
-from pytest_ecgfm.declared import register_checks
+from pytest_ecgfm.declared import register_declared
 from pytest_ecgfm.errors import EcgfmError
 
 FIELDS = {"title": "Dimensions", "maximum": 100, "reason": "what our index holds"}
@@ -30,7 +30,7 @@ def forgotten():
 
 def test_a_declared_check_is_one_of_the_table_until_its_run_ends():
     ours = dict(CHECKS)
-    register_checks(
+    register_declared(
         config_of(("size.dimensions", {**FIELDS, "cells": ["cohort", "label"], "variables": {"d": "width"}}))
     )
     kind = CHECKS["size.dimensions"]
@@ -62,24 +62,24 @@ def test_a_declared_check_is_one_of_the_table_until_its_run_ends():
 )
 def test_a_wrong_declaration_is_one_line_that_names_place_and_field(name, change, message):
     with pytest.raises(EcgfmError, match=message) as caught:
-        register_checks(config_of((name, {**FIELDS, **change})))
+        register_declared(config_of((name, {**FIELDS, **change})))
     assert "test_own_checks.py:" in str(caught.value) and "\n" not in str(caught.value)
 
 
 def test_two_of_one_name_clash_in_one_module_and_in_two():
     with pytest.raises(EcgfmError, match=r"two checks are named 'size\.dimensions': test_own_checks\.py:"):
-        register_checks(config_of(("size.dimensions", FIELDS), ("size.dimensions", FIELDS)))
+        register_declared(config_of(("size.dimensions", FIELDS), ("size.dimensions", FIELDS)))
     both = config_of(("size.dimensions", FIELDS))
     (module,) = both.pluginmanager.get_plugins()
     module.second = ecg_check("size.dimensions", **FIELDS)(lambda run, encoder, case: Measured.exact(2.0))
     with pytest.raises(EcgfmError, match=r"two declarations are named 'size\.dimensions'"):
-        register_checks(both)
+        register_declared(both)
     module.second = module.check
-    register_checks(both)
+    register_declared(both)
 
 
 def test_only_declared_variables_of_its_own_suite_reach_the_cube():
-    register_checks(config_of(("size.dimensions", {**FIELDS, "variables": {"d": "width"}})))
+    register_declared(config_of(("size.dimensions", {**FIELDS, "variables": {"d": "width"}})))
     CHECKS["size.dimensions"].require_declared("size", ["d"])
     with pytest.raises(EcgfmError, match=r"no variable 'width' in the cube\. Declared: d\."):
         CHECKS["size.dimensions"].require_declared("size", ["width"])

@@ -151,7 +151,7 @@ def _found(run: Run, encoder: Encoder, case: Case, one: Perturbation, severity: 
     cohort = run.cohort(case.cohort)
     rows = chosen_rows(run, cohort, run.settings.profile.grid.stability_records)
     variant = variant_name(one.name, severity)
-    perturbed = _embedded(run, encoder, cohort, rows, variant, lambda batch: one.apply(batch, severity))
+    perturbed = _embedded(run, encoder, cohort, rows, variant, lambda batch: one.apply(batch, severity), one.code)
     moved = evaluation.stability(_reference(run, encoder, cohort), rows, perturbed)
     each, over = _labels(run, encoder, cohort, rows, perturbed)
     values = {**moved.values(), "n_records": float(rows.size)}
@@ -192,9 +192,15 @@ def _reference(run: Run, encoder: Encoder, cohort: Cohort) -> Reference:
 
 
 def _embedded(
-    run: Run, encoder: Encoder, cohort: Cohort, rows: Rows, what: str, change: Callable[[RecordBatch], RecordBatch]
+    run: Run,
+    encoder: Encoder,
+    cohort: Cohort,
+    rows: Rows,
+    what: str,
+    change: Callable[[RecordBatch], RecordBatch],
+    code: str = "",
 ) -> npt.NDArray[Any]:
-    """Embed changed records, shape (rows, d), or find them embedded."""
+    """Embed changed records, shape (rows, d), or find them embedded; `code` identifies what is no code of ours."""
     names = [str(cohort.records[row]) for row in rows]
-    part = Part(what, json.dumps([what, names]), rows.size, MODULES)
+    part = Part(what, json.dumps([what, code, names]), rows.size, MODULES)
     return run.derived(encoder, cohort, part, partial(embed_changed, run, encoder, cohort, rows, change))

@@ -19,9 +19,6 @@ Fraction = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
 Records = Annotated[int, Field(ge=4, le=1_000_000)]
 
 
-_SELECTED = {"perturbation": tuple(VARIANTS), "space": SPACES}
-
-
 class _Strict(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -260,7 +257,7 @@ def _check_names(profile: Profile, file: str) -> None:
         if not low <= rule.bound <= high:
             key = f"check.{number}.{'maximum' if rule.minimum is None else 'minimum'}"
             raise EcgfmError(f"{where}: {key} = {rule.bound:g}, but {rule.name} is between {low:g} and {high:g}.")
-        for kind, known in _SELECTED.items():
+        for kind, known in (("perturbation", tuple(VARIANTS)), ("space", SPACES)):
             for name in getattr(rule, f"{kind}s"):
                 if name not in known:
                     raise unknown_name(kind, name, known, where=f"{where}: check {rule.name}")

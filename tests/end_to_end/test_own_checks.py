@@ -136,3 +136,26 @@ def test_a_check_that_breaks_its_word_is_named(package, old, new, message):
     assert result.ret == 1
     assert message in result.stdout.str()
     assert "Traceback" not in result.stdout.str() + result.stderr.str()
+
+
+PERTURBED = """
+from pytest_ecgfm import ecg_perturbation
+
+
+@ecg_perturbation("mine.doubled", parameter="factor", severities=(1.0, 200.0))
+def doubled(batch, severity, generator):
+    return batch.signals * severity
+"""
+
+
+def test_a_perturbation_of_a_package_is_judged_and_stands_in_the_cube(package, run_folder):
+    user = package(PERTURBED)
+    rule = 'name = "stability.displacement"\nperturbations = ["mine.doubled@200"]\nmaximum = 0.5\nreason = "ours"\n'
+    user.makefile(".toml", mine=f'extends = "default"\n[[check]]\n{rule}')
+    options = ("--ecgfm-suites=stability", "--ecgfm-profile=mine.toml", *SMALL[1:])
+    result = user.runpytest_subprocess("--ecgfm=spread", *options, "-k", "doubled")
+    assert result.ret == 1
+    (row,) = [json.loads(line) for line in (run_folder() / "rows.jsonl").read_text().splitlines()]
+    assert row["perturbation"] == "mine.doubled@200" and row["outcome"] == "fail"
+    curve = pytest_ecgfm.open_run(run_folder())["stability/displacement"].sel(perturbation="mine.doubled").squeeze()
+    assert curve.sel(severity=1.0) < 1e-6 and curve.sel(severity=200.0) > 0.5
