@@ -62,6 +62,9 @@ class ModelCard(BaseModel):
         Which part of a longer record is read.
     leads : tuple of str
         The leads, in the order in which the encoder takes them.
+    any_leads : bool
+        Whether a record that lacks one of `leads` is read all the same: each row is then the first finite lead that
+        the record has, or zeros. For encoders that need a rhythm rather than a lead.
     units : {"mV", "uV"}
         Of the input.
     normalize : {"none", "zscore-per-lead", "zscore", "minmax"}
@@ -98,6 +101,7 @@ class ModelCard(BaseModel):
     seconds: Positive | None = 10.0
     crop: Literal["start", "center"] = "start"
     leads: Leads = LEADS
+    any_leads: bool = False
     units: Literal["mV", "uV"] = "mV"
     normalize: Literal["none", "zscore-per-lead", "zscore", "minmax"] = "none"
     input: Literal["tensor", "array", "records"] = "tensor"

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from pytest_ecgfm.errors import EcgfmError
 from pytest_ecgfm.perturbations import VARIANTS
 
-Outcome = Literal["pass", "fail", "inconclusive", "insufficient"]
+Outcome = Literal["pass", "fail", "inconclusive", "insufficient", "error"]
 Tier = Literal["blocking", "advisory"]
 
 MINIMUM_POSITIVES = 10

@@ -43,7 +43,7 @@ _CHECK_COLUMNS = {
     "source": "cohort that a probe comes from, or empty",
     "perturbation": "perturbation with its severity, or empty",
     "space": "space of a separability, or empty",
-    "outcome": "pass, fail, inconclusive or insufficient",
+    "outcome": "pass, fail, inconclusive, insufficient or error",
     "tier": "blocking or advisory",
     "sense": "whether threshold is a minimum or a maximum",
     "reason": "why this outcome",

@@ -119,14 +119,16 @@ class Outputs:
         with self._rows.open("a", encoding="utf-8") as handle:
             handle.write(row.to_json() + "\n")
 
-    def finish(self, rows: Sequence[Row], planned: Sequence[Case], trouble: Sequence[str]) -> Verdict:
+    def finish(
+        self, rows: Sequence[Row], planned: Sequence[Case], trouble: Sequence[str], notes: Sequence[str] = ()
+    ) -> Verdict:
         """Decide, and write cube, verdict and what was asked for.
 
         A problem with the cube is a reason in the verdict: the rows are never lost to it.
         """
         settings = self.settings
         problems = list(trouble)
-        verdict = self._decide(rows, planned, problems)
+        verdict = self._decide(rows, planned, problems, notes)
         try:
             cube = build_cube(rows, self.folder.path / "arrays", self._attributes(verdict))
             write_cube(cube, self.folder.path / "cube.nc")
@@ -134,7 +136,7 @@ class Outputs:
         except Exception as error:
             # Whatever it is, a damaged file or a full disk: the rows are written below, and the verdict says why.
             problems.append(f"the cube could not be written: {type(error).__name__}: {error}")
-            verdict = self._decide(rows, planned, problems)
+            verdict = self._decide(rows, planned, problems, notes)
         lines = "".join(row.to_json() + "\n" for row in sorted(rows, key=lambda row: row.key))
         self._write("rows.jsonl", lines)
         self._write("run.toml", tomli_w.dumps(_plain(settings.resolved_profile().model_dump(mode="json"))))
@@ -167,8 +169,10 @@ class Outputs:
         except Exception as error:
             self.notes.append(f"{NAME} could not be written: {type(error).__name__}: {error}")
 
-    def _decide(self, rows: Sequence[Row], planned: Sequence[Case], problems: Sequence[str]) -> Verdict:
-        return decide(rows, planned, models=self.settings.models, trouble=problems)
+    def _decide(
+        self, rows: Sequence[Row], planned: Sequence[Case], problems: Sequence[str], notes: Sequence[str]
+    ) -> Verdict:
+        return decide(rows, planned, models=self.settings.models, trouble=problems, notes=notes)
 
     def _write(self, name: str, text: str) -> None:
         temporary = self.folder.path / f".{name}.tmp"

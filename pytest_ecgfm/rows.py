@@ -7,12 +7,12 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Protocol, Self
 
 from pytest_ecgfm.checks import Case, Outcome, Threshold, Tier, applicable_tier, enough, judge, may_be_chance
-from pytest_ecgfm.errors import EcgfmError
+from pytest_ecgfm.errors import EcgfmError, is_models_fault
 
 PROPERTY = "ecgfm_row"
 """Name of the user property under which a row travels from a test to the controller, as JSON text."""
 
-_OUTCOMES = ("pass", "fail", "inconclusive", "insufficient")
+_OUTCOMES = ("pass", "fail", "inconclusive", "insufficient", "error")
 _TIERS = ("blocking", "advisory")
 _SENSES = ("minimum", "maximum")
 _MOST_MEMBERS = 1_000_000
@@ -37,7 +37,7 @@ class Row:
         Identity; `check` is the full name with its cell. Empty where a check has no such coordinate.
     fraction : float
         Share of the training patients; NaN for checks that have none.
-    outcome : {"pass", "fail", "inconclusive", "insufficient"}
+    outcome : {"pass", "fail", "inconclusive", "insufficient", "error"}
         See the protocol, section 6.
     tier : {"blocking", "advisory"}
         Of this cell, after the rule that few positives never block.
@@ -272,6 +272,10 @@ def judged_row(case: Case, threshold: Threshold, found: Measured, members: int =
         outcome, reason = "insufficient", found.missing
     if found.advisory:
         tier, reason = "advisory", f"{reason}; {found.advisory}"
+    if outcome == "inconclusive" and threshold.inconclusive == "block" and tier == "blocking":
+        reason += f"; this blocks: it has to be shown that the value keeps to {threshold.bound:g}"
+        if threshold.no_change is not None:
+            reason += f", and the difference from {threshold.no_change:g} is more than chance"
     reason = f"{reason} ({found.note})" if found.note else reason
     return replace(_row(case, threshold, outcome, reason, tier, counts, found), family=case.family, members=members)
 
@@ -285,9 +289,12 @@ def expected_to_fail(row: Row, reason: str) -> Row:
     return row
 
 
-def failed_row(case: Case, threshold: Threshold, reason: str) -> Row:
-    """Make the row of a check that could not be evaluated: a fail, with the reason, and no value."""
-    return _row(case, threshold, "fail", reason, threshold.tier, {}, Measured(math.nan, math.nan, math.nan))
+def failed_row(case: Case, threshold: Threshold, error: BaseException) -> Row:
+    """Make the row of a check that has no value: a fail where the model is at fault, else an error; with the reason."""
+    outcome: Outcome = "fail" if is_models_fault(error, case.encoder) else "error"
+    lines = str(error).splitlines() or [""]
+    reason = f"could not be {'evaluated' if outcome == 'fail' else 'measured'}: {type(error).__name__}: {lines[0]}"
+    return _row(case, threshold, outcome, reason, threshold.tier, {}, Measured(math.nan, math.nan, math.nan))
 
 
 def _row(

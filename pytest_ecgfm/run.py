@@ -1,7 +1,7 @@
 """One run: its cohorts, encoders and embeddings, each made once and kept."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -18,9 +18,10 @@ from pytest_ecgfm.cohorts.base import Cohort
 from pytest_ecgfm.cohorts.limit import limited
 from pytest_ecgfm.embeddings import EmbeddingCache, Part, Progress, chunk_rows, embed_stretches
 from pytest_ecgfm.encoders.base import Encoder
-from pytest_ecgfm.errors import EcgfmError
+from pytest_ecgfm.errors import EcgfmError, blaming, reworded
 from pytest_ecgfm.evaluations.splits import Labelled, make_split
 from pytest_ecgfm.identity import digest
+from pytest_ecgfm.preprocessing import lacking
 from pytest_ecgfm.records import FloatArray, RecordBatch
 from pytest_ecgfm.settings import Settings
 
@@ -59,7 +60,7 @@ class Run:
         self._cohorts: dict[str, Cohort] = {}
         self._encoders: dict[str, Encoder] = {}
         self._made: dict[tuple[object, ...], object] = {}
-        self._own: dict[str, Cohort] = {}
+        self._loaded: dict[str, Cohort] = {}
 
     def add_cohort(self, name: str, make: Callable[[], Cohort]) -> None:
         """Take a cohort of the user's own, made once.
@@ -69,13 +70,14 @@ class Run:
         EcgfmError
             As `make` does.
         """
-        self._own[name] = self.once(("own cohort", name), make)
+        if name not in self._loaded:
+            self._loaded[name] = self.once(("own cohort", name), make)
 
     def cohort(self, name: str) -> Cohort:
         """Load a cohort, limited and without bad records where that was asked for."""
         if name not in self._cohorts:
             settings = self.settings
-            cohort = self._own.get(name)
+            cohort = self._loaded.get(name)
             if cohort is None:
                 cohort = load_cohort(name, settings.data, cache=settings.cache, skip_bad=settings.skip_bad_records)
             excluded = dict(getattr(cohort, "excluded", {}))
@@ -88,6 +90,15 @@ class Run:
             self._cohorts[name] = cohort
             self._note("cohort", name, _about(cohort, excluded))
         return self._cohorts[name]
+
+    def loaded(self, cohorts: Mapping[str, Cohort]) -> None:
+        """Take cohorts that were loaded before the run."""
+        self._loaded |= cohorts
+
+    def lacking(self, encoder: Encoder, cohort: Cohort) -> str:
+        """Name a lead that an encoder reads and a cohort's first record lacks; empty where there is none."""
+        leads = self.once(("leads", cohort.name), lambda: cohort.read(str(cohort.records[0])).leads)
+        return lacking(encoder.card, leads)
 
     def sample(self, name: str) -> RecordBatch:
         """Return a few records of a cohort, all of one length: a batch for the contract."""
@@ -112,7 +123,8 @@ class Run:
         """Put a fixture's value behind its card."""
         if card.name not in self._encoders:
             settings = self.settings
-            encoder = Encoder(card, model, device=settings.device, precision=settings.precision)
+            with blaming(card.name):
+                encoder = Encoder(card, model, device=settings.device, precision=settings.precision)
             self._encoders[card.name] = encoder
             self._note("encoder", card.name, {"weights_sha256": encoder.weights_sha256})
         return self._encoders[card.name]
@@ -211,7 +223,7 @@ class Run:
                 self._made[key] = error
         held = self._made[key]
         if isinstance(held, EcgfmError):
-            raise type(held)(str(held))
+            raise reworded(held, str(held))
         return cast("T", held)
 
     def labelled(self, cohort: Cohort, label: str) -> Labelled:

@@ -9,10 +9,11 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from threadpoolctl import threadpool_limits
 
+from pytest_ecgfm.beforehand import look_ahead
 from pytest_ecgfm.cards import CohortCard, ModelCard
 from pytest_ecgfm.checks import CHECKS, DECLARED, Case, Threshold, forget_declared, is_declared
+from pytest_ecgfm.cohorts.base import Cohort
 from pytest_ecgfm.cohorts.own import own_cohort
 from pytest_ecgfm.collect import SUITES_PACKAGE, suites_folder
 from pytest_ecgfm.declared import (
@@ -25,7 +26,7 @@ from pytest_ecgfm.declared import (
 )
 from pytest_ecgfm.encoders.base import Encoder
 from pytest_ecgfm.encoders.sources import resolve_checkpoint
-from pytest_ecgfm.errors import EcgfmError
+from pytest_ecgfm.errors import EcgfmError, blame
 from pytest_ecgfm.evaluations.contract import Finding
 from pytest_ecgfm.models import Declaration
 from pytest_ecgfm.outputs import Outputs, RunFolder, new_run_id, unexpected
@@ -34,14 +35,16 @@ from pytest_ecgfm.profiles import require_reasons
 from pytest_ecgfm.progress import Progressing
 from pytest_ecgfm.records import RecordBatch
 from pytest_ecgfm.report.html import HtmlColumns, link_from
-from pytest_ecgfm.report.junit import mark_outcomes
+from pytest_ecgfm.report.junit import mark_outcomes, properties_of
 from pytest_ecgfm.report.page import NAME as PAGE
-from pytest_ecgfm.report.summary import job_summary
-from pytest_ecgfm.report.terminal import LETTERS, summary_lines
+from pytest_ecgfm.report.summary import append_job_summary
+from pytest_ecgfm.report.terminal import LETTERS, end_lines
+from pytest_ecgfm.results import Results
 from pytest_ecgfm.rows import PROPERTY, Measured, Row, expected_to_fail, failed_row, judged_row, parse_row
 from pytest_ecgfm.run import Run
 from pytest_ecgfm.settings import Settings, read_settings
 from pytest_ecgfm.verdict import Verdict, corrected
+from pytest_ecgfm.workers import share_cores
 
 CASE = "ecgfm_case"
 
@@ -68,7 +71,11 @@ def activate(config: pytest.Config) -> None:
         own = declared_cohorts(config)
         settings = read_settings(config, tuple(own))
         cards = model_cards(config, settings)
-        session = Session(config, settings, cards, {name: own[name] for name in settings.cohorts if name in own})
+        chosen = {name: own[name] for name in settings.cohorts if name in own}
+        # Each worker of -n would look again at what the controller has seen.
+        whole = not config.option.collectonly and not hasattr(config, "workerinput")
+        loaded = look_ahead(settings, cards, chosen) if whole else {}
+        session = Session(config, settings, cards, chosen, loaded)
     except EcgfmError as error:
         raise pytest.UsageError(str(error)) from None
     config.pluginmanager.register(session, "ecgfm-session")
@@ -86,12 +93,13 @@ class Session:
         settings: Settings,
         cards: dict[str, ModelCard],
         own_cohorts: dict[str, tuple[Any, Declaration, CohortCard]],
+        loaded: dict[str, Cohort],
     ) -> None:
         self.config = config
         self.settings = settings
         self.cards = cards
         self.own_cohorts = own_cohorts
-        self.rows: list[Row] = []
+        self.results = Results()
         self._weights_asked: set[str] = set()
         self.thresholds = settings.planned()
         require_cells(settings, self.thresholds)
@@ -101,7 +109,7 @@ class Session:
         worker = getattr(config, "workerinput", None)
         self.is_worker = worker is not None
         if worker:
-            _share_cores(int(worker["workercount"]))
+            share_cores(int(worker["workercount"]))
         self.trouble = [
             f"{model}: the card expects {name} to fail, but no such check is part of this run"
             for model in settings.models
@@ -118,6 +126,8 @@ class Session:
         if not self.is_worker and not config.option.collectonly:
             self._open_outputs()
         self.run = Run(settings, self.run_id, self.folder.path, Progressing(config))
+        self._loaded = frozenset(loaded)
+        self.run.loaded(loaded)
         if not config.option.collectonly and (self.is_worker or not config.getoption("numprocesses", None)):
             self.run.connect()
 
@@ -198,6 +208,8 @@ class Session:
     def ecgfm_run(self, request: pytest.FixtureRequest) -> Run:
         """Give cohorts, encoders, embeddings and results of this run."""
         for name, (_, declaration, card) in self.own_cohorts.items():
+            if name in self._loaded:
+                continue
             returned = request.getfixturevalue(name)
             self.run.add_cohort(name, partial(own_cohort, card, returned, where=declaration.where))
         return self.run
@@ -238,12 +250,19 @@ class Session:
         return self._encoder(request, name)
 
     def _encoder(self, request: pytest.FixtureRequest, name: str) -> Encoder:
-        model = request.getfixturevalue(name)
+        try:
+            model = request.getfixturevalue(name)
+        except Exception as error:
+            # Not our own errors: a checkpoint that is not there, or no checkpoint.
+            if not isinstance(error, EcgfmError):
+                blame(error, name)
+            raise
         if name in self.settings.checkpoints and name not in self._weights_asked:
-            raise EcgfmError(
+            unread = EcgfmError(
                 f"--ecgfm-checkpoint: model {name!r} does not read {self.settings.checkpoints[name]}: its fixture "
                 f"never calls ecgfm_checkpoint({name!r}), so other weights would be tested."
             )
+            raise blame(unread, name)
         return self.run.encoder(self.cards[name], model)
 
     @pytest.fixture
@@ -276,6 +295,9 @@ class Session:
         self, item: pytest.Item, call: pytest.CallInfo[Any]
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
         """Give every check a row, also one that broke; show our own errors as one line."""
+        if call.when == "setup":
+            # A test that runs again must not be judged by what its first run found.
+            item.user_properties[:] = [one for one in item.user_properties if one[0] != PROPERTY]
         report = yield
         case = _case_of(item)
         if case is None or call.excinfo is None:
@@ -283,9 +305,7 @@ class Session:
         if call.excinfo.errisinstance((EcgfmError, CheckFailed)):
             report.longrepr = call.excinfo.getrepr(style="value")
         if call.when != "teardown" and not any(name == PROPERTY for name, _ in report.user_properties):
-            lines = str(call.excinfo.value).splitlines() or [""]
-            reason = f"could not be evaluated: {call.excinfo.typename}: {lines[0]}"
-            row = failed_row(case, self.thresholds[case], reason)
+            row = failed_row(case, self.thresholds[case], call.excinfo.value)
             item.user_properties.append((PROPERTY, row.to_json()))
             report.user_properties.append((PROPERTY, row.to_json()))
         return report
@@ -301,26 +321,19 @@ class Session:
         row = parse_row(str(held[-1]), where=report.nodeid)
         report.ecgfm_row = row  # type: ignore[attr-defined]
         # JUnit and HTML show what people read, not the whole row.
-        report.user_properties = [
-            *((name, value) for name, value in report.user_properties if name != PROPERTY),
-            ("check", row.check),
-            ("outcome", row.outcome),
-            ("tier", row.tier),
-            ("value", f"{row.value:.6g}"),
-            ("low", f"{row.low:.6g}"),
-            ("high", f"{row.high:.6g}"),
-            ("threshold", f"{row.threshold:.6g}"),
-            ("reason", row.reason),
-        ]
+        others = [(name, value) for name, value in report.user_properties if name != PROPERTY]
+        report.user_properties = [*others, *properties_of(row)]
         # A check that never ran (its setup failed, or it was skipped) has its row in the setup's report.
         if report.when == "call" or (report.when == "setup" and not report.passed):
-            self.rows.append(row)
+            self.results.add(row)
             if self.outputs is not None:
                 self.outputs.append(row)
 
     def pytest_report_teststatus(self, report: pytest.TestReport) -> tuple[str, str, str] | None:
         """Show outcomes that pytest does not have by their own words and letters."""
         row: Row | None = getattr(report, "ecgfm_row", None)
+        if row is not None and row.outcome == "error" and report.outcome == "failed":
+            return "error", "E", "ERROR"
         if row is None or report.when != "call" or not report.passed:
             return None
         if row.outcome in LETTERS:
@@ -372,18 +385,15 @@ class Session:
             return
         if exitstatus in (pytest.ExitCode.INTERRUPTED, pytest.ExitCode.INTERNAL_ERROR):
             self.trouble.append("the run was interrupted")
-        if not self.suites_collected and not self.rows:
+        if not self.suites_collected and not self.results.rows:
             self.trouble.append("no suite was collected: give no path, or `--pyargs pytest_ecgfm.suites` beside yours")
-        self.rows = corrected(self.rows)
-        self.verdict = self.outputs.finish(self.rows, list(self.thresholds), self.trouble)
+        self.results.replace(corrected(self.results.rows))
+        rows = self.results.rows
+        self.verdict = self.outputs.finish(rows, list(self.thresholds), self.trouble, self.results.changed())
         if self.html is not None:
             self.html.verdict = self.verdict
         if place := os.environ.get("GITHUB_STEP_SUMMARY"):
-            try:
-                with Path(place).open("a", encoding="utf-8") as handle:
-                    handle.write(job_summary(self.verdict, self.rows))
-            except OSError as error:
-                self.outputs.notes.append(f"the job summary could not be written to {place}: {error.strerror}")
+            self.outputs.notes += append_job_summary(Path(place), self.verdict, rows)
         if self.verdict.outcome != "pass" and session.exitstatus in (0, pytest.ExitCode.NO_TESTS_COLLECTED):
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
@@ -391,13 +401,10 @@ class Session:
         """Print the verdict and where the run was written."""
         if self.verdict is None or self.outputs is None:
             return
+        notes = (*self.verdict.notes, *self.outputs.notes, *self.warnings)
         terminalreporter.section("ECG foundation model conformance")
-        for line in summary_lines(self.verdict, self.rows):
+        for line in end_lines(self.verdict, self.results.rows, notes, self.trouble):
             terminalreporter.write_line(line)
-        for note in (*self.outputs.notes, *self.warnings):
-            terminalreporter.write_line(f"note: {note}")
-        for reason in self.trouble:
-            terminalreporter.write_line(f"! {reason}")
         colour = {"pass": "green", "fail": "red", "incomplete": "yellow"}[self.verdict.outcome]
         terminalreporter.write_line(f"verdict: {self.verdict.outcome.upper()}", **{colour: True, "bold": True})
         terminalreporter.write_line(f"run: {self.folder.path}")
@@ -410,14 +417,6 @@ class Session:
         path = getattr(self.config.option, "xmlpath", None)
         if path and not self.is_worker:
             mark_outcomes(Path(path))
-
-
-def _share_cores(workers: int) -> None:
-    """Give each worker its share of the cores: with all of them each, linear algebra is several times slower."""
-    share = max(1, (os.cpu_count() or 1) // workers)
-    # Read by torch when it is imported; libraries that are already here are told directly.
-    os.environ.setdefault("OMP_NUM_THREADS", str(share))
-    threadpool_limits(share)
 
 
 def _family(case: Case, threshold: Threshold) -> tuple[str, str, str]:

@@ -317,7 +317,7 @@ def evaluate(run: Run, encoder: Encoder, cases: dict[Case, Any]) -> dict[Case, R
         try:
             function(**{name: given[name]() for name in inspect.signature(function).parameters})
         except EcgfmError as error:
-            rows[case] = failed_row(case, threshold, f"could not be evaluated: {error}")
+            rows[case] = failed_row(case, threshold, error)
     return rows
 
 

@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[1]
 
 STAGES = [
     {"errors", "identity"},
-    {"records", "variance", "store", "toml_files"},
+    {"records", "variance", "store", "toml_files", "workers"},
     {"statistics", "cards"},
     {"cohorts"},
     {"preprocessing", "perturbations", "electrodes", "coalitions"},
@@ -19,10 +19,11 @@ STAGES = [
     {"encoders"},
     {"embeddings", "evaluations"},
     {"progress", "rows", "cluster"},
+    {"results", "basis"},
     {"cube", "verdict"},
     {"baseline"},
     {"settings"},
-    {"run"},
+    {"run", "beforehand"},
     {"measurements"},
     {"report", "outputs", "collect", "declared", "distribution"},
     {"listing", "session"},

@@ -15,7 +15,7 @@ import numpy as np
 
 from pytest_ecgfm import preprocessing
 from pytest_ecgfm.cards import ModelCard
-from pytest_ecgfm.errors import EcgfmError, NotAnEmbedding
+from pytest_ecgfm.errors import EcgfmError, NotAnEmbedding, blaming, reworded
 from pytest_ecgfm.identity import code_digest, digest, file_digest
 from pytest_ecgfm.records import FloatArray, RecordBatch, canonical_leads
 
@@ -55,7 +55,7 @@ def _naming(batch: RecordBatch) -> Iterator[None]:
         if any(record in str(error) for record in batch.records):
             raise
         others = f" and {len(batch) - 1} more of its length" if len(batch) > 1 else ""
-        raise type(error)(f"record {batch.records[0]}{others}: {error}") from None
+        raise reworded(error, f"record {batch.records[0]}{others}: {error}") from None
 
 
 class Encoder:
@@ -181,7 +181,7 @@ class Encoder:
 
     def _embedded(self, batch: RecordBatch, prepared: RecordBatch) -> FloatArray:
         try:
-            with _naming(batch):
+            with _naming(batch), blaming(self.card.name):
                 return self._checked(self._run(prepared), batch)
         except MemoryError as error:
             return self._in_halves(batch, error)
