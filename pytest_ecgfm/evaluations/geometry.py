@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 
-def effective_rank(embeddings: npt.ArrayLike) -> float:
+def effective_rank(embeddings: npt.ArrayLike, *, rounding: float = 0.0) -> float:
     """Return the effective rank: the exponential of the entropy of the singular values' shares.
 
     RankMe (Garrido et al., ICML 2023, arXiv 2210.02885), of the centred embedding: a large common offset is one
@@ -17,6 +17,8 @@ def effective_rank(embeddings: npt.ArrayLike) -> float:
     ----------
     embeddings : array_like, shape (n, d)
         Finite.
+    rounding : float
+        Size of what rounding adds to each number: directions that hold no more than noise of that size do not count.
 
     Returns
     -------
@@ -33,9 +35,23 @@ def effective_rank(embeddings: npt.ArrayLike) -> float:
     gram = centred.T @ centred if rows.shape[0] >= rows.shape[1] else centred @ centred.T
     values = np.sqrt(np.clip(np.linalg.eigvalsh(gram), 0.0, None))
     # What rounding left of a squared value that is 0 would count as a dimension each.
-    values = values[values > values.max() * math.sqrt(np.finfo(np.float64).eps * max(rows.shape))]
+    floor = values.max() * math.sqrt(np.finfo(np.float64).eps * max(rows.shape))
+    # The largest singular value of noise (Bai, Yin 1993).
+    noise = rounding * (math.sqrt(rows.shape[0]) + math.sqrt(rows.shape[1]))
+    values = values[values > max(floor, noise)]
+    if not values.size:
+        return 0.0
     shares = values / values.sum()
     return float(np.exp(-(shares * np.log(shares)).sum()))
+
+
+def collapse_bound(records: int, dimensions: int) -> float:
+    """Return the largest effective rank that may be asked of an embedding: half way from a line to its own maximum.
+
+    The effective rank lies below ``min(records - 1, dimensions)``, and reaches it only where all directions are
+    alike. Of two dimensions 1.5 is asked at most (a correlation of 0.96), of one 1, which any that varies has.
+    """
+    return 1 + (max(1, min(records - 1, dimensions)) - 1) / 2
 
 
 def _varies(rows: npt.NDArray[Any], centred: npt.NDArray[Any]) -> bool:

@@ -32,21 +32,28 @@ class Standard:
         ``(rows - mean) / scale``; infinite where a dimension is constant, so that it is 0 for every record.
     low, high : ndarray of float64
         Values beyond are taken for these limits; infinite where there is none.
+    rounding : float
+        Root mean square over dimensions of one unit in the last place, in this space: the size of what rounding adds.
     """
 
     mean: Floats
     scale: Floats
     low: Floats
     high: Floats
+    rounding: float
 
-    def __call__(self, embeddings: npt.ArrayLike) -> Floats:
-        """Return rows in this space, shape (n, d), float64."""
-        rows = np.asarray(embeddings).astype(np.float64)
-        if np.isfinite(self.low).any():
-            np.clip(rows, self.low, self.high, out=rows)
-        rows -= self.mean
-        rows /= self.scale
-        return rows
+    def __call__(self, embeddings: npt.ArrayLike) -> npt.NDArray[np.float32]:
+        """Return rows in this space, shape (n, d), as float32: block by block, as embeddings may be large."""
+        rows = np.asarray(embeddings)
+        found = np.empty(rows.shape, np.float32)
+        done = 0
+        for block in blocks(rows):
+            wide = np.clip(block.astype(np.float64), self.low, self.high)
+            wide -= self.mean
+            wide /= self.scale
+            found[done : done + len(block)] = wide
+            done += len(block)
+        return found
 
 
 def blocks(rows: npt.NDArray[Any]) -> Iterator[npt.NDArray[Any]]:
@@ -131,4 +138,7 @@ def standard(embeddings: npt.ArrayLike) -> Standard:
         # In the rows' own type, which says what rounding is.
         inside = np.clip(rows, low, high).astype(rows.dtype)
     mean, scale = standardisation(inside)
-    return Standard(mean, scale, low, high)
+    varies = np.isfinite(scale)
+    bits = _precision(rows) * np.abs(inside).max(axis=0).astype(np.float64)[varies] / scale[varies]
+    rounding = float(np.sqrt((bits**2).mean())) if varies.any() else 0.0
+    return Standard(mean, scale, low, high, rounding)

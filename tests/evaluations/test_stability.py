@@ -14,10 +14,10 @@ from pytest_ecgfm.evaluations.bootstrap import (
     UNDEFINED,
     Interval,
 )
+from pytest_ecgfm.evaluations.cka import cka_of, debiased_cka, gram
 from pytest_ecgfm.evaluations.stability import (
     METRICS,
     centred_cosine,
-    debiased_cka,
     label_stability,
     pairs_of_patients,
     reference,
@@ -55,7 +55,7 @@ def test_reference_has_mean_and_median_distance_between_patients(rng):
     assert found.typical == pytest.approx(np.median(apart), rel=0.03)
     assert reference(rows, patients).typical == reference(rows, patients, seed=0).typical
     np.testing.assert_allclose(found.mean, rows.mean(axis=0), atol=1e-6)
-    assert found.embeddings.dtype == np.float64
+    assert found.embeddings.dtype == np.float32 and reference(rows, patients).embeddings.dtype == np.float64
 
 
 def test_distances_within_a_patient_do_not_count():
@@ -197,7 +197,7 @@ def test_cka_of_weights_is_that_of_repeated_records_that_never_meet_themselves(r
         return (np.trace(p @ s) + rest) / n / (n - 3)
 
     wanted = hsic(k, q) / math.sqrt(hsic(k, k) * hsic(q, q))
-    found = module._cka(module._gram(a), module._gram(b), weights[None].astype(float))
+    found = cka_of(gram(a), gram(b), weights[None].astype(float))
     assert found[0] == pytest.approx(wanted, abs=1e-12)
 
 
