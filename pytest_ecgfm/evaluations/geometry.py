@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+_MOST_ROWS = 4000
+
 
 def effective_rank(embeddings: npt.ArrayLike, *, rounding: float = 0.0) -> float:
     """Return the effective rank: the exponential of the entropy of the singular values' shares.
@@ -43,6 +45,38 @@ def effective_rank(embeddings: npt.ArrayLike, *, rounding: float = 0.0) -> float
         return 0.0
     shares = values / values.sum()
     return float(np.exp(-(shares * np.log(shares)).sum()))
+
+
+def distinct_weights(embeddings: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """Return how much of each dimension is its own: one over the number of dimensions that say the same.
+
+    A thousand copies of a dimension count as one, and a thousand mixtures of a few as these few. Copies add nothing to
+    what an embedding says, but to every distance.
+
+    Parameters
+    ----------
+    embeddings : array_like, shape (n, d)
+        z-scored. At most 4,000 rows are looked at, evenly spaced.
+
+    Returns
+    -------
+    ndarray of float64, shape (d,)
+        ``1 / sum of squared correlations`` with all dimensions, itself among them, corrected for what chance gives
+        with n records; in (0, 1], and 0 for constants.
+    """
+    given = np.asarray(embeddings)
+    rows = given[:: max(1, math.ceil(len(given) / _MOST_ROWS))].astype(np.float64)
+    rows -= rows.mean(axis=0)
+    lengths = np.linalg.norm(rows, axis=0)
+    varies = lengths > 0
+    rows /= np.where(varies, lengths, 1.0)
+    # The smaller of two matrices: sums over dimensions of squared products are those over pairs of records.
+    if rows.shape[1] <= rows.shape[0]:
+        shared = ((rows.T @ rows) ** 2).sum(axis=0)
+    else:
+        shared = np.einsum("nd,nd->d", rows, (rows @ rows.T) @ rows)
+    shared -= (varies.sum() - shared) / max(1, len(rows) - 2)
+    return np.where(varies, 1 / np.maximum(shared, 1.0), 0.0)
 
 
 def collapse_bound(records: int, dimensions: int) -> float:

@@ -57,6 +57,12 @@ METRICS: Mapping[str, Mapping[str, Any]] = {
     "n_records": {"long_name": "records that were perturbed", "units": "1"},
     "n_positive": {"long_name": "positives among the perturbed records with a known label", "units": "1"},
     "effective_rank": {"long_name": "effective rank", "units": "1", "higher_is_better": True, "reference": "RankMe"},
+    "history": {
+        "long_name": "largest displacement of a new record by near ones that were embedded before it",
+        "units": "1",
+        "higher_is_better": False,
+        "reference": "copies of the process",
+    },
     "raw_effective_rank": {
         "long_name": "effective rank of the embedding as it is",
         "units": "1",
@@ -78,15 +84,30 @@ class Reference:
     mean : ndarray of float64, shape (d,)
     typical : float
         Median distance between records of different patients; 0 for an encoder of constants.
+    weights : ndarray of float64, shape (d,), or None
+        Of the squared differences of each dimension, in a second distance; see `reference`.
+    distinct : float
+        Median of that distance; `typical` without weights.
     """
 
     embeddings: npt.NDArray[Any]
     patients: npt.NDArray[Any]
     mean: Floats
     typical: float
+    weights: Floats | None
+    distinct: float
+
+    def displacements(self, a: Floats, b: Floats) -> Floats:
+        """Return the distance of each pair of rows over that between patients: the larger of the two distances."""
+        found = np.linalg.norm(a - b, axis=1) / self.typical
+        if self.weights is None or not self.distinct > 0:
+            return np.asarray(found)
+        return np.asarray(np.maximum(found, np.sqrt((a - b) ** 2 @ self.weights) / self.distinct))
 
 
-def reference(embeddings: npt.ArrayLike, patients: npt.ArrayLike, *, seed: int = 0) -> Reference:
+def reference(
+    embeddings: npt.ArrayLike, patients: npt.ArrayLike, *, weights: Floats | None = None, seed: int = 0
+) -> Reference:
     """Look at a cohort's clean embeddings once, for all perturbations.
 
     Distances are those of the rows as given. So that no single dimension owns them, give rows of a
@@ -97,6 +118,9 @@ def reference(embeddings: npt.ArrayLike, patients: npt.ArrayLike, *, seed: int =
     embeddings : array_like of float32, shape (n, d)
         Finite.
     patients : array_like of str, shape (n,)
+    weights : ndarray of float64, shape (d,), optional
+        Of each dimension in a second distance, such as `pytest_ecgfm.evaluations.geometry.distinct_weights`: what
+        moves in it counts too, so that copies of steady dimensions hide none that move.
     seed : int
         Of the 20,000 pairs of records of which the median distance is taken.
 
@@ -116,16 +140,20 @@ def reference(embeddings: npt.ArrayLike, patients: npt.ArrayLike, *, seed: int =
     rng = np.random.default_rng(seed)
     a, b = rng.integers(0, len(rows), (2, _PAIRS))
     different = names[a] != names[b]
-    distances = [
-        np.linalg.norm(rows[i].astype(np.float64) - rows[j], axis=1)
-        for i, j in zip(np.array_split(a[different], 40), np.array_split(b[different], 40), strict=True)
-    ]
-    flat = np.concatenate(distances)
-    typical = float(np.median(flat)) if flat.size else math.nan
+    found: list[list[Floats]] = [[], []]
+    for i, j in zip(np.array_split(a[different], 40), np.array_split(b[different], 40), strict=True):
+        between = rows[i].astype(np.float64) - rows[j]
+        found[0].append(np.linalg.norm(between, axis=1))
+        found[1].append(found[0][-1] if weights is None else np.sqrt(between**2 @ weights))
     # Rounding makes constants differ by next to nothing; a distance in units of that would be noise.
-    if typical <= 1e-6 * float(np.abs(rows).max(initial=0.0)) * math.sqrt(rows.shape[1]):
-        typical = 0.0
-    return Reference(rows, names, rows.mean(axis=0, dtype=np.float64), typical)
+    least = 1e-6 * float(np.abs(rows).max(initial=0.0)) * math.sqrt(rows.shape[1])
+    typical, distinct = (_middle(np.concatenate(each), least) for each in found)
+    return Reference(rows, names, rows.mean(axis=0, dtype=np.float64), typical, weights, distinct)
+
+
+def _middle(distances: Floats, least: float) -> float:
+    middle = float(np.median(distances)) if distances.size else math.nan
+    return 0.0 if middle <= least else middle
 
 
 @dataclass(frozen=True)
@@ -227,7 +255,6 @@ def stability(
         raise EcgfmError(f"the embedding of row {bad} is not finite after the perturbation.")
     clean = against.embeddings[chosen].astype(np.float64)
     weights = resampled(against.patients[chosen], resamples, seed)
-    distance = np.linalg.norm(other - clean, axis=1)
     if not against.typical > 0:
         return Stability(UNDEFINED, UNDEFINED, Interval(0.0, 0.0, 0.0), UNDEFINED)
     k, q = gram(clean), gram(other)
@@ -235,7 +262,7 @@ def stability(
     # Eighty resamples are enough for the limits of a quantity that gates nothing, and cost m squared each.
     return Stability(
         _mean_interval(centred_cosine(clean, other, against.mean), weights),
-        _median_interval(distance / against.typical, weights),
+        _median_interval(against.displacements(other, clean), weights),
         _mean_interval(retrieved(against, chosen, other).astype(np.float64), weights),
         percentiles(float(cka), cka_of(k, q, weights[:80])),
     )
@@ -257,16 +284,10 @@ def raw_values(against: Reference, rows: npt.ArrayLike, perturbed: npt.ArrayLike
     if not against.typical > 0:
         return dict(_named({"raw_displacement": UNDEFINED, "raw_retrieval": Interval(0.0, 0.0, 0.0)}))
     weights = resampled(against.patients[chosen], RESAMPLES, 0)
-    distance = np.linalg.norm(other - against.embeddings[chosen], axis=1)
+    moved = against.displacements(other, against.embeddings[chosen].astype(np.float64))
     found = retrieved(against, chosen, other).astype(np.float64)
-    return dict(
-        _named(
-            {
-                "raw_displacement": _median_interval(distance / against.typical, weights),
-                "raw_retrieval": _mean_interval(found, weights),
-            }
-        )
-    )
+    named = {"raw_displacement": _median_interval(moved, weights), "raw_retrieval": _mean_interval(found, weights)}
+    return dict(_named(named))
 
 
 @dataclass(frozen=True)
@@ -361,7 +382,7 @@ def retest(
     if not against.typical > 0 or not len(a):
         return UNDEFINED
     weights = resampled(np.asarray(patients), RESAMPLES, seed)
-    return _median_interval(np.linalg.norm(a - b, axis=1) / against.typical, weights)
+    return _median_interval(against.displacements(a, b), weights)
 
 
 def pairs_of_patients(patients: npt.ArrayLike) -> tuple[Integers, Integers]:

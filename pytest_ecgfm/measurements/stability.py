@@ -17,7 +17,7 @@ from pytest_ecgfm.encoders.base import Encoder
 from pytest_ecgfm.errors import EcgfmError, NotAnEmbedding, NotApplicable
 from pytest_ecgfm.evaluations import stability as evaluation
 from pytest_ecgfm.evaluations.bootstrap import UNDEFINED, Interval
-from pytest_ecgfm.evaluations.geometry import collapse_bound
+from pytest_ecgfm.evaluations.geometry import collapse_bound, distinct_weights
 from pytest_ecgfm.evaluations.geometry import effective_rank as rank_of
 from pytest_ecgfm.evaluations.stability import LabelStability, Reference, Stability
 from pytest_ecgfm.evaluations.standardise import Standard, standard
@@ -93,7 +93,7 @@ def auroc_drop(run: Run, encoder: Encoder, case: Case) -> Measured:
 def effective_rank(run: Run, encoder: Encoder, case: Case) -> Measured:
     """Effective rank of the clean embedding: 0 for constants, which would be perfectly stable."""
     cohort = run.cohort(case.cohort)
-    geometry = _geometry(run, encoder, cohort)
+    geometry = geometry_of(run, encoder, cohort)
     embeddings = run.embeddings(encoder, cohort)
     value = rank_of(geometry.scored.embeddings, rounding=geometry.space.rounding)
     values = {"effective_rank": value, "raw_effective_rank": rank_of(embeddings)}
@@ -105,7 +105,7 @@ def effective_rank(run: Run, encoder: Encoder, case: Case) -> Measured:
 def retest(run: Run, encoder: Encoder, case: Case) -> Measured:
     """Distance between the halves of a record, over that between patients; and between two records of a patient."""
     cohort = run.cohort(case.cohort)
-    against = _geometry(run, encoder, cohort)
+    against = geometry_of(run, encoder, cohort)
     rows = chosen_rows(run, cohort, run.settings.profile.grid.stability_records)
     patients = cohort.patients.to_numpy(dtype=str)
     try:
@@ -132,7 +132,7 @@ def precision(run: Run, encoder: Encoder, case: Case) -> Measured:
     rows = chosen_rows(run, cohort, run.settings.profile.grid.stability_records)
     half = Encoder(encoder.card, encoder.model, device=encoder.device, precision="bfloat16")
     other = _embedded(run, half, cohort, rows, "bfloat16", lambda batch: batch)
-    geometry = _geometry(run, encoder, cohort)
+    geometry = geometry_of(run, encoder, cohort)
     moved, values = _moved(geometry, rows, other)
     cell = _cell(case, "bfloat16", 0.0, values)
     return replace(_of(moved.displacement), cells=(cell,), note=geometry.note)
@@ -170,7 +170,7 @@ def _measured(run: Run, encoder: Encoder, case: Case, take: Callable[[Found], Me
         return replace(_of(UNDEFINED), missing=str(found))
     cells = tuple(cell for point in curve.values() if isinstance(point, Found) for cell in point.cells)
     measured = take(found)
-    note = _geometry(run, encoder, run.cohort(case.cohort)).note
+    note = geometry_of(run, encoder, run.cohort(case.cohort)).note
     return replace(measured, cells=cells, note="; ".join(part for part in (measured.note, note) if part))
 
 
@@ -192,7 +192,7 @@ def _found(run: Run, encoder: Encoder, case: Case, one: Perturbation, severity: 
     rows = chosen_rows(run, cohort, run.settings.profile.grid.stability_records)
     variant = variant_name(one.name, severity)
     perturbed = _embedded(run, encoder, cohort, rows, variant, lambda batch: one.apply(batch, severity))
-    moved, values = _moved(_geometry(run, encoder, cohort), rows, perturbed)
+    moved, values = _moved(geometry_of(run, encoder, cohort), rows, perturbed)
     each, over = _labels(run, encoder, cohort, rows, perturbed)
     if over is not None:
         values |= {**_limits("flip_rate", over.flip_rate), **_limits("auroc_drop", over.auroc_drop)}
@@ -230,12 +230,15 @@ def _moved(geometry: Geometry, rows: Rows, other: npt.NDArray[Any]) -> tuple[Sta
     return moved, {**moved.values(), **raw, "n_records": float(rows.size)}
 
 
-def _geometry(run: Run, encoder: Encoder, cohort: Cohort) -> Geometry:
+def geometry_of(run: Run, encoder: Encoder, cohort: Cohort) -> Geometry:
+    """Look at a cohort's clean embeddings once, in the space that probes see and as they are."""
+
     def make() -> Geometry:
         embeddings, patients = run.embeddings(encoder, cohort), cohort.patients.to_numpy(dtype=str)
         train, note = training_rows(run, cohort, chosen_rows(run, cohort, run.settings.profile.grid.stability_records))
         space = standard(embeddings[train])
-        scored = evaluation.reference(space(embeddings), patients)
+        rows = space(embeddings)
+        scored = evaluation.reference(rows, patients, weights=distinct_weights(rows[train]))
         return Geometry(space, scored, evaluation.reference(embeddings, patients), note)
 
     return run.once(("stability geometry", encoder.card.name, cohort.name), make)
