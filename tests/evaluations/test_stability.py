@@ -15,11 +15,13 @@ from pytest_ecgfm.evaluations.bootstrap import (
     Interval,
 )
 from pytest_ecgfm.evaluations.cka import cka_of, debiased_cka, gram
+from pytest_ecgfm.evaluations.geometry import distinct_weights
 from pytest_ecgfm.evaluations.stability import (
     METRICS,
     centred_cosine,
     label_stability,
     pairs_of_patients,
+    raw_values,
     reference,
     retest,
     retrieved,
@@ -107,6 +109,30 @@ def test_displacement_is_in_units_of_the_distance_between_patients(rng, times):
         scaled = stability(reference(size * rows, patients), np.arange(120), size * (rows + direction))
         assert scaled.displacement.value == pytest.approx(times)
         assert scaled.retrieval == found.retrieval
+
+
+def test_copies_of_steady_dimensions_hide_none_that_move(rng):
+    steady, moving = rng.normal(size=(200, 3)), rng.normal(size=(200, 40))
+    rows = np.column_stack([np.repeat(steady, 200, axis=1), moving])
+    other = np.column_stack([np.repeat(steady, 200, axis=1), moving + rng.normal(size=moving.shape)])
+    patients, chosen = np.arange(200).astype(str), np.arange(200)
+    assert stability(reference(rows, patients), chosen, other).displacement.value < 0.25
+    found = stability(reference(rows, patients, weights=distinct_weights(rows)), chosen, other)
+    assert found.displacement.value > 0.6
+    even = stability(reference(rows, patients, weights=np.ones(640)), chosen, other)
+    plain = stability(reference(rows, patients), chosen, other)
+    assert even.displacement == pytest.approx(plain.displacement) and even.retrieval == plain.retrieval
+
+
+def test_what_is_raw_is_named_so(rng):
+    rows, patients = cohort(rng)
+    against = reference(rows, patients)
+    found = raw_values(against, np.arange(120), rows + 0.1)
+    moved = stability(against, np.arange(120), rows + 0.1)
+    assert found["raw_displacement"] == moved.displacement.value and found["raw_retrieval_low"] == moved.retrieval.low
+    assert found.keys() <= METRICS.keys()
+    constant = raw_values(reference(np.ones((40, 5)), np.arange(40)), np.arange(40), np.ones((40, 5)))
+    assert math.isnan(constant["raw_displacement"]) and constant["raw_retrieval"] == 0
 
 
 def test_displacement_is_a_median_that_few_records_do_not_move(rng):
