@@ -27,6 +27,7 @@ from pytest_ecgfm.evaluations.stability import (
     retrieved,
     stability,
 )
+from pytest_ecgfm.evaluations.standardise import standard
 
 
 def cohort(rng, n=120, d=6, per_patient=1, offset=3.0):
@@ -122,6 +123,19 @@ def test_copies_of_steady_dimensions_hide_none_that_move(rng):
     even = stability(reference(rows, patients, weights=np.ones(640)), chosen, other)
     plain = stability(reference(rows, patients), chosen, other)
     assert even.displacement == pytest.approx(plain.displacement) and even.retrieval == plain.retrieval
+
+
+@pytest.mark.parametrize("tail", [0.01, 1, 3, 10])
+def test_heavy_tails_hide_no_movement(rng, tail):
+    steady, base = rng.normal(size=(300, 4)), rng.normal(size=(300, 60))
+
+    def embedded(change):
+        return np.column_stack([steady, np.sinh(tail * (base + change))]).astype(np.float32)
+
+    clean, other = embedded(0), embedded(rng.normal(size=base.shape))
+    space = standard(clean)
+    against = reference(space(clean), np.arange(300), weights=distinct_weights(space(clean)))
+    assert stability(against, np.arange(60), space(other)[:60]).displacement.low > 0.5
 
 
 def test_what_is_raw_is_named_so(rng):
