@@ -175,6 +175,7 @@ CHECKS = {
         ),
         _kind("stability.retest", "Distance between the halves of a record, over that between patients", "cohort"),
         _kind("stability.precision", "Displacement by bfloat16 instead of float32", "cohort", limits=_ANY),
+        _kind("stability.history", "Displacement of new records by near ones embedded before", "cohort", limits=_ANY),
         _kind("relevance.efficiency", "Largest error of a sum of Shapley values", "cohort", limits=_ANY),
         _kind("relevance.shuffled_labels", "Agreement with probes of shuffled labels", "cohort", "label"),
         _kind("relevance.baselines", "Agreement of lead profiles over two baselines", "cohort", "label"),

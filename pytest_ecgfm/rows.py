@@ -224,6 +224,8 @@ class Measured:
         Why this cell never blocks, whatever the profile says; empty where it may.
     missing : str
         Why the quantity cannot be measured here although nothing is wrong; the outcome is then `insufficient`.
+    most_asked : float or None
+        Largest minimum that may be asked of this cell, where the quantity has a maximum of its own here.
     """
 
     value: float
@@ -237,6 +239,7 @@ class Measured:
     note: str = ""
     advisory: str = ""
     missing: str = ""
+    most_asked: float | None = None
 
     @classmethod
     def of(cls, estimate: Estimated, **about: Any) -> Self:
@@ -256,6 +259,8 @@ class Measured:
 
 def judged_row(case: Case, threshold: Threshold, found: Measured, members: int = 1) -> Row:
     """Judge what was measured: enough records first, then the threshold, corrected for the members of its family."""
+    if found.most_asked is not None and threshold.sense == "minimum" and threshold.bound > found.most_asked:
+        threshold = replace(threshold, bound=found.most_asked)
     tier = threshold.tier
     counts: dict[str, int] = {}
     outcome, reason = judge(found.value, found.low, found.high, threshold, members)

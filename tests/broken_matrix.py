@@ -133,6 +133,31 @@ MATRIX = (
         ("contract.repeatable", "downstream.auroc", "stability.displacement[gain@1.1]"),
         cohorts="telling",
     ),
+    Entry(
+        "unstable behind large dimensions",
+        lambda: models.NoisyBehindLargeDimensions(1.0),
+        ("stability.displacement[gain@1.1]", "stability.displacement[muscle@24dB]"),
+        CONTRACT,
+    ),
+    Entry(
+        "unstable around a large constant",
+        lambda: models.NoisyBesideConstants(1.0),
+        ("stability.displacement[gain@1.1]", "stability.retrieval[muscle@24dB]"),
+        ("stability.effective_rank",),
+    ),
+    Entry(
+        "unstable beside records of an enormous embedding",
+        lambda: models.NoisyButForOne(1.0),
+        ("stability.displacement[gain@1.1]", "stability.displacement[muscle@24dB]"),
+        ("stability.effective_rank",),
+    ),
+    Entry(
+        "remembering what it saw",
+        lambda: models.Memoising(1.0),
+        ("stability.history",),
+        ("stability.displacement[muscle@24dB]", "stability.displacement[shift@20ms]"),
+    ),
+    Entry("two dimensions on a line", models.TwoOnALine, ("stability.effective_rank",), ()),
     Entry("halves that are strangers", models.HalfEmpty, ("stability.retest",), ("contract.repeatable",)),
     Entry(
         "fooled by flat leads",

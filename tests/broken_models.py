@@ -148,6 +148,63 @@ class Noisy(Honest):
         return features(x) + self.size * noise_of(x)
 
 
+class NoisyBehindLargeDimensions(Noisy):
+    """Moves with each change of its record, beside four steady dimensions ten thousand times as large."""
+
+    def read(self, x):
+        return torch.cat([super().read(x), 1e4 * features(x)[:, [0, 7, 24, 30]]], dim=1)
+
+
+class NoisyBesideConstants(Noisy):
+    """Moves with each change of its record, around a constant of which float32 keeps little more."""
+
+    def read(self, x):
+        return 5000 + super().read(x)
+
+
+class NoisyButForOne(Noisy):
+    """Moves with each change of its record; some records are said to be enormous, next to which nothing moves."""
+
+    def read(self, x):
+        found = super().read(x)
+        found[noise_of(x, 1)[:, 0] > 2.3] = 1e6
+        return torch.cat([found, features(x)[:, [0, 7, 24, 30]]], dim=1)
+
+
+class Memoising(Noisy):
+    """Noise, but what is near a record seen before gets the same answer as that one."""
+
+    def __init__(self, size):
+        super().__init__(size)
+        self.seen, self.said = torch.empty(0, 56, dtype=torch.float64), []
+
+    def read(self, x):
+        answers = []
+        for one, fresh in zip(features(x), super().read(x), strict=True):
+            far = (self.seen - one).norm(dim=1)
+            if far.numel() and far.min() < 1.2:
+                answers.append(self.said[int(far.argmin())])
+                continue
+            self.seen = torch.cat([self.seen, one[None]])
+            self.said.append(fresh)
+            answers.append(fresh)
+        return torch.stack(answers)
+
+
+class TwoOnALine(Honest):
+    """Two dimensions that say the same."""
+
+    def read(self, x):
+        return features(x).mean(-1, keepdim=True) * torch.tensor([1.0, -3.0]) + 7
+
+
+class Two(Honest):
+    """Two dimensions: little, but not collapsed."""
+
+    def read(self, x):
+        return features(x)[:, [3, 30]]
+
+
 class Collapsed(Honest):
     """All records on one line."""
 
