@@ -19,6 +19,7 @@ from pytest_ecgfm.evaluations import stability as evaluation
 from pytest_ecgfm.evaluations.bootstrap import UNDEFINED, Interval
 from pytest_ecgfm.evaluations.geometry import effective_rank as rank_of
 from pytest_ecgfm.evaluations.stability import LabelStability, Reference, Stability
+from pytest_ecgfm.measurements.applicability import require_change, rescaled_away
 from pytest_ecgfm.measurements.chosen import Rows, chosen_rows, embed_changed
 from pytest_ecgfm.measurements.record_probes import record_probes
 from pytest_ecgfm.perturbations import PERTURBATIONS, VARIANTS, Perturbation, variant_name
@@ -36,6 +37,7 @@ class Found:
     moved: Stability
     over_labels: LabelStability | None
     cells: tuple[Cell, ...]
+    embedded: npt.NDArray[Any]
 
 
 def displacement(run: Run, encoder: Encoder, case: Case) -> Measured:
@@ -131,7 +133,7 @@ def _measured(run: Run, encoder: Encoder, case: Case, take: Callable[[Found], Me
     curve = _curve(run, encoder, case, one)
     found = curve[severity]
     if isinstance(found, NotApplicable):
-        return replace(_of(UNDEFINED), missing=str(found))
+        return replace(_of(UNDEFINED), missing=f"not applicable: {found}")
     cells = tuple(cell for point in curve.values() if isinstance(point, Found) for cell in point.cells)
     return replace(take(found), cells=cells)
 
@@ -144,7 +146,9 @@ def _curve(run: Run, encoder: Encoder, case: Case, one: Perturbation) -> dict[fl
                 curve[severity] = _found(run, encoder, case, one, severity)
             except NotApplicable as error:
                 curve[severity] = error
-        return curve
+        embedded = [found.embedded for found in curve.values() if isinstance(found, Found)]
+        hidden = rescaled_away(run, encoder, run.cohort(case.cohort), one, embedded)
+        return curve if hidden is None else dict.fromkeys(curve, hidden)
 
     return run.once(("stability", encoder.card.name, case.cohort, one.name), make)
 
@@ -153,6 +157,7 @@ def _found(run: Run, encoder: Encoder, case: Case, one: Perturbation, severity: 
     cohort = run.cohort(case.cohort)
     rows = chosen_rows(run, cohort, run.settings.profile.grid.stability_records)
     variant = variant_name(one.name, severity)
+    require_change(run, encoder, cohort, rows, one, severity)
     perturbed = _embedded(run, encoder, cohort, rows, variant, lambda batch: one.apply(batch, severity))
     moved = evaluation.stability(_reference(run, encoder, cohort), rows, perturbed)
     each, over = _labels(run, encoder, cohort, rows, perturbed)
@@ -163,7 +168,7 @@ def _found(run: Run, encoder: Encoder, case: Case, one: Perturbation, severity: 
     for label, about in each.items():
         named = _limits("label_flip_rate", about.flip_rate) | _limits("label_auroc_drop", about.auroc_drop)
         cells.append(_cell(case, one.name, severity, {**named, "n_positive": float(about.positives)}, label))
-    return Found(moved, over, tuple(cells))
+    return Found(moved, over, tuple(cells), perturbed)
 
 
 def _labels(
