@@ -107,7 +107,9 @@ def _kind(name: str, title: str, *cells: str, limits: tuple[float, float] = (-ma
 
 
 _SHARE, _DIFFERENCE, _ANY = (0.0, 1.0), (-1.0, 1.0), (0.0, math.inf)
-_CELL = ("cohort", "label", "fraction")
+_ADJUSTED = (-math.inf, 1.0)
+_LABEL = ("cohort", "label")
+_CELL = (*_LABEL, "fraction")
 
 CHECKS = {
     kind.name: kind
@@ -173,16 +175,26 @@ CHECKS = {
             "perturbation",
             limits=_ANY,
         ),
-        _kind("stability.retest", "Distance between the halves of a record, over that between patients", "cohort"),
+        _kind(
+            "stability.retest",
+            "Distance between the halves of a record, over that between patients",
+            "cohort",
+            limits=_ANY,
+        ),
         _kind("stability.precision", "Displacement by bfloat16 instead of float32", "cohort", limits=_ANY),
         _kind("stability.history", "Displacement of new records by near ones embedded before", "cohort", limits=_ANY),
         _kind("relevance.efficiency", "Largest error of a sum of Shapley values", "cohort", limits=_ANY),
-        _kind("relevance.shuffled_labels", "Agreement with probes of shuffled labels", "cohort", "label"),
-        _kind("relevance.baselines", "Agreement of lead profiles over two baselines", "cohort", "label"),
-        _kind("relevance.cohorts", "Agreement of lead profiles over cohorts", "label"),
-        _kind("relevance.concentration", "Relevance of the most relevant lead", "cohort", "label", limits=_SHARE),
-        _kind("relevance.deletion", "AUROC lost without the most relevant leads, over random ones", "cohort", "label"),
-        _kind("relevance.prior", "Agreement with where cardiology looks", "cohort", "label"),
+        _kind("relevance.shuffled_labels", "Agreement with probes of shuffled labels", *_LABEL, limits=_SHARE),
+        _kind("relevance.baselines", "Agreement of lead profiles over two baselines", *_LABEL, limits=_SHARE),
+        _kind("relevance.cohorts", "Agreement of lead profiles over cohorts", "label", limits=_SHARE),
+        _kind("relevance.concentration", "Relevance of the most relevant lead", *_LABEL, limits=_SHARE),
+        _kind(
+            "relevance.deletion",
+            "AUROC lost without the most relevant leads, over random ones",
+            *_LABEL,
+            limits=_DIFFERENCE,
+        ),
+        _kind("relevance.prior", "Agreement with where cardiology looks", *_LABEL, limits=_ANY),
         _kind(
             "relevance.selected_auroc",
             "AUROC on the dimensions of highest relevance alone",
@@ -190,8 +202,19 @@ CHECKS = {
             "label",
             limits=_SHARE,
         ),
-        _kind("separability.neighbours", "Class-balanced neighbour agreement above chance", "cohort", "label", "space"),
-        _kind("separability.robustness", "Robustness Index: labels before cohorts", "label", limits=_SHARE),
+        _kind(
+            "separability.neighbours",
+            "Class-balanced neighbour agreement above chance",
+            *_LABEL,
+            "space",
+            limits=_ADJUSTED,
+        ),
+        _kind(
+            "separability.robustness",
+            "Robustness Index: labels before cohorts, mean over pairs",
+            "label",
+            limits=_SHARE,
+        ),
         _kind("separability.cohort_auroc", "AUROC of a classifier of cohorts", limits=_SHARE),
         _kind("separability.trustworthiness", "Trustworthiness of the map by UMAP", limits=_SHARE),
     )

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Protocol, Self
 
-from pytest_ecgfm.checks import Case, Outcome, Threshold, Tier, applicable_tier, enough, judge, may_be_chance
+from pytest_ecgfm.checks import CHECKS, Case, Outcome, Threshold, Tier, applicable_tier, enough, judge, may_be_chance
 from pytest_ecgfm.errors import EcgfmError, is_models_fault
 
 PROPERTY = "ecgfm_row"
@@ -263,6 +263,7 @@ def judged_row(case: Case, threshold: Threshold, found: Measured, members: int =
         threshold = replace(threshold, bound=found.most_asked)
     tier = threshold.tier
     counts: dict[str, int] = {}
+    found = _within_limits(case, found)
     outcome, reason = judge(found.value, found.low, found.high, threshold, members)
     if outcome == "inconclusive" and may_be_chance(found.value, found.low, found.high, threshold, members):
         reason += f"; it may be {threshold.no_change:g} by chance"
@@ -283,6 +284,15 @@ def judged_row(case: Case, threshold: Threshold, found: Measured, members: int =
             reason += f", and the difference from {threshold.no_change:g} is more than chance"
     reason = f"{reason} ({found.note})" if found.note else reason
     return replace(_row(case, threshold, outcome, reason, tier, counts, found), family=case.family, members=members)
+
+
+def _within_limits(case: Case, found: Measured) -> Measured:
+    """Cut an interval where its quantity ends; what each quantity's interval is made by should leave nothing to cut."""
+    if case.check not in CHECKS:
+        return found
+    least, most = CHECKS[case.check].limits
+    low, high = min(found.value, max(found.low, least)), max(found.value, min(found.high, most))
+    return found if math.isnan(low) or math.isnan(high) else replace(found, low=low, high=high)
 
 
 def expected_to_fail(row: Row, reason: str) -> Row:

@@ -23,6 +23,7 @@ from pytest_ecgfm.evaluations.geometry import effective_rank as rank_of
 from pytest_ecgfm.evaluations.stability import LabelStability, Reference, Stability
 from pytest_ecgfm.evaluations.standardise import Standard, standard
 from pytest_ecgfm.measurements import chosen
+from pytest_ecgfm.measurements.applicability import require_change, rescaled_away
 from pytest_ecgfm.measurements.chosen import Rows, chosen_rows, embed_changed, training_rows
 from pytest_ecgfm.measurements.record_probes import record_probes
 from pytest_ecgfm.perturbations import PERTURBATIONS, VARIANTS, Perturbation, half, variant_name
@@ -71,6 +72,7 @@ class Found:
     moved: Stability
     over_labels: LabelStability | None
     cells: tuple[Cell, ...]
+    embedded: npt.NDArray[Any]
 
 
 def displacement(run: Run, encoder: Encoder, case: Case) -> Measured:
@@ -165,7 +167,7 @@ def _measured(run: Run, encoder: Encoder, case: Case, take: Callable[[Found], Me
     curve = _curve(run, encoder, case, one)
     found = curve[severity]
     if isinstance(found, NotApplicable):
-        return replace(_of(UNDEFINED), missing=str(found))
+        return replace(_of(UNDEFINED), missing=f"not applicable: {found}")
     cells = tuple(cell for point in curve.values() if isinstance(point, Found) for cell in point.cells)
     measured = take(found)
     note = geometry_of(run, encoder, run.cohort(case.cohort)).note
@@ -180,7 +182,9 @@ def _curve(run: Run, encoder: Encoder, case: Case, one: Perturbation) -> dict[fl
                 curve[severity] = _found(run, encoder, case, one, severity)
             except NotApplicable as error:
                 curve[severity] = error
-        return curve
+        embedded = [found.embedded for found in curve.values() if isinstance(found, Found)]
+        hidden = rescaled_away(run, encoder, run.cohort(case.cohort), one, embedded)
+        return curve if hidden is None else dict.fromkeys(curve, hidden)
 
     return run.once(("stability", encoder.card.name, case.cohort, one.name), make)
 
@@ -189,6 +193,7 @@ def _found(run: Run, encoder: Encoder, case: Case, one: Perturbation, severity: 
     cohort = run.cohort(case.cohort)
     rows = chosen_rows(run, cohort, run.settings.profile.grid.stability_records)
     variant = variant_name(one.name, severity)
+    require_change(run, encoder, cohort, rows, one, severity)
     perturbed = _embedded(run, encoder, cohort, rows, variant, lambda batch: one.apply(batch, severity), one.code)
     moved, values = _moved(geometry_of(run, encoder, cohort), rows, perturbed)
     each, over = _labels(run, encoder, cohort, rows, perturbed)
@@ -198,7 +203,7 @@ def _found(run: Run, encoder: Encoder, case: Case, one: Perturbation, severity: 
     for label, about in each.items():
         named = _limits("label_flip_rate", about.flip_rate) | _limits("label_auroc_drop", about.auroc_drop)
         cells.append(_cell(case, one.name, severity, {**named, "n_positive": float(about.positives)}, label))
-    return Found(moved, over, tuple(cells))
+    return Found(moved, over, tuple(cells), perturbed)
 
 
 def _labels(

@@ -187,6 +187,17 @@ def _selection(rule: Rule) -> str:
     return "; ".join([*texts, f"{'maximum' if rule.minimum is None else 'minimum'} {rule.bound:g}"])
 
 
+def demanded(profile: Profile, case: Case) -> Threshold:
+    """Return what a profile demands of a cell, or else what profile ``default`` does.
+
+    For what is judged only where another quantity reaches its threshold: a profile need not judge that one, too.
+    """
+    threshold = profile.threshold(case) or _shipped_profile("default").threshold(case)
+    if threshold is None:
+        raise EcgfmError(f"profile default demands nothing of {case.name}.")
+    return threshold
+
+
 @cache
 def _shipped_profile(name: str) -> Profile:
     return load_profile(name)
