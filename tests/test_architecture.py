@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[1]
 
 STAGES = [
     {"errors"},
-    {"records", "variance", "store", "toml_files"},
+    {"records", "variance", "store", "bounded_files", "toml_files", "cube_files"},
     {"statistics", "cards"},
     {"cohorts"},
     {"preprocessing", "perturbations", "electrodes", "coalitions"},
