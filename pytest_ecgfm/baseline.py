@@ -1,6 +1,5 @@
 """Earlier runs as baselines: the same records, scored then and now."""
 
-import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,6 +13,7 @@ import xarray as xr
 from pytest_ecgfm.cube import open_run, read_into_memory
 from pytest_ecgfm.errors import EcgfmError, StaleBaseline
 from pytest_ecgfm.statistics import Estimate, mean_auroc_difference
+from pytest_ecgfm.toml_files import parse_toml
 
 _SHOWN = 3
 _DIMENSIONS = {
@@ -89,10 +89,10 @@ class Baseline:
     @cached_property
     def probe(self) -> str:
         """Kind of its probes."""
-        try:
-            grid = tomllib.loads(str(self._tree.attrs.get("profile", ""))).get("grid", {})
-        except tomllib.TOMLDecodeError as error:
-            raise EcgfmError(f"baseline {self.name}: its profile cannot be read ({error}).") from None
+        held = parse_toml(str(self._tree.attrs.get("profile", "")), f"baseline {self.name}: its profile cannot be read")
+        grid = held.get("grid", {})
+        if not isinstance(grid, dict):
+            raise EcgfmError(f"baseline {self.name}: its profile cannot be read: grid is no table.")
         return str(grid.get("probe", "logistic"))
 
     def scores(

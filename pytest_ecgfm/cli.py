@@ -302,8 +302,8 @@ def _cache_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _cache(args: argparse.Namespace) -> int:
-    from pytest_ecgfm.report.cached import counted, table_lines
-    from pytest_ecgfm.store import cache_folder, entries, remove
+    from pytest_ecgfm.report.cached import counted, prune, table_lines
+    from pytest_ecgfm.store import cache_folder, entries
 
     if args.older_than is not None and not args.older_than >= 0:
         raise EcgfmError(f"--older-than={args.older_than:g}: should be a number of days, 0 or more.")
@@ -323,15 +323,13 @@ def _cache(args: argparse.Namespace) -> int:
         for line in table_lines(found):
             say(line)
         say(total)
-    if not args.prune or not found or not _agreed(f"This removes {total}.", args.yes):
-        return 0
-    gone = []
-    for one in found:
-        if remove(one):
-            gone.append(one)
-        else:
-            complain(f"{', '.join(filter(None, (one.encoder, one.cohort, one.part)))}: in use by a run, left alone")
-    say(f"removed {counted(len(gone))}, {sum(one.size for one in gone) / 1e6:.1f} MB")
+    ours = [one for one in found if one.ours]
+    size = f"{sum(one.size for one in ours) / 1e6:.1f} MB"
+    if args.prune and (not ours or _agreed(f"This removes {counted(len(ours))}, {size}.", args.yes)):
+        gone, left = prune(found)
+        for line in left:
+            complain(line)
+        say(f"removed {counted(len(gone))}, {sum(one.size for one in gone) / 1e6:.1f} MB")
     return 0
 
 

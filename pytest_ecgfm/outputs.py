@@ -13,6 +13,7 @@ from uuid import uuid4
 
 import tomli_w
 
+from pytest_ecgfm.bounded_files import read_json
 from pytest_ecgfm.cards import ModelCard
 from pytest_ecgfm.checks import Case
 from pytest_ecgfm.cube import build_cube, write_cube
@@ -77,10 +78,10 @@ class RunFolder:
             return
         link = self.path.parent / _LATEST
         try:
-            held = json.loads((link / "verdict.json").read_text(encoding="utf-8"))
-            if held.get("complete") and not complete:
+            held = read_json(link / "verdict.json")
+            if isinstance(held, dict) and held.get("complete") and not complete:
                 return
-        except (OSError, ValueError):
+        except (OSError, EcgfmError):
             pass
         temporary = link.with_name(f".{_LATEST}-{uuid4().hex}")
         try:

@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[1]
 
 STAGES = [
     {"errors", "identity"},
-    {"records", "variance", "store", "toml_files", "workers"},
+    {"records", "variance", "store", "bounded_files", "toml_files", "cube_files", "workers"},
     {"statistics", "cards"},
     {"cohorts"},
     {"preprocessing", "perturbations", "electrodes", "coalitions"},
