@@ -100,3 +100,10 @@ def test_better_encoders_come_out_better(evaluated):
     best, middle, worst = (quality(noise) for noise in (0.0, 1.0, 20.0))
     for key in best:
         assert best[key] > middle[key] > worst[key], key
+
+
+def test_two_dimensions_are_judged_by_their_own_maximum(evaluated):
+    entry = Entry("two dimensions", models.Two, (), ("stability.effective_rank",))
+    rows, _ = evaluated(entry)
+    assert not complaints(entry, rows)
+    assert all(row.threshold == 1.5 for row in rows.values())
