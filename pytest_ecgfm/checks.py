@@ -111,16 +111,19 @@ _ADJUSTED = (-math.inf, 1.0)
 _LABEL = ("cohort", "label")
 _CELL = (*_LABEL, "fraction")
 
+_APART = "Largest distance between embeddings of a record, over that between records,"
+
 CHECKS = {
     kind.name: kind
     for kind in (
-        _kind("contract.repeatable", "Largest difference between two passes, relative to the spread", "cohort"),
-        _kind("contract.batch", "Smallest cosine between batches of one, of many, and in another order", "cohort"),
+        _kind("contract.repeatable", f"{_APART} in two passes", "cohort", limits=_ANY),
+        _kind("contract.batch", f"{_APART} in batches of one, of many, and in another order", "cohort", limits=_ANY),
         _kind("contract.frozen", "Parameters and buffers that changed while embedding", "cohort", limits=_ANY),
-        _kind("contract.lead_order", "Smallest cosine between records with their leads in another order", "cohort"),
+        _kind("contract.lead_order", f"{_APART} with its leads in another order", "cohort", limits=_ANY),
         _kind("contract.declared_leads", "Share of leads that are read if, and only if, declared", "cohort"),
         _kind("contract.hard_records", "Share of unusual records that are embedded, or refused clearly", "cohort"),
         _kind("contract.generated", "Share of generated records that are embedded, or refused clearly"),
+        _kind("contract.unchanged", f"{_APART} at the beginning and at the end of the run", "cohort", limits=_ANY),
         _kind("contract.memory", "Memory that a pass leaves behind, over the size of its records", limits=_ANY),
         _kind("downstream.auroc", "AUROC of a linear probe", *_CELL, limits=_SHARE),
         _kind(

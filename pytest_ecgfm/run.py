@@ -100,10 +100,10 @@ class Run:
         leads = self.once(("leads", cohort.name), lambda: cohort.read(str(cohort.records[0])).leads)
         return lacking(encoder.card, leads)
 
-    def sample(self, name: str) -> RecordBatch:
-        """Return a few records of a cohort, all of one length: a batch for the contract."""
+    def sample(self, name: str, count: int = _SAMPLE) -> RecordBatch:
+        """Return the first records of a cohort, `count` at most, all of one length: a batch for the contract."""
         cohort = self.cohort(name)
-        records = list(cohort.records[:_SAMPLE])
+        records = list(cohort.records[:count])
         read = [cohort.read(record) for record in records]
         alike = [one.leads == read[0].leads and one.sampling_rate == read[0].sampling_rate for one in read]
         # Cropped to the shortest: in some cohorts no two records are of one length.
@@ -128,6 +128,28 @@ class Run:
             self._encoders[card.name] = encoder
             self._note("encoder", card.name, {"weights_sha256": encoder.weights_sha256})
         return self._encoders[card.name]
+
+    def spread(self, name: str) -> list[str]:
+        """Return a few records from all over a cohort: what is embedded at the beginning and at the end of a run."""
+        records = self.cohort(name).records
+        places = np.unique(np.linspace(0, len(records) - 1, _SAMPLE).astype(int))
+        return [str(records[place]) for place in places]
+
+    def remember(self, encoder: Encoder, name: str) -> FloatArray:
+        """Embed a few records of a cohort one by one, once in this process, as early as this is asked for."""
+        key = ("remembered", encoder.card.name, name)
+        return self.once(key, lambda: self.embed_again(encoder, name))
+
+    def embed_again(self, encoder: Encoder, name: str) -> FloatArray:
+        """Embed the records that `remember` embeds, now."""
+        cohort = self.cohort(name)
+        found = [encoder.embed_batch(batch) for one in self.spread(name) for batch in cohort.batches(1, [one])]
+        return np.concatenate(found)
+
+    def embedded(self, encoder: Encoder, name: str) -> FloatArray | None:
+        """Return the embeddings of a cohort, if this process has asked for them."""
+        found = self._made.get(("embeddings", encoder.card.name, name))
+        return cast("FloatArray", found) if isinstance(found, np.ndarray) else None
 
     def embeddings(self, encoder: Encoder, cohort: Cohort) -> FloatArray:
         """Embed a cohort, or find it embedded: float32, shape (records, dimensions).

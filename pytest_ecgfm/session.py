@@ -3,6 +3,7 @@
 import os
 from collections import Counter
 from collections.abc import Callable, Generator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -27,7 +28,7 @@ from pytest_ecgfm.declared import (
 from pytest_ecgfm.encoders.base import Encoder
 from pytest_ecgfm.encoders.sources import resolve_checkpoint
 from pytest_ecgfm.errors import EcgfmError, blame
-from pytest_ecgfm.evaluations.contract import Finding
+from pytest_ecgfm.evaluations.differences import Finding
 from pytest_ecgfm.models import Declaration
 from pytest_ecgfm.outputs import Outputs, RunFolder, new_run_id, unexpected
 from pytest_ecgfm.perturbations import forget_declared_perturbations
@@ -47,6 +48,7 @@ from pytest_ecgfm.verdict import Verdict, corrected
 from pytest_ecgfm.workers import share_cores
 
 CASE = "ecgfm_case"
+_LAST = "contract.unchanged"
 
 
 class CheckFailed(AssertionError):
@@ -197,6 +199,9 @@ class Session:
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         """Drop what has no cell, and let a user's ``filterwarnings = error`` not reach the suites."""
         ours = [item for item in items if item.get_closest_marker("ecgfm_check")]
+        # What looks back on the whole run comes last, whichever suites there are.
+        last = [item for item in ours if (case := _case_of(item)) is not None and case.check == _LAST]
+        items[:] = [*(item for item in items if item not in last), *last]
         self.suites_collected = bool(ours)
         for item in ours:
             item.add_marker(pytest.mark.filterwarnings("default"))
@@ -217,8 +222,12 @@ class Session:
     @pytest.fixture
     def ecgfm_encoder(self, request: pytest.FixtureRequest, ecgfm_case: Case) -> Encoder:
         """Give the encoder under test."""
-        name = ecgfm_case.encoder
-        return self._encoder(request, name)
+        encoder = self._encoder(request, ecgfm_case.encoder)
+        if Case(_LAST, ecgfm_case.encoder, ecgfm_case.cohort) in self.thresholds:
+            # As early as anything is asked of the encoder. What goes wrong here goes wrong again where it is judged.
+            with suppress(Exception):
+                request.getfixturevalue("ecgfm_run").remember(encoder, ecgfm_case.cohort)
+        return encoder
 
     @pytest.fixture
     def ecgfm_encoders(self, request: pytest.FixtureRequest, ecgfm_run: Run) -> dict[str, Encoder]:

@@ -17,7 +17,7 @@ from pytest_ecgfm.cube import build_cube, write_cube
 from pytest_ecgfm.encoders.base import Encoder
 from pytest_ecgfm.encoders.demographics import Demographics
 from pytest_ecgfm.errors import EcgfmError
-from pytest_ecgfm.evaluations.contract import Finding
+from pytest_ecgfm.evaluations.differences import Finding
 from pytest_ecgfm.preprocessing import resample
 from pytest_ecgfm.profiles import Profile, load_profile
 from pytest_ecgfm.records import Recording

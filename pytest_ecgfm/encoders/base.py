@@ -123,6 +123,16 @@ class Encoder:
         """Embed a batch of records as stored (see `embed`); in halves, if the device has no memory for it."""
         return self._embedded(batch, self._prepared(batch))
 
+    def prepared(self, batch: RecordBatch) -> RecordBatch:
+        """Return what reaches the model of a batch as stored: what the card asks for.
+
+        Raises
+        ------
+        EcgfmError
+            If a record cannot be prepared; the message names it.
+        """
+        return self._prepared(batch)
+
     def embed_batches(self, batches: Iterable[RecordBatch]) -> Generator[tuple[RecordBatch, FloatArray], None, None]:
         """Embed batches one after the other; the next one is read and prepared meanwhile.
 
