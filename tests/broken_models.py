@@ -205,6 +205,34 @@ class Two(Honest):
         return features(x)[:, [3, 30]]
 
 
+class HashOfBytes(Honest):
+    """Noise that only the bytes of a record decide: repeatable, and about nothing."""
+
+    def read(self, x):
+        return noise_of(x)
+
+
+class AtChance(Honest):
+    """A network of one layer whose weights were drawn and never trained: it multiplies samples where they stand."""
+
+    def __init__(self):
+        super().__init__()
+        self.weights = torch.randn(12 * 1250, 32, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
+
+    def read(self, x):
+        x = torch.as_tensor(x, dtype=torch.float64)
+        unit = (x - x.mean(-1, keepdim=True)) / (x.std(-1, keepdim=True) + 1e-6)
+        return unit.flatten(1) @ self.weights
+
+
+class Ranked(Honest):
+    """Replaces each sample by its rank in its lead: no gain changes what it reads."""
+
+    def read(self, x):
+        ranks = torch.as_tensor(x).argsort(dim=-1, stable=True).argsort(dim=-1, stable=True)
+        return features(ranks.double() / x.shape[-1])[:, 24:]
+
+
 class Collapsed(Honest):
     """All records on one line."""
 
