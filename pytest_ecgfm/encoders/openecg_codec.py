@@ -4,7 +4,6 @@ Written after the shapes of the published weights and the package's own descript
 github.com/vitaldb/openecg. Nothing of the package is imported; only its file of weights is read.
 """
 
-import math
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,7 @@ from torch import Tensor, nn
 
 from pytest_ecgfm.encoders.checkpoints import descend, read_checkpoint
 from pytest_ecgfm.encoders.frozen import require_seconds
-from pytest_ecgfm.encoders.vit import FrozenTransformer, load_module
+from pytest_ecgfm.encoders.vit import FrozenTransformer, load_module, sine_table
 from pytest_ecgfm.errors import EcgfmError
 from pytest_ecgfm.preprocessing import resample, select_leads
 from pytest_ecgfm.records import FloatArray, RecordBatch
@@ -29,14 +28,6 @@ _POSITIONS = 512
 _EPS = 1e-5
 _HEADS = ("head.*", "head_sample.*", "beat_sample.*", "rhythm_sample.*", "refine.0.*", "refine.2.*")
 """What the file holds for labels of single samples: heads, and what brings tokens back to 500 Hz for them."""
-
-
-def sine_table(positions: int, width: int) -> Tensor:
-    """Return the fixed table of positions, (positions, width): sines in even columns, cosines in odd ones."""
-    # In float32 throughout, as in the original.
-    frequency = (torch.arange(0, width, 2, device="cpu").float() * (-math.log(10_000) / width)).exp()
-    angle = torch.arange(positions, device="cpu").float()[:, None] * frequency
-    return torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(1)
 
 
 class Backbone(nn.Module):
