@@ -81,7 +81,8 @@ class _Block(nn.Module):
             # The zero is a value like any other to the maximum.
             x = functional.max_pool1d(functional.pad(x, (0, 1)), 2, 2)
         x = functional.pad(x, (0, 0, *self._grow))
-        return x + h * gate[..., None]
+        out: Tensor = x + h * gate[..., None]
+        return out
 
 
 class _Stage(nn.Module):
