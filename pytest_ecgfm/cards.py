@@ -95,7 +95,8 @@ class ModelCard(BaseModel):
     checkpoint : str
         File, or folder, that holds the weights, as its authors call it; empty for a model without.
     source : str
-        Where the checkpoint is published, such as ``hf://owner/repo``.
+        Where the checkpoint is published, such as ``hf://owner/repo``; ``package://PACKAGE/FILE#sha256=DIGEST`` is a
+        file of an installed package, read where ``--ecgfm-checkpoint`` names none.
     expected_failures : dict
         Check name, with its cell, to reason. Such a check does not block; if it passes after all, it fails.
     version : str
