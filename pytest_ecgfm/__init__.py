@@ -3,6 +3,7 @@
 Names are loaded when first used: every pytest run of an environment imports this package.
 """
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,12 @@ if TYPE_CHECKING:
     from pytest_ecgfm.encoders.registry import load_encoder as load_encoder
     from pytest_ecgfm.models import ecg_cohort as ecg_cohort
     from pytest_ecgfm.models import ecg_model as ecg_model
+
+_HERE = os.path.dirname(__file__)  # noqa: PTH120 - pathlib would be imported in every pytest run
+if not os.path.isdir(os.path.join(_HERE, "suites")):  # noqa: PTH112, PTH118
+    # The source tree, in which suites and fixtures lie beside this folder: `python -m pytest` in a clone puts it before
+    # an installed wheel, which has them in the package.
+    __path__.append(os.path.dirname(_HERE))  # noqa: PTH120
 
 _PUBLIC = {
     "ecg_cohort": "pytest_ecgfm.models",

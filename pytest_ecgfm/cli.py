@@ -143,6 +143,9 @@ def _cohorts(args: argparse.Namespace) -> int:
         reports.append(about)
     if args.json:
         say(json.dumps(reports, indent=2, ensure_ascii=False, allow_nan=False))
+    # To see a fixture's cohort, its file would have to be run; this command only reads.
+    if Path("conftest.py").is_file():
+        complain("cohorts that @ecg_cohort fixtures declare are not looked at here: pytest --ecgfm-list names them.")
     return status
 
 
