@@ -180,8 +180,8 @@ def test_cohorts_of_fixtures_are_said_to_be_elsewhere(georgia, tmp_path, capsys,
     monkeypatch.chdir(here)
     assert main(["cohorts", str(georgia), "--quick", *shape]) == 0
     assert capsys.readouterr().err == ""
-    (here / "conftest.py").write_text("raise RuntimeError('this is not run')")
+    (here / "conftest.py").write_text("@ecg_cohort\nraise RuntimeError('this is not run')")
     assert main(["cohorts", str(georgia), "--quick", *shape]) == 0
     captured = capsys.readouterr()
-    assert "@ecg_cohort fixtures declare are not looked at here: pytest --ecgfm-list names them" in captured.err
+    assert "cohorts of @ecg_cohort fixtures are not looked at here: pytest --ecgfm-list names them" in captured.err
     assert "@ecg_cohort" not in captured.out
