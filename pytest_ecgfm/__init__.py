@@ -3,6 +3,7 @@
 Names are loaded when first used: every pytest run of an environment imports this package.
 """
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,12 @@ if TYPE_CHECKING:
     from pytest_ecgfm.models import ecg_perturbation as ecg_perturbation
     from pytest_ecgfm.rows import Cell as Cell
     from pytest_ecgfm.rows import Measured as Measured
+
+_HERE = os.path.dirname(__file__)  # noqa: PTH120 - pathlib would be imported in every pytest run
+if not os.path.isdir(os.path.join(_HERE, "suites")):  # noqa: PTH112, PTH118
+    # The source tree, in which suites and fixtures lie beside this folder: `python -m pytest` in a clone puts it before
+    # an installed wheel, which has them in the package.
+    __path__.append(os.path.dirname(_HERE))  # noqa: PTH120
 
 _PUBLIC = {
     "Cell": "pytest_ecgfm.rows",

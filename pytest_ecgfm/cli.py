@@ -9,13 +9,14 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
+from pytest_ecgfm.bounded_files import read_bounded
 from pytest_ecgfm.errors import EcgfmError
 
 _LEAST_RATE = 100.0  # Hz that finding beats needs
@@ -143,6 +144,10 @@ def _cohorts(args: argparse.Namespace) -> int:
         reports.append(about)
     if args.json:
         say(json.dumps(reports, indent=2, ensure_ascii=False, allow_nan=False))
+    # To see a fixture's cohort, its file would have to be run; this command only reads.
+    with suppress(OSError, EcgfmError):
+        if b"ecg_cohort" in read_bounded(Path("conftest.py"), 1_000_000):
+            complain("cohorts of @ecg_cohort fixtures are not looked at here: pytest --ecgfm-list names them.")
     return status
 
 
