@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
+from pytest_ecgfm import gate
 from pytest_ecgfm.errors import EcgfmError
 
 _LEAST_RATE = 100.0  # Hz that finding beats needs
@@ -345,6 +346,9 @@ COMMANDS: tuple[Command, ...] = (
     Command("report", "draw generalization.html of a finished run again", _report_arguments, _report),
     Command("figures", "draw a run's figures for papers, as SVG and PNG", _figures_arguments, _figures),
     Command("compare", "say what changed between runs, with intervals", _compare_arguments, _compare),
+    Command(
+        "gate", "say whether the newest run of a folder passes; the exit status is for CI", gate.arguments, gate.command
+    ),
     Command("table", "print and write the paper's tables of finished runs", _table_arguments, _table),
 )
 """Every subcommand."""

@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[1]
 
 STAGES = [
     {"errors"},
-    {"records", "variance", "store", "toml_files", "workers"},
+    {"records", "variance", "store", "toml_files", "workers", "watch", "gate"},
     {"statistics", "cards"},
     {"cohorts"},
     {"preprocessing", "perturbations", "electrodes", "coalitions"},
@@ -26,6 +26,7 @@ STAGES = [
     {"run", "beforehand"},
     {"measurements"},
     {"report", "outputs", "collect", "declared", "distribution"},
+    {"ending"},
     {"listing", "session"},
     {"plugin", "cli"},
 ]
