@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from pytest_ecgfm import gate
 from pytest_ecgfm.errors import EcgfmError
+from pytest_ecgfm.report.escape import terminal
 
 _LEAST_RATE = 100.0  # Hz that finding beats needs
 _LEAST_SECONDS = 3.0  # two beats at 40 bpm
@@ -51,12 +52,12 @@ class Command:
 
 def say(line: str = "") -> None:
     """Write one line to the standard output."""
-    sys.stdout.write(f"{line}\n")
+    sys.stdout.write("\n".join(map(terminal, line.split("\n"))) + "\n")
 
 
 def complain(text: str) -> None:
     """Write one line to the standard error output."""
-    sys.stderr.write(f"ecgfm: {' '.join(text.split())}\n")
+    sys.stderr.write(f"ecgfm: {terminal(' '.join(text.split()))}\n")
 
 
 @contextmanager

@@ -277,6 +277,8 @@ class Session(Ending):
             return report
         if call.excinfo.errisinstance((EcgfmError, CheckFailed)):
             report.longrepr = call.excinfo.getrepr(style="value")
+            if (text := str(report.longrepr)) != terminal(text):
+                report.longrepr = terminal(text)
         if call.when != "teardown" and not any(name == PROPERTY for name, _ in report.user_properties):
             row = failed_row(case, self.thresholds[case], call.excinfo.value)
             item.user_properties.append((PROPERTY, row.to_json()))
