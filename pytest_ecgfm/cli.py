@@ -16,8 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
+from pytest_ecgfm import gate
 from pytest_ecgfm.bounded_files import read_bounded
 from pytest_ecgfm.errors import EcgfmError
+from pytest_ecgfm.report.escape import terminal
 
 _LEAST_RATE = 100.0  # Hz that finding beats needs
 _LEAST_SECONDS = 3.0  # two beats at 40 bpm
@@ -51,12 +53,12 @@ class Command:
 
 def say(line: str = "") -> None:
     """Write one line to the standard output."""
-    sys.stdout.write(f"{line}\n")
+    sys.stdout.write("\n".join(map(terminal, line.split("\n"))) + "\n")
 
 
 def complain(text: str) -> None:
     """Write one line to the standard error output."""
-    sys.stderr.write(f"ecgfm: {' '.join(text.split())}\n")
+    sys.stderr.write(f"ecgfm: {terminal(' '.join(text.split()))}\n")
 
 
 @contextmanager
@@ -348,6 +350,9 @@ COMMANDS: tuple[Command, ...] = (
     Command("report", "draw generalization.html of a finished run again", _report_arguments, _report),
     Command("figures", "draw a run's figures for papers, as SVG and PNG", _figures_arguments, _figures),
     Command("compare", "say what changed between runs, with intervals", _compare_arguments, _compare),
+    Command(
+        "gate", "say whether the newest run of a folder passes; the exit status is for CI", gate.arguments, gate.command
+    ),
     Command("table", "print and write the paper's tables of finished runs", _table_arguments, _table),
 )
 """Every subcommand."""

@@ -235,7 +235,8 @@ def write_cube(tree: xr.DataTree, path: Path) -> None:
     """Write as netCDF4, whole or not at all."""
     temporary = path.with_name(f".{path.name}.{uuid4().hex}.tmp")
     try:
-        tree.to_netcdf(temporary, engine="h5netcdf")
+        # In memory first: on a full disk, the library that writes to it crashes the process.
+        temporary.write_bytes(tree.to_netcdf(engine="h5netcdf"))
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)

@@ -4,7 +4,7 @@ import errno
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
-from typing import TypeVar
+from typing import Any, TypeVar
 
 Raised = TypeVar("Raised", bound=Exception)
 
@@ -53,6 +53,18 @@ def reworded(error: EcgfmError, text: str) -> EcgfmError:
     other = type(error)(text)
     vars(other).update(vars(error))
     return other
+
+
+def utf8(value: Any) -> Any:
+    """Return a text that every file can hold; also of whatever is inside a dictionary or a list.
+
+    Names of files, and so of records, and texts of exceptions may hold bytes that are no UTF-8: they become escapes.
+    """
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode("utf-8")
+    if isinstance(value, dict):
+        return {utf8(key): utf8(one) for key, one in value.items()}
+    return [utf8(one) for one in value] if isinstance(value, list | tuple) else value
 
 
 def is_models_fault(error: BaseException, encoder: str) -> bool:

@@ -24,6 +24,7 @@ from pytest_ecgfm.identity import digest
 from pytest_ecgfm.preprocessing import lacking
 from pytest_ecgfm.records import FloatArray, RecordBatch
 from pytest_ecgfm.settings import Settings
+from pytest_ecgfm.watch import Watch
 
 if TYPE_CHECKING:
     from pytest_ecgfm.cluster import Cluster
@@ -61,6 +62,7 @@ class Run:
         self._encoders: dict[str, Encoder] = {}
         self._made: dict[tuple[object, ...], object] = {}
         self._loaded: dict[str, Cohort] = {}
+        self.watch: Watch | None = None
 
     def add_cohort(self, name: str, make: Callable[[], Cohort]) -> None:
         """Take a cohort of the user's own, made once.
@@ -125,6 +127,8 @@ class Run:
             settings = self.settings
             with blaming(card.name):
                 encoder = Encoder(card, model, device=settings.device, precision=settings.precision)
+            if self.watch is not None:
+                encoder.watching = self.watch.batch
             self._encoders[card.name] = encoder
             self._note("encoder", card.name, {"weights_sha256": encoder.weights_sha256})
         return self._encoders[card.name]
@@ -196,6 +200,8 @@ class Run:
 
     def _embed(self, encoder: Encoder, cohort: Cohort, missing: list[range]) -> Iterator[FloatArray]:
         with self._stage(f"{encoder.card.name} embeds {cohort.name}") as progress:
+            if self.watch is not None:
+                self.watch.cohort = cohort.name
             embed = embed_stretches if self._cluster is None else self._cluster.embed_stretches
             yield from embed(encoder, cohort, missing, batch_size=self.settings.batch_size, progress=progress)
 
@@ -256,7 +262,8 @@ class Run:
         """Write arrays too large for a row; return the file's name. The attribute `group` says where they go."""
         name = digest([part.encode() for part in identity])[:24] + ".nc"
         temporary = self.folder / "arrays" / f".{uuid4().hex}.nc"
-        dataset.to_netcdf(temporary, engine="h5netcdf")
+        # In memory first: on a full disk, the library that writes to it crashes the process.
+        temporary.write_bytes(dataset.to_netcdf(engine="h5netcdf"))
         temporary.replace(self.folder / "arrays" / name)
         return f"arrays/{name}"
 

@@ -1,6 +1,5 @@
 """The pytest plugin of a run with ``--ecgfm``: wiring between pytest and `Run`, nothing else."""
 
-import os
 from collections import Counter
 from collections.abc import Callable, Generator
 from contextlib import suppress
@@ -13,7 +12,7 @@ import pytest
 
 from pytest_ecgfm.beforehand import look_ahead
 from pytest_ecgfm.cards import CohortCard, ModelCard
-from pytest_ecgfm.checks import CHECKS, DECLARED, Case, Threshold, forget_declared, is_declared
+from pytest_ecgfm.checks import CHECKS, DECLARED, Case, Threshold, is_declared
 from pytest_ecgfm.cohorts.base import Cohort
 from pytest_ecgfm.cohorts.own import own_cohort
 from pytest_ecgfm.collect import SUITES_PACKAGE, suites_folder
@@ -27,24 +26,25 @@ from pytest_ecgfm.declared import (
 )
 from pytest_ecgfm.encoders.base import Encoder
 from pytest_ecgfm.encoders.sources import resolve_checkpoint
+from pytest_ecgfm.ending import Ending
 from pytest_ecgfm.errors import EcgfmError, blame
 from pytest_ecgfm.evaluations.differences import Finding
 from pytest_ecgfm.models import Declaration
 from pytest_ecgfm.outputs import Outputs, RunFolder, new_run_id, unexpected
-from pytest_ecgfm.perturbations import forget_declared_perturbations
 from pytest_ecgfm.profiles import require_reasons
 from pytest_ecgfm.progress import Progressing
 from pytest_ecgfm.records import RecordBatch
+from pytest_ecgfm.report.escape import terminal
 from pytest_ecgfm.report.html import HtmlColumns, link_from
-from pytest_ecgfm.report.junit import mark_outcomes, properties_of
+from pytest_ecgfm.report.junit import properties_of
 from pytest_ecgfm.report.page import NAME as PAGE
-from pytest_ecgfm.report.summary import append_job_summary
-from pytest_ecgfm.report.terminal import LETTERS, end_lines
+from pytest_ecgfm.report.terminal import LETTERS
 from pytest_ecgfm.results import Results
 from pytest_ecgfm.rows import PROPERTY, Measured, Row, expected_to_fail, failed_row, judged_row, parse_row
 from pytest_ecgfm.run import Run
 from pytest_ecgfm.settings import Settings, read_settings
-from pytest_ecgfm.verdict import Verdict, corrected
+from pytest_ecgfm.verdict import Verdict
+from pytest_ecgfm.watch import Watch
 from pytest_ecgfm.workers import share_cores
 
 CASE = "ecgfm_case"
@@ -79,14 +79,14 @@ def activate(config: pytest.Config) -> None:
         loaded = look_ahead(settings, cards, chosen) if whole else {}
         session = Session(config, settings, cards, chosen, loaded)
     except EcgfmError as error:
-        raise pytest.UsageError(str(error)) from None
+        raise pytest.UsageError(terminal(str(error))) from None
     config.pluginmanager.register(session, "ecgfm-session")
     if config.args_source is not pytest.Config.ArgsSource.ARGS:
         config.args = [SUITES_PACKAGE]
         config.option.pyargs = True
 
 
-class Session:
+class Session(Ending):
     """Hooks and fixtures of a run."""
 
     def __init__(
@@ -130,6 +130,8 @@ class Session:
         self.run = Run(settings, self.run_id, self.folder.path, Progressing(config))
         self._loaded = frozenset(loaded)
         self.run.loaded(loaded)
+        self.run.watch = self.watch = Watch(settings.timeout, self._hung)
+        self._sigterm: Any = None
         if not config.option.collectonly and (self.is_worker or not config.getoption("numprocesses", None)):
             self.run.connect()
 
@@ -143,6 +145,11 @@ class Session:
                 self.config.option.htmlpath = str(self.folder.path / "report.html")
                 self.config.option.self_contained_html = True
             self.html.page = link_from(self.config.option.htmlpath, self.folder.path / PAGE)
+
+    def pytest_runtest_setup(self, item: pytest.Item) -> None:
+        """Remember which check is at work, for a message about a batch that takes too long."""
+        case = _case_of(item)
+        self.watch.check, self.watch.cohort = (case.name, case.cohort) if case else (item.name, "")
 
     # Collection
 
@@ -313,6 +320,8 @@ class Session:
             return report
         if call.excinfo.errisinstance((EcgfmError, CheckFailed)):
             report.longrepr = call.excinfo.getrepr(style="value")
+            if (text := str(report.longrepr)) != terminal(text):
+                report.longrepr = terminal(text)
         if call.when != "teardown" and not any(name == PROPERTY for name, _ in report.user_properties):
             row = failed_row(case, self.thresholds[case], call.excinfo.value)
             item.user_properties.append((PROPERTY, row.to_json()))
@@ -366,66 +375,16 @@ class Session:
         groups = {case.id: f"{case.encoder} {'' if case.space == 'umap' else case.cohort}" for case in self.thresholds}
         return scheduler(config, log, groups)
 
-    @pytest.hookimpl(optionalhook=True)
-    def pytest_testnodedown(self, node: Any, error: Any) -> None:
-        """Note whether a worker collected suites, and whether it died."""
-        output = getattr(node, "workeroutput", {})
-        self.suites_collected = self.suites_collected or bool(output.get("ecgfm_suites"))
-        if error:
-            self.trouble.append(f"worker {node.gateway.id} crashed")
-
     def pytest_report_header(self) -> list[str]:
         """Say what is going to be evaluated."""
         settings = self.settings
-        return [
+        lines = [
             f"ecgfm: {', '.join(settings.models)} against profile {settings.profile.name}, "
             f"references {', '.join(settings.references) or 'none'}, {len(self.thresholds)} checks",
             f"ecgfm: cohorts {', '.join(settings.cohorts)} from {settings.data or 'the package (embedded)'}",
             *(f"ecgfm: {note}" for note in self.warnings),
         ]
-
-    @pytest.hookimpl(tryfirst=True)
-    def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
-        """Write the run, set the exit status."""
-        if self.is_worker:
-            self.config.workeroutput["ecgfm_suites"] = self.suites_collected  # type: ignore[attr-defined]
-            return
-        if self.outputs is None:
-            return
-        if exitstatus in (pytest.ExitCode.INTERRUPTED, pytest.ExitCode.INTERNAL_ERROR):
-            self.trouble.append("the run was interrupted")
-        if not self.suites_collected and not self.results.rows:
-            self.trouble.append("no suite was collected: give no path, or `--pyargs pytest_ecgfm.suites` beside yours")
-        self.results.replace(corrected(self.results.rows))
-        rows = self.results.rows
-        self.verdict = self.outputs.finish(rows, list(self.thresholds), self.trouble, self.results.changed())
-        if self.html is not None:
-            self.html.verdict = self.verdict
-        if place := os.environ.get("GITHUB_STEP_SUMMARY"):
-            self.outputs.notes += append_job_summary(Path(place), self.verdict, rows)
-        if self.verdict.outcome != "pass" and session.exitstatus in (0, pytest.ExitCode.NO_TESTS_COLLECTED):
-            session.exitstatus = pytest.ExitCode.TESTS_FAILED
-
-    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        """Print the verdict and where the run was written."""
-        if self.verdict is None or self.outputs is None:
-            return
-        notes = (*self.verdict.notes, *self.outputs.notes, *self.warnings)
-        terminalreporter.section("ECG foundation model conformance")
-        for line in end_lines(self.verdict, self.results.rows, notes, self.trouble):
-            terminalreporter.write_line(line)
-        colour = {"pass": "green", "fail": "red", "incomplete": "yellow"}[self.verdict.outcome]
-        terminalreporter.write_line(f"verdict: {self.verdict.outcome.upper()}", **{colour: True, "bold": True})
-        terminalreporter.write_line(f"run: {self.folder.path}")
-
-    def pytest_unconfigure(self) -> None:
-        """Leave the cluster; put our outcomes into the JUnit file, which is written by now."""
-        self.run.close()
-        forget_declared()
-        forget_declared_perturbations()
-        path = getattr(self.config.option, "xmlpath", None)
-        if path and not self.is_worker:
-            mark_outcomes(Path(path))
+        return [terminal(line) for line in lines]
 
 
 def _family(case: Case, threshold: Threshold) -> tuple[str, str, str]:

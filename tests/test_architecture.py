@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[1]
 
 STAGES = [
     {"errors", "identity"},
-    {"records", "variance", "store", "bounded_files", "toml_files", "cube_files", "workers"},
+    {"records", "variance", "store", "bounded_files", "toml_files", "cube_files", "workers", "watch", "gate"},
     {"statistics", "cards"},
     {"cohorts"},
     {"preprocessing", "perturbations", "electrodes", "coalitions"},
@@ -28,6 +28,7 @@ STAGES = [
     {"run", "beforehand"},
     {"measurements"},
     {"report", "outputs", "collect", "declared", "distribution"},
+    {"ending"},
     {"listing", "session"},
     {"plugin", "cli"},
 ]

@@ -6,7 +6,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -79,6 +79,7 @@ class Encoder:
         self.device = device
         self.precision = precision
         self._dimensions = card.dimensions
+        self.watching: Callable[[str, Sequence[str]], AbstractContextManager[None]] = lambda *_: nullcontext()
         self._is_module = _is_torch_module(model)
         if self._is_module:
             model.eval().requires_grad_(False).to(device)
@@ -191,7 +192,7 @@ class Encoder:
 
     def _embedded(self, batch: RecordBatch, prepared: RecordBatch) -> FloatArray:
         try:
-            with _naming(batch), blaming(self.card.name):
+            with _naming(batch), blaming(self.card.name), self.watching(self.card.name, batch.records):
                 return self._checked(self._run(prepared), batch)
         except MemoryError as error:
             return self._in_halves(batch, error)

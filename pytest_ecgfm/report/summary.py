@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_ecgfm.basis import basis_lines, nowhere_in_words
+from pytest_ecgfm.report.escape import markdown
 from pytest_ecgfm.rows import Row
 from pytest_ecgfm.verdict import Verdict
 
@@ -50,23 +51,23 @@ def badge(verdict: Verdict) -> dict[str, Any]:
 
 def job_summary(verdict: Verdict, rows: Sequence[Row]) -> str:
     """Return Markdown for a GitHub Actions job summary; what comes from outside cannot become markup."""
-    lines = [f"## ECG foundation model conformance: {verdict.outcome}", "", _escaped(in_words(verdict, rows)), ""]
+    lines = [f"## ECG foundation model conformance: {verdict.outcome}", "", markdown(in_words(verdict, rows)), ""]
     lines += [
         "| encoder | verdict | pass | blocking | inconclusive | insufficient | error |",
         "| --- | --- | --- | --- | --- | --- | --- |",
     ]
     for one in verdict.encoders:
         numbers = " | ".join(str(one.counts[k]) for k in _COLUMNS)
-        lines.append(f"| {_escaped(one.encoder)} | {one.outcome} | {numbers} |")
+        lines.append(f"| {markdown(one.encoder)} | {one.outcome} | {numbers} |")
     for one in verdict.encoders:
         if told := basis_lines(one.basis):
-            lines += ["", f"Blocking checks of {_escaped(one.encoder)} decided in:", ""]
-            lines += [f"- {_escaped(line)}" for line in told]
+            lines += ["", f"Blocking checks of {markdown(one.encoder)} decided in:", ""]
+            lines += [f"- {markdown(line)}" for line in told]
     if verdict.notes:
-        lines += ["", *(f"- note: {_escaped(note)}" for note in verdict.notes)]
+        lines += ["", *(f"- note: {markdown(note)}" for note in verdict.notes)]
     reasons = list(verdict.reasons)
     if reasons:
-        lines += ["", *(f"- {_escaped(reason)}" for reason in reasons[:_SHOWN])]
+        lines += ["", *(f"- {markdown(reason)}" for reason in reasons[:_SHOWN])]
         if len(reasons) > _SHOWN:
             lines.append(f"- and {len(reasons) - _SHOWN} more")
     return "\n".join(lines) + "\n"
@@ -80,10 +81,3 @@ def append_job_summary(place: Path, verdict: Verdict, rows: Sequence[Row]) -> li
     except OSError as error:
         return [f"the job summary could not be written to {place}: {error.strerror}"]
     return []
-
-
-def _escaped(text: str) -> str:
-    plain = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    for one in "\\`*_[]|":
-        plain = plain.replace(one, f"\\{one}")
-    return plain
