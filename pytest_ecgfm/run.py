@@ -127,11 +127,15 @@ class Run:
             settings = self.settings
             with blaming(card.name):
                 encoder = Encoder(card, model, device=settings.device, precision=settings.precision)
-            if self.watch is not None:
-                encoder.watching = self.watch.batch
-            self._encoders[card.name] = encoder
-            self._note("encoder", card.name, {"weights_sha256": encoder.weights_sha256})
+            self.add_encoder(encoder)
         return self._encoders[card.name]
+
+    def add_encoder(self, encoder: Encoder) -> None:
+        """Take an encoder that is made already."""
+        if self.watch is not None:
+            encoder.watching = self.watch.batch
+        self._encoders[encoder.card.name] = encoder
+        self._note("encoder", encoder.card.name, {"weights_sha256": encoder.weights_sha256})
 
     def spread(self, name: str) -> list[str]:
         """Return a few records from all over a cohort: what is embedded at the beginning and at the end of a run."""
