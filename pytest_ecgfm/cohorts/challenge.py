@@ -14,7 +14,7 @@ from pathlib import Path
 
 from pytest_ecgfm.cohorts.folders import Folder, first_few
 from pytest_ecgfm.cohorts.harmonise import harmonise
-from pytest_ecgfm.cohorts.tables import OLD_AGE, cohort_table
+from pytest_ecgfm.cohorts.tables import OLD_AGE, cohort_table, known
 from pytest_ecgfm.cohorts.wfdb_files import WfdbCohort
 from pytest_ecgfm.cohorts.wfdb_header import Header, read_header
 from pytest_ecgfm.errors import EcgfmError
@@ -44,7 +44,8 @@ SOURCES: Mapping[str, Source] = {
 # Early headers of Georgia state 4880 ADC units a mV; the final release states 1000 for the same samples.
 _WITHDRAWN_GAINS = {"georgia": 4880.0}
 
-_SEXES = {"male": "M", "m": "M", "female": "F", "f": "F", "unknown": "", "nan": "", "u": "", "": ""}
+_SEXES = {"male": "M", "m": "M", "female": "F", "f": "F", "u": "", "": ""}
+_READ_ONCE = ("age", "sex")
 _CODE = re.compile(r"\d{6,18}", re.ASCII)
 _AGE = re.compile(r"\d{1,3}(?:\.\d*)?", re.ASCII)
 
@@ -94,7 +95,7 @@ def list_headers(path: Path) -> Iterator[tuple[Path, frozenset[str]]]:
 
 
 def _age(text: str, where: str) -> float:
-    if text.lower() in ("", "nan", "unknown", "-1"):
+    if text == "-1" or not known(text):
         return math.nan
     if not _AGE.fullmatch(text) or not (float(text) <= 120 or float(text) == 300):
         raise EcgfmError(f"{where}: Age {text!r} should be a number of years up to 120, or NaN.")
@@ -102,26 +103,27 @@ def _age(text: str, where: str) -> float:
 
 
 def parse_comments(header: Header) -> tuple[float, str, tuple[str, ...]]:
-    """Return age in years, sex and SNOMED CT codes from a header's comments.
+    """Return age in years, sex and SNOMED CT codes from a header's comments; codes of several ``Dx`` lines together.
 
     Raises
     ------
     EcgfmError
-        If the diagnosis is missing, or a value is malformed; names file, record and field.
+        If the diagnosis is missing, a value is malformed, or age or sex is stated twice; names file, record and field.
     """
     stated: dict[str, str] = {}
     for comment in header.comments:
-        name, colon, value = comment.partition(":")
+        field_name, colon, value = (part.strip() for part in comment.partition(":"))
+        name = field_name.lower()
+        if name in stated and name in _READ_ONCE:
+            raise EcgfmError(f"{header.where}: {field_name} is stated twice ({stated[name]!r} and {value!r}).")
         if colon:
-            stated.setdefault(name.strip().lower(), value.strip())
+            stated[name] = f"{stated[name]},{value}" if name == "dx" and name in stated else value
     if "dx" not in stated:
         raise EcgfmError(f"{header.where}: the header states no Dx (diagnosis).")
-    sex = stated.get("sex", "").lower()
+    sex = known(stated.get("sex", "")).lower()
     if sex not in _SEXES:
         raise EcgfmError(f"{header.where}: Sex {stated['sex']!r} should be Male, Female or Unknown.")
-    codes: list[str] = []
-    if stated["dx"].lower() not in ("", "unknown", "nan"):
-        codes = [code.strip() for code in stated["dx"].split(",") if code.strip()]
+    codes = [code.strip() for code in stated["dx"].split(",") if known(code.strip())]
     for code in codes:
         if not _CODE.fullmatch(code):
             raise EcgfmError(

@@ -38,7 +38,7 @@ RATE = 400.0
 SAMPLES = 4096
 """A record, padding of zeros at both ends and all."""
 
-_TRUTH = {"True": "1", "False": "", "1": "1", "0": "", "1.0": "1", "0.0": ""}
+_TRUTH = {"true": "1", "1": "1", "1.0": "1", "false": "", "0": "", "0.0": ""}
 
 
 class Code15(Hdf5Cohort):
@@ -83,7 +83,9 @@ class Code15(Hdf5Cohort):
         records = list(rows.index)
         self._path = folder.root
         self._rows = _find(folder, path, dict(zip(records, rows["trace_file"], strict=True)))
-        stated = {column: choices(rows, column, path, _TRUTH) for column in (*LABELS_STATED, "normal_ecg")}
+        stated = {
+            column: choices(rows, column, path, _TRUTH, any_case=True) for column in (*LABELS_STATED, "normal_ecg")
+        }
         codes = {
             record: [column for column, values in stated.items() if values[number]]
             for number, record in enumerate(records)
@@ -98,7 +100,7 @@ class Code15(Hdf5Cohort):
                 records,
                 patients=identifiers(rows, "patient_id", path),
                 ages=numbers(rows, "age", path, low=0, high=120, empty=True),
-                sexes=["M" if male else "F" for male in choices(rows, "is_male", path, _TRUTH)],
+                sexes=["M" if male else "F" for male in choices(rows, "is_male", path, _TRUTH, any_case=True)],
             ),
             labels=harmonised.labels,
             sampling_rate=RATE,

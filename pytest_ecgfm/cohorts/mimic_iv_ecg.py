@@ -26,11 +26,42 @@ REPORTS = tuple(f"report_{number}" for number in range(18))
 NO_SUMMARY = "no summary"
 """Stands for a record whose statements do not sum up whether the ECG is normal."""
 
+
+def _anywhere(words: str) -> re.Pattern[str]:
+    return re.compile(rf"(?<![a-z0-9/])(?:{words})(?![a-z0-9/])")
+
+
 _SUMMARIES = re.compile(r"\b(?:ab)?normal (?:rhythm )?ecg\b|\bborderline ecg\b")
-_RESERVED = re.compile(
-    r"\b(?:possibl[ey]|probabl[ey]|consider|suspect(?:ed)?|borderline|cannot rule out|may be|suggests?)\b"
+# Reservation, negation or the past: what follows, up to the end of the sentence, is not asserted.
+_BEFORE = _anywhere(
+    r"possibl[ey]|probabl[ey]|probability|likely|consider(?:ed|ing)?|suspect(?:ed)?|suspicious|suspicion|borderline"
+    r"|rule[sd]? out|r/o|exclud(?:e[sd]?|ing)|may|might|could|suggest(?:s|ed|ing|ive)?|question(?:able)?|equivocal"
+    r"|perhaps|presumed|presumably|versus|vs|differential|cannot|uncertain|unclear|indeterminate|doubtful"
+    r"|no|not|without|absen(?:ce|t)|negative|neither|nor|denies|lack(?:s|ing)?|free of|instead of|rather than"
+    r"|(?:replac|supersed)(?:e[sd]?|ing)(?! by| with)|previous(?:ly)?|prior|former(?:ly)?|earlier|past|history|hx|h/o"
+    r"|compared|since|resol(?:ved|ution)|disappear(?:ed|ance)|converted from|changed from|was|were|used to"
 )
+# What comes before these in its clause is not asserted.
+_AFTER = _anywhere(
+    r"no longer|not (?:present|seen|evident|confirmed|excluded|detected|identified|apparent|noted|found|diagnostic|met)"
+    r"|resolved|absent|disappeared|gone|ceased|rule[sd]? out|excluded|(?:replaced|superseded) (?:by|with)"
+    r"|g[ai]ven? way to|(?:converted|changed|reverted) (?:in)?to|(?:can not|cannot) be|suspected|questionable|equivocal"
+    r"|(?:is|are|was|were|be) (?:possible|probable|likely|unlikely|uncertain|unclear|doubtful)|unlikely|in the past"
+    r"|previously|was|were|vs|versus"
+)
+# A clause of nothing but these and the above speaks of what stands before it: "AF, which is no longer present".
+_FILL = _anywhere(
+    r"is|are|has|have|been|be|now|which|that|both|it|they|this|these|as|by|the|a|to|of|but|and|also|present|seen"
+    r"|evident|today|currently|here|clinically|only|criteria|diagnosis|finding"
+)
+_INCOMPLETE = _anywhere("incomplete")
+_BUNDLE = r"(?:left |right )?bundle branch block|[lr]bbb"
+# "RBBB, incomplete" is "incomplete RBBB", unless what follows is a block that "incomplete" belongs to.
+_TURNED = re.compile(rf"\b({_BUNDLE}) incomplete\b(?! (?:{_BUNDLE}|left|right))")
+_SENTENCE = re.compile(r"[.;](?=\s|$)")
+_CLAUSE = re.compile(r"[,()\[\]]|:(?=\s|$)|(?<=\s)-+(?=\s)")
 _CHECKED = 200
+_SHOWN = 80
 
 
 @lru_cache(maxsize=1)
@@ -40,32 +71,77 @@ def _phrases() -> re.Pattern[str]:
     return re.compile(r"(?<![a-z0-9])(?:" + "|".join(map(re.escape, longest_first)) + r")(?![a-z0-9])")
 
 
+def _plain(text: str) -> str:
+    """Return words in lower case, one blank between them."""
+    return " ".join(re.sub(r"[^a-z0-9:/]+", " ", text.lower()).split())
+
+
 @lru_cache(maxsize=65536)
 def parse_statement(text: str) -> tuple[frozenset[str], frozenset[str]]:
-    """Return the phrases of the label table that one statement holds, and those that it makes with reservation.
+    """Return the phrases of the label table that one statement holds, and those that it does not assert.
 
     A phrase within a longer one does not count: "incomplete right bundle branch block" is no right bundle branch block.
-    A reservation ("possible", "borderline") holds for what follows it in the statement.
+    Within a sentence, a reservation ("possible", "rule out"), a negation ("no", "without") or the past ("previously",
+    "has replaced") holds for what follows; one at the end of a clause ("AF, possible") and words such as "no longer
+    present" or "cannot be excluded" hold for what comes before; a question mark holds for the whole sentence.
 
     Parameters
     ----------
     text : str
         Such as ``"Sinus rhythm with borderline 1st degree A-V block"``.
     """
-    plain = " ".join(re.sub(r"[^a-z0-9:/]+", " ", text.lower()).split())
+    sure: set[str] = set()
+    doubtful: set[str] = set()
+    for sentence in _SENTENCE.split(text):
+        said, unsure = _parse_sentence(sentence)
+        sure |= said
+        doubtful |= unsure
+    return frozenset(sure), frozenset(doubtful - sure)
+
+
+def _parse_sentence(text: str) -> tuple[set[str], set[str]]:
+    """As `parse_statement`, of one sentence."""
+    clauses = [clause for clause in map(_plain, _CLAUSE.split(text.lower().replace("partial", "incomplete"))) if clause]
+    # Phrases may run over the end of a clause: "normal ECG, except for rate".
+    plain = _TURNED.sub(r"incomplete \1", " ".join(clauses))
     found = list(_phrases().finditer(plain))
     # "Borderline ECG" is a phrase of its own, no reservation: phrases are blanked before reservations are looked for.
     blank = _phrases().sub(lambda match: "." * len(match[0]), plain)
-    reserved = _RESERVED.search(blank)
-    until = reserved.start() if reserved else len(plain)
-    return (
-        frozenset(match[0] for match in found if match.start() < until),
-        frozenset(match[0] for match in found if match.start() >= until),
-    )
+    open_until = _not_asserted(blank, [len(clause) for clause in clauses])
+    before = _BEFORE.search(blank)
+    until = before.start() if before else len(plain)
+    # "Left and right bundle branch block, both incomplete": neither is said to be complete.
+    incomplete = _INCOMPLETE.search(blank) is not None
+    sure: set[str] = set()
+    doubtful: set[str] = set()
+    for match in found:
+        vague = incomplete and re.fullmatch(_BUNDLE, match[0]) is not None
+        retracted = any(start <= match.start() < stop for start, stop in open_until)
+        asserted = "?" not in text and match.start() < until and not retracted and not vague
+        (sure if asserted else doubtful).add(match[0])
+    return sure, doubtful
+
+
+def _not_asserted(blank: str, lengths: list[int]) -> list[tuple[int, int]]:
+    """Return the stretches of a sentence that words after them retract, from its clauses' lengths."""
+    out = []
+    start = 0
+    for length in lengths:
+        clause = blank[start : start + length]
+        retracting = [match.start() for match in _AFTER.finditer(clause)]
+        retracting += [match.start() for match in _BEFORE.finditer(clause) if match.end() == length]
+        if retracting:
+            bare = not _FILL.sub("", _BEFORE.sub("", _AFTER.sub("", clause))).strip()
+            out.append((0 if bare else start, start + max(retracting)))
+        start += length + 1
+    return out
 
 
 def parse_report(statements: list[str]) -> tuple[set[str], set[str]]:
-    """Return the phrases that a record's statements make, and those that they make with reservation.
+    """Return the phrases that a record's statements make, and those that they do not assert.
+
+    A report of which nothing is understood, or nothing but whether the ECG is normal, says nothing of the labels: its
+    statements are returned as they stand, so that they count as codes that no table holds.
 
     Parameters
     ----------
@@ -74,11 +150,17 @@ def parse_report(statements: list[str]) -> tuple[set[str], set[str]]:
     """
     sure: set[str] = set()
     doubtful: set[str] = set()
+    unknown: set[str] = set()
     for statement in statements:
         said, reserved = parse_statement(statement)
         sure |= said
         doubtful |= reserved
-    if statements and not any(_SUMMARIES.search(phrase) for phrase in sure):
+        if not said and not reserved:
+            unknown.add(statement[:_SHOWN])
+    summaries = {phrase for phrase in sure | doubtful if _SUMMARIES.search(phrase)}
+    if not (sure | doubtful) - summaries:
+        sure |= unknown
+    if statements and not summaries & sure:
         sure.add(NO_SUMMARY)
     return sure, doubtful - sure
 
@@ -149,6 +231,7 @@ class MimicIvEcg(WfdbCohort):
             sampling_rate=500,
             has_patients=True,
             label_notes=harmonised.notes,
+            unmapped=harmonised.unmapped,
             caution=caution,
         )
 

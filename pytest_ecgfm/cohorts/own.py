@@ -13,7 +13,7 @@ from pytest_ecgfm.cohorts.base import LABELS, Cohort
 from pytest_ecgfm.cohorts.stated import COLUMNS, read_stated, require_label
 from pytest_ecgfm.cohorts.tables import keyed
 from pytest_ecgfm.errors import EcgfmError
-from pytest_ecgfm.records import Recording
+from pytest_ecgfm.records import FloatArray, Recording
 
 
 class OwnCohort(Cohort):
@@ -24,8 +24,8 @@ class OwnCohort(Cohort):
     card : CohortCard
         Name, continent, sampling rate, leads and units of the signals.
     signals : ndarray of shape (records, leads, samples), sequence of ndarray of shape (leads, samples), or callable
-        In the card's units. A callable takes a record's name and returns an array of shape (leads, samples); it is
-        called whenever a record is read, from several threads.
+        In the card's units; NaN, or masked, where a sample is invalid. A callable takes a record's name and returns an
+        array of shape (leads, samples); it is called whenever a record is read, from several threads.
     table : DataFrame
         One row a record, in the order of `signals`; its index, or its column ``record``, holds the names. Columns as in
         ``labels.csv`` of a folder: at least one label, and any of ``patient``, ``age``, ``sex`` and ``fold``.
@@ -63,7 +63,7 @@ class OwnCohort(Cohort):
         held = self._signals
         where = f"{self._place}: record {record!r}: signals"
         try:
-            signals = np.asarray(held(record) if callable(held) else held[self._row[record]], dtype=np.float32)
+            signals = _filled(held(record) if callable(held) else held[self._row[record]])
         except EcgfmError:
             raise
         except Exception as error:  # Whatever a user's function raises is one line, which names the record.
@@ -116,6 +116,14 @@ def _texts(table: pd.DataFrame, place: Path) -> pd.DataFrame:
     if rows.empty:
         raise EcgfmError(f"{place}: no record.")
     return keyed(rows, "record", place)
+
+
+def _filled(value: Any) -> FloatArray:
+    """Return an array as float32, NaN where it is masked: below a mask may stand anything."""
+    masked = isinstance(value, np.ma.MaskedArray)
+    if masked or (isinstance(value, list | tuple) and any(isinstance(row, np.ma.MaskedArray) for row in value)):
+        return np.ma.filled(np.ma.asarray(value, dtype=np.float32), np.nan)
+    return np.asarray(value, dtype=np.float32)
 
 
 def _text(value: Any) -> str:

@@ -7,16 +7,25 @@ import numpy as np
 import pandas as pd
 
 from pytest_ecgfm.cohorts.base import LABELS, PublishedSplit
-from pytest_ecgfm.cohorts.tables import by_field, choices, cohort_table, numbers
+from pytest_ecgfm.cohorts.tables import by_field, choices, cohort_table, known, numbers
 from pytest_ecgfm.errors import EcgfmError
 
 COLUMNS = ("patient", "age", "sex", "fold", *LABELS)
 """Columns that are read where they are there; all others are left alone."""
 
-_SEXES = {"M": "M", "F": "F", "m": "M", "f": "F", "male": "M", "female": "F", "Male": "M", "Female": "F", "": ""}
-# pandas writes a column of 1 and 0 with a gap as 1.0 and 0.0.
-_VALUES = dict.fromkeys(["1", "true", "True", "1.0"], True) | dict.fromkeys(["0", "false", "False", "0.0"], False)
-_NAMED_FOLDS = {"train": "1", "validation": "2", "test": "3"}
+_SEXES = {"": "", "m": "M", "male": "M", "f": "F", "female": "F"}
+# pandas writes a column of 1 and 0 with a gap as 1.0 and 0.0; R writes TRUE and FALSE; people write yes and no.
+_VALUES = {
+    "": "",
+    **dict.fromkeys(("1", "1.0", "true", "yes"), "1"),
+    **dict.fromkeys(("0", "0.0", "false", "no"), "0"),
+}
+_NAMED_FOLDS = {
+    **dict.fromkeys(("train", "training"), "1"),
+    **dict.fromkeys(("val", "valid", "validation", "dev"), "2"),
+    **dict.fromkeys(("test", "testing"), "3"),
+}
+_PATIENT = "an identifier; where patients are unknown (empty, nan, None, NA), leave the column out"
 
 
 @dataclass(frozen=True)
@@ -48,6 +57,7 @@ def read_stated(rows: pd.DataFrame, path: Path) -> Stated:
     ----------
     rows : DataFrame of str
         Indexed by record; any of `COLUMNS`. Labels are 1, 0 or empty for unknown; a label without a column is unknown.
+        In every column ``nan``, ``None``, ``NA`` and the like are empty (`tables.known`), and words may be in capitals.
     path : Path
         For messages.
 
@@ -59,17 +69,17 @@ def read_stated(rows: pd.DataFrame, path: Path) -> Stated:
     records = list(rows.index)
     labels = pd.DataFrame({label: pd.array([pd.NA] * len(rows), dtype="boolean") for label in LABELS}, rows.index)
     for label in (label for label in LABELS if label in rows):
-        known = choices(rows, label, path, {**{text: text for text in _VALUES}, "": ""})
-        labels[label] = pd.array([_VALUES.get(text, pd.NA) for text in known], dtype="boolean")
+        stated = choices(rows, label, path, _VALUES, any_case=True)
+        labels[label] = pd.array([pd.NA if text == "" else text == "1" for text in stated], dtype="boolean")
     folds, split = _folds(rows, path)
     has_patients = "patient" in rows
     if has_patients:
-        by_field(bool, rows, "patient", path, "an identifier")
+        by_field(bool, rows, "patient", path, _PATIENT)
     table = cohort_table(
         records,
         patients=list(rows["patient"]) if has_patients else None,
         ages=numbers(rows, "age", path, low=0, high=120, empty=True) if "age" in rows else np.full(len(rows), np.nan),
-        sexes=choices(rows, "sex", path, _SEXES) if "sex" in rows else [""] * len(rows),
+        sexes=choices(rows, "sex", path, _SEXES, any_case=True) if "sex" in rows else [""] * len(rows),
         folds=folds,
     )
     return Stated(table, labels, has_patients, split)
@@ -79,7 +89,7 @@ def _folds(rows: pd.DataFrame, path: Path) -> tuple[list[int] | None, PublishedS
     """Return the fold of each record and which are for what; None without the column."""
     if "fold" not in rows:
         return None, None
-    table = rows.assign(fold=[_NAMED_FOLDS.get(text.lower(), text) for text in rows["fold"]])
+    table = rows.assign(fold=[_NAMED_FOLDS.get(text.lower(), known(text)) for text in rows["fold"]])
     values = numbers(table, "fold", path, low=0, high=1000)
     if (values % 1).any():
         raise EcgfmError(f"{path}: fold should hold whole numbers, or train, validation and test.")

@@ -16,8 +16,21 @@ from pytest_ecgfm.errors import EcgfmError
 
 _NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d{1,3})?", re.ASCII)
 
+_UNKNOWN = frozenset(
+    ("", "nan", "-nan", "na", "<na>", "n/a", "#n/a", "#na", "null", "none", "nat", "unknown", "1.#ind", "1.#qnan")
+)
+
 OLD_AGE = 90.0
 """Years that stand for any age above 89, which cohorts withhold (PTB-XL writes 300, MIMIC-IV 91)."""
+
+
+def known(text: str) -> str:
+    """Return a value as it stands, or nothing where it is one of the words that programs write for a missing value.
+
+    One rule for every column: what pandas, R and databases write (``nan``, ``None``, ``NA``, ``<NA>``, ``NULL``) is an
+    empty cell, not a patient or a label of that name.
+    """
+    return "" if text.strip().lower() in _UNKNOWN else text
 
 
 def read_table(
@@ -107,7 +120,7 @@ def numbers(
     low, high : float
         Bounds, both allowed.
     empty : bool
-        Whether an empty value (also ``NaN``, ``NA``) is NaN rather than an error.
+        Whether an unknown value (see `known`) is NaN rather than an error.
 
     Raises
     ------
@@ -116,7 +129,7 @@ def numbers(
     """
     out = np.full(len(table), np.nan)
     for row, (record, text) in enumerate(zip(table.index, table[column], strict=True)):
-        if empty and text.lower() in ("", "nan", "na"):
+        if empty and not known(text):
             continue
         if not _NUMBER.fullmatch(text) or not low <= float(text) <= high:
             raise fault(path, record, column, text, f"a number from {low:g} to {high:g}")
@@ -141,8 +154,12 @@ def identifiers(table: pd.DataFrame, column: str, path: Path) -> list[str]:
     return out
 
 
-def choices(table: pd.DataFrame, column: str, path: Path, valid: dict[str, str]) -> list[str]:
-    """Return what each value of a column stands for.
+def choices(
+    table: pd.DataFrame, column: str, path: Path, valid: dict[str, str], *, any_case: bool = False
+) -> list[str]:
+    """Return what each value of a column stands for; an unknown one (see `known`) is an empty one.
+
+    With `any_case`, words may be in capitals; those of `valid` are in lower case.
 
     Raises
     ------
@@ -151,9 +168,10 @@ def choices(table: pd.DataFrame, column: str, path: Path, valid: dict[str, str])
     """
     out = []
     for record, text in zip(table.index, table[column], strict=True):
-        if text not in valid:
+        value = text if text in valid else known(text.lower() if any_case else text)
+        if value not in valid:
             raise fault(path, record, column, text, f"one of {', '.join(repr(v) for v in valid)}")
-        out.append(valid[text])
+        out.append(valid[value])
     return out
 
 
@@ -193,7 +211,7 @@ def cohort_table(
 
 
 def by_field(check: Callable[[str], bool], table: pd.DataFrame, column: str, path: Path, valid: str) -> list[str]:
-    """Return a column as it stands, once each value passes `check`.
+    """Return a column as it stands, once each value passes `check`; an unknown one (see `known`) is an empty one.
 
     Raises
     ------
@@ -201,8 +219,8 @@ def by_field(check: Callable[[str], bool], table: pd.DataFrame, column: str, pat
         If one does not; names the record.
     """
     for record, text in zip(table.index, table[column], strict=True):
-        if not check(text):
-            raise fault(path, record, column, text, valid)
+        if not check(known(text)):
+            raise fault(path, record, column, known(text), valid)
     return list(table[column])
 
 

@@ -1,12 +1,15 @@
 """WFDB records: decoding to float32 mV.
 
-Format 16 in one file (PTB-XL, and the MATLAB level 4 files of the PhysioNet challenges) is decoded straight from the
-bytes; every other format goes through `wfdb`. Both give the same values: float32 of the float64 that
-``wfdb.rdrecord`` returns. Source: WFDB Applications Guide, signal(5).
+One parser decides what a header says, for all formats: `wfdb_header`. Format 16 in one file (PTB-XL, and the MATLAB
+level 4 files of the PhysioNet challenges) is decoded straight from the bytes. In every other format `wfdb` decodes the
+stored samples, by a header that we write for it; gains, baselines and units are never its own reading. Both give the
+same values: float32 of the float64 that ``wfdb.rdrecord`` returns for a header that it reads right. Source: WFDB
+Applications Guide, signal(5).
 """
 
 import hashlib
 import struct
+import tempfile
 import warnings
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
@@ -18,7 +21,7 @@ import numpy.typing as npt
 
 from pytest_ecgfm.cohorts.folders import Folder
 from pytest_ecgfm.cohorts.published import PublishedCohort
-from pytest_ecgfm.cohorts.wfdb_header import BYTES, Header, parse_header, read_header, where_of
+from pytest_ecgfm.cohorts.wfdb_header import BYTES, COMPRESSED, Header, Signal, parse_header, read_header, where_of
 from pytest_ecgfm.errors import EcgfmError
 from pytest_ecgfm.records import FloatArray, Recording, canonical_leads
 
@@ -28,6 +31,17 @@ OTHER_LEADS = frozenset({"VX", "VY", "VZ", "X", "Y", "Z"})
 """Frank leads, recorded beside the standard ones in PTB: left out, being none of the twelve."""
 
 _INVALID_16 = -32768
+_INVALID = {
+    **dict.fromkeys(("16", "61", "160", "516"), _INVALID_16),
+    **dict.fromkeys(("80", "508"), -(1 << 7)),
+    **dict.fromkeys(("310", "311"), -(1 << 9)),
+    **dict.fromkeys(("24", "524"), -(1 << 23)),
+    **{"212": -(1 << 11), "32": -(1 << 31)},
+}
+# Stored number that marks a sample as invalid; format 8, of differences, has none.
+
+_MOST_SAMPLES = 1 << 28
+# Of a compressed record, whose file does not tell how much memory it takes: 2 GB.
 
 
 @lru_cache(maxsize=4096)
@@ -109,26 +123,76 @@ def _wfdb() -> Any:
     return wfdb
 
 
-def _through_wfdb(folder: Folder, header: Header, *, digital: bool = False) -> Any:
-    """Return what ``wfdb.rdrecord`` makes of a record, its files having been checked."""
-    for file in _signal_files(folder, header):
-        folder.check(file, where=header.where)
-        stored = [signal for signal in header.signals if signal.file == file.name]
-        needed = sum(signal.frame * BYTES.get(signal.format, 0.0) for signal in stored) * header.samples
-        needed += stored[0].offset
-        if not file.is_file():
-            raise EcgfmError(f"{header.where}: cannot read {file} (no such file).")
-        size = file.stat().st_size
-        if size < int(needed):
+def _check_size(header: Header, file: Path, stored: Sequence[Signal], size: int) -> None:
+    """Refuse a file that is too short for its signals, or a compressed one that would take all memory."""
+    samples = sum(signal.frame for signal in stored) * header.samples
+    needed = int(samples * BYTES.get(stored[0].format, 0.0)) + stored[0].offset
+    if stored[0].format in COMPRESSED:
+        # The offset counts samples here. FLAC's largest block, 65535 samples of one value, takes a few bytes.
+        needed = 0
+        if samples > min(_MOST_SAMPLES, size * 65_535):
             raise EcgfmError(
-                f"{file}: record {header.name!r}: the file holds {size} bytes, but {len(stored)} leads of "
-                f"{header.samples} samples in format {stored[0].format} need {int(needed)}."
+                f"{file}: record {header.name!r}: {samples} samples in format {stored[0].format} are not plausible in "
+                f"{size} bytes."
             )
-    name = str(header.path.resolve().with_suffix(""))
+    if size < needed:
+        raise EcgfmError(
+            f"{file}: record {header.name!r}: the file holds {size} bytes, but {len(stored)} leads of "
+            f"{header.samples} samples in format {stored[0].format} need {needed}."
+        )
+
+
+def _header_for_wfdb(header: Header, order: Sequence[int], names: Mapping[str, str]) -> str:
+    """Return a header that leaves nothing to interpret: gain 1, baseline 0, no date, each file by a plain name."""
+    lines = [f"r {len(order)} 500 {header.samples}"]
+    for signal in (header.signals[row] for row in order):
+        code = f"{signal.format}x{signal.frame}:{signal.skew}+{signal.offset}"
+        lines.append(f"{names[signal.file]} {code} 1(0)/mV 0 0 {signal.initial or 0} 0 0 x")
+    return "\n".join(lines) + "\n"
+
+
+def _stored_samples(folder: Folder, header: Header) -> list[npt.NDArray[np.float64]]:
+    """Return the stored samples of each signal, ``(samples, frame)``, as `wfdb` decodes them; NaN where invalid.
+
+    `wfdb` gets copies of the signal files, read within the cohort's folder, and a header of ours.
+    """
+    held: dict[str, bytes] = {}
+    for file in _signal_files(folder, header):
+        held[file.name] = folder.read(file, where=header.where)
+        stored = [signal for signal in header.signals if signal.file == file.name]
+        _check_size(header, file, stored, len(held[file.name]))
+    names = {name: f"s{number}.dat" for number, name in enumerate(held)}
+    # wfdb takes signals of one file to stand beside each other.
+    order = sorted(range(len(header.signals)), key=lambda row: list(held).index(header.signals[row].file))
     try:
-        return _wfdb().rdrecord(name, physical=not digital, smooth_frames=not digital)
+        with tempfile.TemporaryDirectory(prefix="ecgfm-") as scratch:
+            for name, data in held.items():
+                (Path(scratch) / names[name]).write_bytes(data)
+            (Path(scratch) / "r.hea").write_text(_header_for_wfdb(header, order, names), encoding="ascii")
+            # Asked for stored numbers, wfdb fails on big-endian ones (format 61); with gain 1 these are the same.
+            read = _wfdb().rdrecord(str(Path(scratch) / "r"), smooth_frames=False).e_p_signal
+    except OSError as error:
+        raise EcgfmError(f"{header.where}: cannot be decoded in a temporary folder ({error}).") from None
     except Exception as error:  # wfdb has no error class of its own: whatever it meets, the file is to blame
         raise EcgfmError(f"{header.where}: wfdb cannot read it ({type(error).__name__}: {error}).") from None
+    out: list[npt.NDArray[np.float64]] = [np.empty(0)] * len(order)
+    for row, samples in zip(order, read, strict=True):
+        frame = header.signals[row].frame
+        if len(samples) != header.samples * frame:
+            raise EcgfmError(f"{header.where}: wfdb does not return {header.samples} samples of each lead.")
+        out[row] = samples.reshape(header.samples, frame)
+    return out
+
+
+def _decoded(folder: Folder, header: Header) -> FloatArray:
+    """Return ``(leads, samples)`` in mV of a record that `wfdb` decodes; a frame of several samples is their mean."""
+    stored = _stored_samples(folder, header)
+    out = np.empty((len(header.signals), header.samples), np.float32)
+    for row, (signal, samples) in enumerate(zip(header.signals, stored, strict=True)):
+        # As wfdb does: the mean of a frame is a stored number again, cut to a whole one.
+        values = np.trunc(samples.mean(axis=1)) if signal.frame > 1 else samples[:, 0]
+        out[row] = (values - signal.baseline) / signal.gain * signal.scale
+    return out
 
 
 def read_recording(folder: Folder, path: Path) -> Recording:
@@ -160,11 +224,7 @@ def read_recording(folder: Folder, path: Path) -> Recording:
         data = folder.read(path.parent / header.signals[0].file, where=header.where)
         signals = _to_mv(header, _samples_16(header, data))
     else:
-        physical = _through_wfdb(folder, header).p_signal
-        if physical is None or physical.shape != (header.samples, len(header.signals)):
-            raise EcgfmError(f"{header.where}: wfdb does not return {header.samples} samples of each lead.")
-        scale = np.array([signal.scale for signal in header.signals])
-        signals = np.ascontiguousarray((physical * scale).T, dtype=np.float32)
+        signals = _decoded(folder, header)
     if len(rows) < len(signals):
         signals = signals[list(rows)]
     return Recording(signals, leads, header.sampling_rate)
@@ -196,8 +256,10 @@ def verify_checksums(folder: Folder, path: Path) -> dict[str, bool | None]:
         data = folder.read(path.parent / header.signals[0].file, where=header.where)
         sums = _samples_16(header, data).sum(axis=0, dtype=np.int64).tolist()
     else:
-        stored = _through_wfdb(folder, header, digital=True)
-        sums = [int(np.sum(lead, dtype=np.int64)) for lead in stored.e_d_signal]
+        sums = [
+            int(np.nan_to_num(samples, nan=_INVALID.get(signal.format, 0)).sum())
+            for signal, samples in zip(header.signals, _stored_samples(folder, header), strict=True)
+        ]
     return {
         signal.lead: None if signal.checksum is None else (total - signal.checksum) % 65536 == 0
         for signal, total in zip(header.signals, sums, strict=True)

@@ -14,8 +14,8 @@ from typing import NamedTuple
 from pytest_ecgfm.cohorts.folders import Folder
 from pytest_ecgfm.errors import EcgfmError
 
-MAX_RATE = 100_000.0
-"""Hz. No electrocardiograph samples faster; a header that says so is malformed."""
+MIN_RATE, MAX_RATE = 1.0, 100_000.0
+"""Hz. No electrocardiograph samples slower or faster; a header that says so is malformed."""
 
 MAX_HEADER = 1 << 20
 """Bytes that a header file may hold."""
@@ -29,7 +29,8 @@ BYTES = {
 }
 """Bytes a sample of the formats of fixed size."""
 
-_COMPRESSED = ("508", "516", "524")
+COMPRESSED = ("508", "516", "524")
+"""Formats of no fixed size: FLAC streams."""
 
 _RECORD = re.compile(
     # Challenge 2021 1.0.2 names most records of Georgia "E00001.mat" here.
@@ -120,8 +121,8 @@ def _parse_format(text: str) -> tuple[str, int, int, int] | str:
     match = _FORMAT.fullmatch(text)
     if match is None or (match["frame"] is not None and int(match["frame"]) < 1):
         return f"format {text!r} is malformed; it should look like '16' or '16x1+24'."
-    if match["code"] not in BYTES and match["code"] not in _COMPRESSED:
-        return f"format {match['code']!r} is none of WFDB's; valid: {', '.join((*BYTES, *_COMPRESSED))}."
+    if match["code"] not in BYTES and match["code"] not in COMPRESSED:
+        return f"format {match['code']!r} is none of WFDB's; valid: {', '.join((*BYTES, *COMPRESSED))}."
     return match["code"], int(match["frame"] or 1), int(match["skew"] or 0), int(match["offset"] or 0)
 
 
@@ -201,16 +202,52 @@ def _record_error(line: str, where: str) -> EcgfmError:
 def _parse_rate(text: str | None, where: str) -> float:
     if text is None:
         raise EcgfmError(f"{where}: the sampling rate is missing.")
-    if not _NUMBER.fullmatch(text) or not 0 < float(text) <= MAX_RATE:
-        raise EcgfmError(f"{where}: sampling rate {text!r} should be a number of Hz above 0 and at most {MAX_RATE:g}.")
+    if not _NUMBER.fullmatch(text) or not MIN_RATE <= float(text) <= MAX_RATE:
+        raise EcgfmError(f"{where}: sampling rate {text!r} should be a number of Hz from {MIN_RATE:g} to {MAX_RATE:g}.")
     return float(text)
+
+
+def _lines(data: bytes) -> tuple[list[str], list[str]]:
+    """Return the lines of a header and, without ``#``, its comments."""
+    lines: list[str] = []
+    comments: list[str] = []
+    # Lines end where bytes say so: as text, a comment would also end at a vertical tab or at Latin-1's 0x85.
+    for raw in data.removeprefix(b"\xef\xbb\xbf").splitlines():
+        try:
+            line = raw.decode("utf-8").strip()
+        except UnicodeDecodeError:
+            line = raw.decode("latin-1").strip()
+        if line.startswith("#"):
+            comments.append(line[1:].strip())
+        elif line:
+            lines.append(line)
+    return lines, comments
+
+
+def _check_files(signals: tuple[Signal, ...], where: str) -> None:
+    """Refuse a signal file that is said to be stored in two ways.
+
+    Raises
+    ------
+    EcgfmError
+        Names the signal line.
+    """
+    first: dict[str, Signal] = {}
+    for number, signal in enumerate(signals, start=1):
+        other = first.setdefault(signal.file, signal)
+        if (signal.format, signal.offset) != (other.format, other.offset):
+            raise EcgfmError(
+                f"{where}: signal line {number}: {signal.file!r} is of format {signal.format}+{signal.offset} here, "
+                f"but of format {other.format}+{other.offset} in an earlier line; one file has one format."
+            )
 
 
 def parse_header(data: bytes, path: Path) -> Header:
     """Return the header that `data`, the content of `path`, holds.
 
     What follows the number of samples in the record line (time, date) is not read: published cohorts write it in
-    several ways that the specification does not know.
+    several ways that the specification does not know. A byte order mark is skipped, and a line that is not UTF-8 (a
+    comment with an umlaut, the unit µV) is read as Latin-1: both are older than the specification's UTF-8.
 
     Parameters
     ----------
@@ -222,21 +259,10 @@ def parse_header(data: bytes, path: Path) -> Header:
     Raises
     ------
     EcgfmError
-        If the header is not UTF-8 or not valid; names file, record and field.
+        If the header is not valid; names file, record and field.
     """
     where = where_of(path)
-    try:
-        text = data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise EcgfmError(f"{where}: the header is not UTF-8 text (byte {error.start}).") from None
-    lines: list[str] = []
-    comments: list[str] = []
-    for raw in text.splitlines():
-        line = raw.strip()
-        if line.startswith("#"):
-            comments.append(line[1:].strip())
-        elif line:
-            lines.append(line)
+    lines, comments = _lines(data)
     match = _RECORD.fullmatch(lines[0]) if lines else None
     if match is None:
         raise _record_error(lines[0] if lines else "", where)
@@ -252,6 +278,7 @@ def parse_header(data: bytes, path: Path) -> Header:
     if count != len(lines) - 1 or count < 1:
         raise EcgfmError(f"{where}: the record line declares {count} leads, but {len(lines) - 1} signal lines follow.")
     signals = tuple(_parse_signal(line, number, where) for number, line in enumerate(lines[1:], start=1))
+    _check_files(signals, where)
     return Header(path, name, sampling_rate, int(samples), signals, tuple(comments))
 
 

@@ -5,8 +5,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from pytest_ecgfm.cohorts.challenge import SOURCES, Challenge
+from pytest_ecgfm.cohorts.challenge import SOURCES, Challenge, parse_comments
+from pytest_ecgfm.cohorts.wfdb_header import parse_header
 from pytest_ecgfm.errors import EcgfmError
 
 NORMAL = ("#Age: 71", "#Sex: Female", "#Dx: 426783006", "#Rx: Unknown")
@@ -34,7 +37,8 @@ def test_chapman_and_ningbo_are_one_cohort(data_root: Path) -> None:
     assert cohort.name == "chapman-ningbo" and cohort.continent == "Asia" and len(cohort) == 86
     assert not cohort.has_patients and (cohort.patients == cohort.records).all() and cohort.folds.isna().all()
     flutter = cohort.labels["AF"].isna()
-    assert flutter.sum() == 6 and "flutter" in cohort.label_notes["AF"]
+    # Six records of flutter, and one that is paced.
+    assert flutter.sum() == 7 and "flutter" in cohort.label_notes["AF"]
     assert sum(len(batch) for batch in cohort.batches(32)) == 86
 
 
@@ -167,3 +171,26 @@ def test_every_source_has_its_vocabulary() -> None:
         assert source.continent in CONTINENTS
         assert expressible(source.vocabulary)["NORM"][0] in ("derived", "no", "yes")
     assert expressible("ptb-xl-challenge")["NORM"][0] == "derived"
+
+
+CODES = ("426783006", "164889003", "59118001", "270492004", "427084000", "426177001")
+
+
+@settings(max_examples=100, deadline=None, derandomize=True)
+@given(
+    st.lists(st.lists(st.sampled_from((*CODES, "Unknown", "NaN", "")), min_size=1, max_size=3), min_size=1, max_size=4)
+)
+def test_codes_of_all_diagnosis_lines_count(lines: list[list[str]]) -> None:
+    text = "r 1 500 10\nr.mat 16+24 1000/mV 16 0 0 0 0 I\n#Age: 50\n#Sex: F\n"
+    text += "".join(
+        f"#{name}: {','.join(codes)}\n" for name, codes in zip(["Dx", "dx", "Dx ", "DX"], lines, strict=False)
+    )
+    header = parse_header(text.encode(), Path("r.hea"))
+    assert set(parse_comments(header)[2]) == {code for codes in lines for code in codes} & set(CODES)
+
+
+@pytest.mark.parametrize(("field", "one", "two"), [("Age", "50", "60"), ("Sex", "F", "M"), ("Age", "50", "50")])
+def test_a_field_that_is_stated_twice(field: str, one: str, two: str) -> None:
+    text = f"r 1 500 10\nr.mat 16+24 1000/mV 16 0 0 0 0 I\n#{field}: {one}\n#Dx: 426783006\n#{field.lower()}: {two}\n"
+    with pytest.raises(EcgfmError, match=rf"record 'r': {field.lower()} is stated twice \('{one}' and '{two}'\)"):
+        parse_comments(parse_header(text.encode(), Path("r.hea")))

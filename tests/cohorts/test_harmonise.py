@@ -155,3 +155,35 @@ def test_unknown_vocabulary() -> None:
 
 def test_sources_without_rows_express_everything() -> None:
     assert {known for known, _ in expressible("somebody's own").values()} == {"yes"}
+
+
+PACED = [
+    *(("scp_ecg", code) for code in ("PACE",)),
+    *(("snomed_ct", code) for code in ("10370003", "251266004", "251268003")),
+    *(("aha", str(code)) for code in range(180, 191)),
+    *(("ludb", code) for code in ("biventricular pacing", "unipolar atrial pacing", "p-synchrony")),
+    *(("mimic_iv_ecg", code) for code in ("paced", "pacemaker", "pacing")),
+]
+
+
+@pytest.mark.parametrize(("name", "code"), PACED)
+def test_pacing_leaves_every_label_open_in_every_vocabulary(name: str, code: str) -> None:
+    assert unknown([code], name) == set(LABELS)
+    others = [one for one, rules in vocabulary(name).rules.items() if any(rule.rule == "none" for rule in rules)]
+    for other in others[:20]:
+        assert true([code, other], name) == set()
+        assert unknown([code, other], name) >= set(LABELS) - {"NORM"}
+    block = next(
+        code for code, rules in vocabulary(name).rules.items() if ("LBBB", "true") in {(r.label, r.rule) for r in rules}
+    )
+    assert true([code, block], name) == {"LBBB", "CD"}
+
+
+@pytest.mark.parametrize("name", VOCABULARIES)
+def test_every_code_of_an_artificial_pacemaker_follows_the_rule(name: str) -> None:
+    own = ("wandering", "shifting", "ectopic atrial pacemaker", "subsidiary")
+    for code, rules in vocabulary(name).rules.items():
+        if any(word in rules[0].name for word in ("paced", "pacing", "pacemaker")) and not any(
+            w in rules[0].name for w in own
+        ):
+            assert {(rule.label, rule.rule) for rule in rules} == {(label, "unknown") for label in LABELS}, code

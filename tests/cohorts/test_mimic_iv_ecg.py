@@ -3,7 +3,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from pytest_ecgfm.cohorts.base import LABELS
 from pytest_ecgfm.cohorts.harmonise import harmonise
 from pytest_ecgfm.cohorts.mimic_iv_ecg import MimicIvEcg, parse_report, parse_statement
 from pytest_ecgfm.errors import EcgfmError
@@ -117,3 +120,84 @@ def test_path_out_of_the_folder_is_refused_when_read(make, tmp_path: Path) -> No
     cohort._headers["40689238"] = tmp_path / "../40689238.hea"
     with pytest.raises(EcgfmError, match="leads out of the cohort's folder"):
         cohort.read("40689238")
+
+
+FINDINGS = ("atrial fibrillation", "Left bundle branch block", "RBBB", "Sinus tachycardia", "1st degree A-V block")
+NOT_ASSERTED = (
+    *("? {}", "{}?", "possible {}", "Probable {}", "rule out {}", "R/O {}", "cannot exclude {}", "Cannot rule out {}"),
+    *("{} cannot be excluded", "{}, possible", "{} (possible)", "{} - cannot exclude", "{} no longer present"),
+    *("{} is no longer present", "{}, no longer seen", "{}: no longer evident", "no {}", "No evidence of {}"),
+    *("without {}", "{} has resolved", "{} resolved", "{} absent", "{} not present", "{} is not seen"),
+    *("sinus rhythm has replaced {}", "{} has been replaced by sinus rhythm", "previously {}", "Previous {}"),
+    *("history of {}", "{} is suspected", "suspected {}", "may represent {}", "consider {}", "{} versus artifact"),
+    *("suggests {}", "{} was present", "Questionable {}", "negative for {}", "{} ruled out", "prior {}"),
+)
+ASSERTED = (
+    *("{}", "{}.", "{} with PVCs", "{} - age undetermined infarct", "{}, possible left atrial enlargement"),
+    *(
+        "{} has replaced sinus rhythm",
+        "Sinus rhythm, {}",
+        "{}, P waves not seen",
+        "{}, inferior infarct - age uncertain",
+    ),
+)
+
+
+@settings(max_examples=400, deadline=None, derandomize=True)
+@given(st.sampled_from(FINDINGS), st.sampled_from(NOT_ASSERTED), st.sampled_from([str, str.upper, str.capitalize]))
+def test_what_a_statement_does_not_assert_is_unknown(finding: str, frame: str, case: Callable[[str], str]) -> None:
+    true, _ = labels_of(case(frame.format(finding)), "Sinus rhythm", "Abnormal ECG")
+    assert not true
+
+
+@settings(max_examples=200, deadline=None, derandomize=True)
+@given(st.sampled_from(FINDINGS), st.sampled_from(ASSERTED))
+def test_what_a_statement_asserts_is_true(finding: str, frame: str) -> None:
+    assert labels_of(frame.format(finding), "Abnormal ECG") == labels_of(finding, "Abnormal ECG")
+
+
+@pytest.mark.parametrize("side", ["RBBB", "LBBB", "right bundle branch block", "Left bundle branch block"])
+@pytest.mark.parametrize(
+    "frame", ["{}, incomplete", "{} (incomplete)", "{} - incomplete", "Partial {}", "incomplete {}"]
+)
+def test_incomplete_blocks_are_conduction_disturbances_only(side: str, frame: str) -> None:
+    assert labels_of(frame.format(side), "Abnormal ECG") == ({"CD"}, set())
+
+
+def test_an_incomplete_block_beside_a_complete_one() -> None:
+    assert labels_of("LBBB, incomplete RBBB", "Abnormal ECG") == ({"CD", "LBBB"}, set())
+    assert labels_of("LBBB and RBBB, both incomplete", "Abnormal ECG") == (set(), {"CD", "LBBB", "RBBB"})
+
+
+WORDS = st.text(st.characters(codec="ascii", categories=("Ll", "Lu", "Nd", "Zs")), min_size=1, max_size=40)
+
+
+@settings(max_examples=300, deadline=None, derandomize=True)
+@given(st.lists(st.one_of(WORDS, st.just("All 12 leads are missing")), min_size=1, max_size=4))
+def test_a_report_of_which_nothing_is_known_says_nothing(statements: list[str]) -> None:
+    statements = [one for one in statements if not any(parse_statement(one))] or ["All 12 leads are missing"]
+    sure, doubtful = parse_report(statements)
+    found = harmonise({"r": sure}, "mimic_iv_ecg", source="mimic-iv-ecg", doubtful={"r": doubtful})
+    assert found.labels.loc["r"].isna().all()
+    assert sum(found.unmapped.values()) == len(set(statements))
+
+
+def test_unknown_reports_are_counted(make) -> None:
+    rows = "10000032,40689238,1,x,All 12 leads are missing,,,900\n10000764,42497714,1,x,Sinus rhythm.,Normal ECG,,900\n"
+    cohort = MimicIvEcg(make(reports=rows))
+    assert cohort.labels.loc["40689238"].isna().all()
+    assert cohort.unmapped == {"All 12 leads are missing": 1}
+    assert labels_of("Some finding", "Abnormal ECG") == (set(), set(LABELS))
+
+
+def test_paced() -> None:
+    every = set(LABELS)
+    for text in (
+        "Ventricular-paced rhythm",
+        "Electronic atrial pacemaker",
+        "A-V dual-paced complexes",
+        "Atrial pacing",
+    ):
+        assert labels_of(text, "Abnormal ECG") == (set(), every)
+    assert labels_of("Wandering atrial pacemaker", "Abnormal ECG") == (set(), set())
+    assert labels_of("Ventricular-paced complexes", "Atrial fibrillation", "Abnormal ECG")[0] == {"AF"}

@@ -183,7 +183,8 @@ def test_malformed_headers(tmp_path: Path, text: str, message: str) -> None:
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (b"r 1 500 10\n\xff\xfe\n", "not UTF-8 text .byte 11."),
+        (b"r 1 500 10\n\xff\xfe\n", "1 fields"),
+        ("r 1 500 10\n".encode("utf-16"), "record name"),
         (bytes(100), "record name"),
         (b"#" * (1 << 20) + b"\n", "at most 1048576"),
     ],
