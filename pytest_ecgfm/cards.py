@@ -24,6 +24,7 @@ COHORTS = {
     "sph": "Asia",
     "ludb": "Europe",
     "mimic-iv-ecg": "North America",
+    "brugada-huca": "Europe",
     "heedb": "North America",
     "cardiosoft": "Europe",
     "uk-biobank": "Europe",
@@ -39,6 +40,10 @@ def _lead_names(value: Any) -> tuple[str, ...]:
     if not isinstance(value, str | list | tuple) or not all(isinstance(lead, str) for lead in value):
         raise ValueError("should be lead names, as a list or separated by blanks")
     return canonical_leads(value)
+
+
+def _names(value: Any) -> Any:
+    return value.split() if isinstance(value, str) else value
 
 
 Leads = Annotated[tuple[str, ...], BeforeValidator(_lead_names)]
@@ -116,7 +121,7 @@ class ModelCard(BaseModel):
     @field_validator("pretrained_on", "possibly_pretrained_on", mode="before")
     @classmethod
     def _as_names(cls, value: Any) -> Any:
-        return value.split() if isinstance(value, str) else value
+        return _names(value)
 
     @field_validator("pretrained_on", "possibly_pretrained_on")
     @classmethod
@@ -148,6 +153,8 @@ class CohortCard(BaseModel):
         Of the signals.
     continent : str
         Where it was recorded; may be empty.
+    labels : tuple of str
+        Columns of its table that are labels of each run which names no labels.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True)
@@ -157,6 +164,7 @@ class CohortCard(BaseModel):
     leads: Leads = LEADS
     units: Literal["mV", "uV"] = "mV"
     continent: Literal["", "Africa", "Asia", "Europe", "North America", "Oceania", "South America"] = ""
+    labels: Annotated[tuple[str, ...], BeforeValidator(_names)] = ()
 
 
 _CheckCell = Literal["source", "cohort", "label", "fraction", "perturbation", "space"]

@@ -13,6 +13,7 @@ from threadpoolctl import threadpool_limits
 
 from pytest_ecgfm.cards import CohortCard, ModelCard
 from pytest_ecgfm.checks import CHECKS, DECLARED, Case, Threshold, forget_declared, is_declared
+from pytest_ecgfm.cohorts.base import Cohort
 from pytest_ecgfm.cohorts.own import own_cohort
 from pytest_ecgfm.collect import SUITES_PACKAGE, suites_folder
 from pytest_ecgfm.declared import (
@@ -27,6 +28,7 @@ from pytest_ecgfm.encoders.base import Encoder
 from pytest_ecgfm.encoders.sources import resolve_checkpoint
 from pytest_ecgfm.errors import EcgfmError
 from pytest_ecgfm.evaluations.contract import Finding
+from pytest_ecgfm.known_labels import require_columns, require_known
 from pytest_ecgfm.models import Declaration
 from pytest_ecgfm.outputs import Outputs, RunFolder, new_run_id, unexpected
 from pytest_ecgfm.perturbations import forget_declared_perturbations
@@ -66,15 +68,23 @@ def activate(config: pytest.Config) -> None:
             return
         register_declared(config)
         own = declared_cohorts(config)
-        settings = read_settings(config, tuple(own))
+        settings = read_settings(config, {name: card.labels for name, (_, _, card) in own.items()})
         cards = model_cards(config, settings)
+        known = require_known(settings, {name: own[name][2] for name in settings.cohorts if name in own}, config)
         session = Session(config, settings, cards, {name: own[name] for name in settings.cohorts if name in own})
     except EcgfmError as error:
         raise pytest.UsageError(str(error)) from None
+    for name, cohort in known.loaded.items():
+        session.run.add_cohort(name, partial(_given, cohort))
+    session.warnings += known.notes
     config.pluginmanager.register(session, "ecgfm-session")
     if config.args_source is not pytest.Config.ArgsSource.ARGS:
         config.args = [SUITES_PACKAGE]
         config.option.pyargs = True
+
+
+def _given(cohort: Cohort) -> Cohort:
+    return cohort
 
 
 class Session:
@@ -200,6 +210,8 @@ class Session:
         for name, (_, declaration, card) in self.own_cohorts.items():
             returned = request.getfixturevalue(name)
             self.run.add_cohort(name, partial(own_cohort, card, returned, where=declaration.where))
+        if self.own_cohorts:
+            require_columns(self.run)
         return self.run
 
     @pytest.fixture

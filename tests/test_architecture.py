@@ -24,7 +24,7 @@ STAGES = [
     {"settings"},
     {"run"},
     {"measurements"},
-    {"report", "outputs", "collect", "declared", "distribution"},
+    {"report", "outputs", "collect", "declared", "distribution", "known_labels"},
     {"listing", "session"},
     {"plugin", "cli"},
 ]
