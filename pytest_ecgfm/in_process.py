@@ -212,7 +212,7 @@ def evaluate(
     }
     options = {f"ecgfm_{name}" if name else "ecgfm": _text(value) for name, value in given.items()}
     config = cast("pytest.Config", _Given({**options, "ecgfm_skip_bad_records": skip_bad_records}))
-    settings = read_settings(config, tuple(own))
+    settings = read_settings(config, dict.fromkeys(own, ()))
     encoders = {encoder.card.name: encoder}
     for name in settings.references:
         if name not in encoders:

@@ -15,6 +15,7 @@ from pytest_ecgfm.cards import ModelCard
 from pytest_ecgfm.cohorts import load_cohort
 from pytest_ecgfm.cohorts.bad_records import without_bad_records
 from pytest_ecgfm.cohorts.base import Cohort
+from pytest_ecgfm.cohorts.endpoints import with_labels
 from pytest_ecgfm.cohorts.limit import limited
 from pytest_ecgfm.embeddings import EmbeddingCache, Part, Progress, chunk_rows, embed_stretches
 from pytest_ecgfm.encoders.base import Encoder
@@ -82,6 +83,7 @@ class Run:
             cohort = self._loaded.get(name)
             if cohort is None:
                 cohort = load_cohort(name, settings.data, cache=settings.cache, skip_bad=settings.skip_bad_records)
+            cohort = with_labels(cohort, settings.endpoints.values())
             excluded = dict(getattr(cohort, "excluded", {}))
             if settings.limit:
                 cohort = limited(cohort, settings.limit)

@@ -29,6 +29,7 @@ from pytest_ecgfm.encoders.sources import resolve_checkpoint
 from pytest_ecgfm.ending import Ending
 from pytest_ecgfm.errors import EcgfmError, blame
 from pytest_ecgfm.evaluations.differences import Finding
+from pytest_ecgfm.known_labels import require_columns, require_known
 from pytest_ecgfm.models import Declaration
 from pytest_ecgfm.outputs import Outputs, RunFolder, new_run_id, unexpected
 from pytest_ecgfm.profiles import require_reasons
@@ -70,15 +71,17 @@ def activate(config: pytest.Config) -> None:
             return
         register_declared(config)
         own = declared_cohorts(config)
-        settings = read_settings(config, tuple(own))
+        settings = read_settings(config, {name: card.labels for name, (_, _, card) in own.items()})
         cards = model_cards(config, settings)
         chosen = {name: own[name] for name in settings.cohorts if name in own}
+        known = require_known(settings, {name: card for name, (_, _, card) in chosen.items()}, config)
         # Each worker of -n would look again at what the controller has seen.
         whole = not config.option.collectonly and not hasattr(config, "workerinput")
-        loaded = look_ahead(settings, cards, chosen) if whole else {}
+        loaded = look_ahead(settings, cards, chosen, known.loaded) if whole else known.loaded
         session = Session(config, settings, cards, chosen, loaded)
     except EcgfmError as error:
         raise pytest.UsageError(terminal(str(error))) from None
+    session.warnings += known.notes
     config.pluginmanager.register(session, "ecgfm-session")
     if config.args_source is not pytest.Config.ArgsSource.ARGS:
         config.args = [SUITES_PACKAGE]
@@ -223,6 +226,8 @@ class Session(Ending):
                 continue
             returned = request.getfixturevalue(name)
             self.run.add_cohort(name, partial(own_cohort, card, returned, where=declaration.where))
+        if self.own_cohorts:
+            require_columns(self.run)
         return self.run
 
     @pytest.fixture
