@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import norm
 
-from pytest_ecgfm.checks import Case, Threshold, applicable_tier, cells, enough, evidence, judge
 from pytest_ecgfm.errors import EcgfmError, NotAnEmbedding
-from pytest_ecgfm.rows import Cell, Measured, Row, expected_to_fail, failed_row, judged_row, parse_row
-from pytest_ecgfm.verdict import VerdictFile, corrected, decide
+from pytest_ecgfm.results.checks import Case, Threshold, applicable_tier, cells, enough, evidence, judge
+from pytest_ecgfm.results.rows import Cell, Measured, Row, expected_to_fail, failed_row, judged_row, parse_row
+from pytest_ecgfm.results.verdict import VerdictFile, corrected, decide
 
 CASE = Case("downstream.auroc", "m", "ptb-xl", "AF", 0.01)
 THRESHOLD = Threshold(0.7)
@@ -279,7 +279,8 @@ def test_nothing_fails_at_the_end_where_nothing_failed_before():
 
 
 @given(
-    values=st.lists(st.floats(0.3, 0.95), min_size=1, max_size=12),
+    # At 0.65 the interval ends at the bound, and rounding decides.
+    values=st.lists(st.floats(0.3, 0.95).filter(lambda value: abs(value - 0.65) > 1e-6), min_size=1, max_size=12),
     extra=st.integers(0, 20),
     seed=st.integers(0, 100),
 )
