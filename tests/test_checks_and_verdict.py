@@ -325,3 +325,41 @@ def test_without_a_value_of_no_change_a_threshold_is_stricter():
     strict = Threshold(-0.02, inconclusive="block")
     assert replace(strict, no_change=0.0).looser_than(strict)
     assert not strict.looser_than(replace(strict, no_change=0.0))
+
+
+def decided(*rows):
+    cases = [case for case, _, _ in rows]
+    made = [judged_row(*one) for one in rows]
+    return decide(made, cases, models=["m"])
+
+
+EFFICIENCY = (Case("relevance.efficiency", "m", "a"), Threshold(1e-4, "maximum"), Measured.exact(0.0))
+DELETION = Case("relevance.deletion", "m", "a", "AF")
+
+
+def test_a_suite_in_which_only_our_arithmetic_passed_has_decided_nothing():
+    assert decided(EFFICIENCY).outcome == "incomplete"
+    gap = (DELETION, Threshold(0.0), Measured.insufficient("fewer than 10 of a class"))
+    assert decided(EFFICIENCY, gap).outcome == "incomplete"
+    passed = (DELETION, Threshold(0.0), Measured(0.2, 0.1, 0.3))
+    assert decided(EFFICIENCY, passed).outcome == "pass"
+
+
+def test_what_is_not_applicable_is_neither_a_gap_nor_a_pass():
+    contract = (Case("contract.generated", "m"), Threshold(1.0), Measured.exact(1.0))
+    gain = Case("stability.displacement", "m", "a", perturbation="gain@1.1")
+    away = (gain, Threshold(0.5, "maximum"), Measured.insufficient("not applicable: the card takes the gain away"))
+    gap = (gain, Threshold(0.5, "maximum"), Measured.insufficient("fewer than 10 of a class"))
+    assert decided(contract, away).outcome == "pass"
+    assert decided(contract, gap).outcome == "incomplete"
+    alone = decided(away)
+    assert alone.outcome == "incomplete"
+    assert "no check could be judged: stability.displacement[a,gain@1.1]: not applicable" in alone.reasons[0]
+
+
+def test_where_every_row_is_excused_nothing_has_passed():
+    seen = Measured(0.01, 0.0, 0.02, 100, 100, advisory="the encoder has seen this cohort in pretraining")
+    drop = (Case("transfer.drop", "m", "b", "AF", source="a"), Threshold(0.15, "maximum"), seen)
+    assert decided(drop).outcome == "incomplete"
+    contract = (Case("contract.generated", "m"), Threshold(1.0), Measured.exact(1.0))
+    assert decided(contract, drop).outcome == "pass"

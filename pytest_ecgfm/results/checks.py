@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import product
 from statistics import NormalDist
 from typing import Any, Literal
@@ -53,6 +53,9 @@ class CheckKind:
         File and line where somebody else declared it; empty for the package's own checks.
     units : str
         Of the quantity.
+    arithmetic : bool
+        Whether it tries our own arithmetic: every encoder that is a function of its record passes, whatever its
+        quality, so that a suite in which nothing else passes has decided nothing.
     """
 
     name: str
@@ -65,6 +68,7 @@ class CheckKind:
     evaluate: Callable[..., Any] | None = None
     where: str = ""
     units: str = "1"
+    arithmetic: bool = False
 
     @property
     def suite(self) -> str:
@@ -189,7 +193,10 @@ CHECKS = {
         ),
         _kind("stability.precision", "Displacement by bfloat16 instead of float32", "cohort", limits=_ANY),
         _kind("stability.history", "Displacement of new records by near ones embedded before", "cohort", limits=_ANY),
-        _kind("relevance.efficiency", "Largest error of a sum of Shapley values", "cohort", limits=_ANY),
+        replace(
+            _kind("relevance.efficiency", "Largest error of a sum of Shapley values", "cohort", limits=_ANY),
+            arithmetic=True,
+        ),
         _kind("relevance.shuffled_labels", "Agreement with probes of shuffled labels", *_LABEL, limits=_SHARE),
         _kind("relevance.baselines", "Agreement of lead profiles over two baselines", *_LABEL, limits=_SHARE),
         _kind("relevance.cohorts", "Agreement of lead profiles over cohorts", "label", limits=_SHARE),

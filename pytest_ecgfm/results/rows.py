@@ -20,6 +20,9 @@ from pytest_ecgfm.results.checks import (
     may_be_chance,
 )
 
+NOT_APPLICABLE = "not applicable: "
+"""How the reason begins where a check has no meaning for an encoder: that is no pass, and no gap either."""
+
 PROPERTY = "ecgfm_row"
 """Name of the user property under which a row travels from a test to the controller, as JSON text."""
 
@@ -350,7 +353,7 @@ def _row(
         threshold=threshold.bound,
         why=threshold.reason,
         strict=threshold.inconclusive == "block",
-        excused=bool(found.advisory),
+        excused=bool(found.advisory) or found.missing.startswith(NOT_APPLICABLE),
         sense=threshold.sense,
         reason=reason,
         counts=counts,

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from pytest_ecgfm.evaluations.statistics import holm
 from pytest_ecgfm.results.basis import Basis, BasisPart, basis
-from pytest_ecgfm.results.checks import SIDE, Case, evidence
+from pytest_ecgfm.results.checks import CHECKS, SIDE, Case, evidence
 from pytest_ecgfm.results.rows import Row
 
 SCHEMA = 1
@@ -162,7 +162,8 @@ def _encoder_verdict(encoder: str, rows: Sequence[Row], planned: Sequence[Case])
     elif broken:
         pass
     elif not judged:
-        reasons.append("nothing was measured: no check had enough positives to be judged")
+        first = f": {mine[0].check}: {mine[0].reason}" if mine else ""
+        reasons.append(f"nothing was measured: no check could be judged{first}")
         outcome = "incomplete"
     elif not failed and (empty := _without_a_pass(mine)):
         reasons.append(
@@ -178,8 +179,15 @@ def _encoder_verdict(encoder: str, rows: Sequence[Row], planned: Sequence[Case])
 
 def _without_a_pass(rows: Sequence[Row]) -> list[str]:
     """Name the suites that decided nothing: one that passes must not stand in for another that could not measure."""
-    decided = {row.suite for row in rows if row.tier == "blocking" and row.outcome == "pass"}
-    return sorted({row.suite for row in rows if not row.excused} - decided)
+    decided = {row.suite for row in rows if row.tier == "blocking" and row.outcome == "pass" and _tells(row)}
+    # Where nothing was decided at all, nothing is excused either.
+    return sorted({row.suite for row in rows if not (decided and row.excused)} - decided)
+
+
+def _tells(row: Row) -> bool:
+    """Say whether a pass tells something of the encoder: a check that only tries our own arithmetic does not."""
+    kind = CHECKS.get(row.check.partition("[")[0])
+    return kind is None or not kind.arithmetic
 
 
 def decide(
