@@ -50,7 +50,7 @@ def test_brugada_ends_in_a_verdict_with_intervals(data):
     row = rows_of(latest(data))["downstream.auroc[brugada-huca,brugada,1]"]
     assert result.ret == 0 and row["outcome"] == "pass"
     assert row["low"] < row["value"] < row["high"]
-    assert (row["counts"]["positives"], row["counts"]["n_test"]) == (69, 356)
+    assert (row["counts"]["n_test_positive"], row["counts"]["n_test"]) == (69, 356)
     result.stdout.fnmatch_lines(["*the column 'basal_pattern' holds 1 and 0, but no label of this run reads it*"])
 
 
@@ -64,7 +64,7 @@ def test_superclasses_of_ptb_xl_go_through_page_cube_and_tables(data):
     rows = rows_of(folder)
     for label, positives in (("scp:MI", 73), ("scp:HYP", 40)):
         row = rows[f"downstream.auroc[ptb-xl,{label},1]"]
-        assert row["low"] < row["value"] < row["high"] and row["counts"]["positives"] <= positives
+        assert row["low"] < row["value"] < row["high"] and row["counts"]["n_test_positive"] <= positives
         assert f"relevance.concentration[ptb-xl,{label}]" in rows and f"relevance.prior[ptb-xl,{label}]" not in rows
     with xr.open_datatree(folder / "cube.nc", engine="h5netcdf") as cube:
         assert set(cube["downstream"]["label"].values) == {"scp:MI", "scp:HYP"}
@@ -164,11 +164,11 @@ def test_the_page_by_its_own_files_and_commands(data):
     result = data.runpytest_subprocess(*first[1:], "-q")
     assert result.ret == 0
     row = rows_of(data.path / "first-release")["downstream.auroc[my-hospital,LVH,1]"]
-    assert (row["outcome"], row["counts"]["positives"], row["counts"]["n_test"]) == ("pass", 80, 240)
+    assert (row["outcome"], row["counts"]["n_test_positive"], row["counts"]["n_test"]) == ("pass", 80, 240)
     result = data.runpytest_subprocess(*second[1:], "-q")
     assert result.ret == 0
     changed = rows_of(latest(data))["downstream.auroc_change[my-hospital,LVH,since-first-release]"]
     assert changed["outcome"] == "pass" and changed["value"] == 0
     data.runpytest_subprocess(*third[1:], "-q")
     moved = rows_of(latest(data))["transfer.drop[from-my-hospital,ptb-xl,LVH]"]
-    assert moved["low"] < moved["value"] < moved["high"] and moved["counts"]["positives"] == 35
+    assert moved["low"] < moved["value"] < moved["high"] and moved["counts"]["n_test_positive"] == 35
