@@ -3,6 +3,7 @@
 Names are loaded when first used: every pytest run of an environment imports this package.
 """
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
     from pytest_ecgfm.cohorts import load_cohort as load_cohort
     from pytest_ecgfm.cube import open_run as open_run
     from pytest_ecgfm.encoders.registry import load_encoder as load_encoder
+    from pytest_ecgfm.in_process import evaluate as evaluate
     from pytest_ecgfm.models import ecg_check as ecg_check
     from pytest_ecgfm.models import ecg_cohort as ecg_cohort
     from pytest_ecgfm.models import ecg_model as ecg_model
@@ -18,9 +20,16 @@ if TYPE_CHECKING:
     from pytest_ecgfm.rows import Cell as Cell
     from pytest_ecgfm.rows import Measured as Measured
 
+_HERE = os.path.dirname(__file__)  # noqa: PTH120 - pathlib would be imported in every pytest run
+if not os.path.isdir(os.path.join(_HERE, "suites")):  # noqa: PTH112, PTH118
+    # The source tree, in which suites and fixtures lie beside this folder: `python -m pytest` in a clone puts it before
+    # an installed wheel, which has them in the package.
+    __path__.append(os.path.dirname(_HERE))  # noqa: PTH120
+
 _PUBLIC = {
     "Cell": "pytest_ecgfm.rows",
     "Measured": "pytest_ecgfm.rows",
+    "evaluate": "pytest_ecgfm.in_process",
     "ecg_check": "pytest_ecgfm.models",
     "ecg_cohort": "pytest_ecgfm.models",
     "ecg_model": "pytest_ecgfm.models",
@@ -37,6 +46,7 @@ __all__ = [
     "ecg_cohort",
     "ecg_model",
     "ecg_perturbation",
+    "evaluate",
     "evaluations",
     "load_cohort",
     "load_encoder",

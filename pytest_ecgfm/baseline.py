@@ -1,6 +1,5 @@
 """Earlier runs as baselines: the same records, scored then and now."""
 
-import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,8 +11,9 @@ import numpy.typing as npt
 import xarray as xr
 
 from pytest_ecgfm.cube import open_run, read_into_memory
-from pytest_ecgfm.errors import EcgfmError
+from pytest_ecgfm.errors import EcgfmError, StaleBaseline
 from pytest_ecgfm.statistics import Estimate, mean_auroc_difference
+from pytest_ecgfm.toml_files import parse_toml
 
 _SHOWN = 3
 _DIMENSIONS = {
@@ -89,10 +89,10 @@ class Baseline:
     @cached_property
     def probe(self) -> str:
         """Kind of its probes."""
-        try:
-            grid = tomllib.loads(str(self._tree.attrs.get("profile", ""))).get("grid", {})
-        except tomllib.TOMLDecodeError as error:
-            raise EcgfmError(f"baseline {self.name}: its profile cannot be read ({error}).") from None
+        held = parse_toml(str(self._tree.attrs.get("profile", "")), f"baseline {self.name}: its profile cannot be read")
+        grid = held.get("grid", {})
+        if not isinstance(grid, dict):
+            raise EcgfmError(f"baseline {self.name}: its profile cannot be read: grid is no table.")
         return str(grid.get("probe", "logistic"))
 
     def scores(
@@ -107,18 +107,20 @@ class Baseline:
         """
         held = self._scores
         if self.probe != probe:
-            raise EcgfmError(f"baseline {self.name} is stale: its probes are {self.probe}, but this run's are {probe}.")
+            raise StaleBaseline(
+                f"baseline {self.name} is stale: its probes are {self.probe}, but this run's are {probe}."
+            )
         names = self.encoders
         chosen = encoder if encoder in names else names[0] if renamed and len(names) == 1 else ""
         if not chosen:
-            raise EcgfmError(f"baseline {self.name} is stale: it tests {', '.join(names)}, but not {encoder}.")
+            raise StaleBaseline(f"baseline {self.name} is stale: it tests {', '.join(names)}, but not {encoder}.")
         labels = [str(name) for name in held["label"].values]
         if label not in labels:
-            raise EcgfmError(f"baseline {self.name} is stale: it has no label {label}, but {', '.join(labels)}.")
+            raise StaleBaseline(f"baseline {self.name} is stale: it has no label {label}, but {', '.join(labels)}.")
         here = held.sel(encoder=chosen, label=label)
         use = (here["cohort"].values.astype(str) == cohort) & np.isfinite(here["score"].values)
         if not use.any():
-            raise EcgfmError(f"baseline {self.name} is stale: it has no scores of {label} in {cohort}.")
+            raise StaleBaseline(f"baseline {self.name} is stale: it has no scores of {label} in {cohort}.")
         return Scores(
             np.array([str(one).partition("/")[2] for one in here["record"].values[use]]),
             here["patient"].values[use].astype(str),
@@ -173,5 +175,5 @@ def change(now: Scores, then: Scores, name: str) -> Estimate:
                 such = ", ".join(map(str, here.records[differs][:_SHOWN]))
                 problems.append(f"{int(differs.sum())} {what} differ, such as that of {such}")
     if problems:
-        raise EcgfmError(f"baseline {name} is stale: {'; '.join(problems)}.")
+        raise StaleBaseline(f"baseline {name} is stale: {'; '.join(problems)}.")
     return mean_auroc_difference(here.scores, there.scores, here.targets > 0.5, here.patients)

@@ -10,6 +10,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from pytest_ecgfm.errors import EcgfmError, nearest, unknown_name
 from pytest_ecgfm.records import LEADS, canonical_leads
 
+_SHOWN = 200
+
 COHORTS = {
     "ptb-xl": "Europe",
     "chapman-ningbo": "Asia",
@@ -42,13 +44,23 @@ def _lead_names(value: Any) -> tuple[str, ...]:
     return canonical_leads(value)
 
 
+def _no_truth_value(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError("should be a number, not true or false")
+    return value
+
+
+NO_TRUTH_VALUE = BeforeValidator(_no_truth_value)
+"""For numbers: pydantic reads true as 1."""
+
+
 def _names(value: Any) -> Any:
     return value.split() if isinstance(value, str) else value
 
 
 Leads = Annotated[tuple[str, ...], BeforeValidator(_lead_names)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-SamplingRate = Annotated[float, Field(ge=10, le=10_000, allow_inf_nan=False)]
+Seconds = Annotated[float, NO_TRUTH_VALUE, Field(ge=0.1, le=3600, allow_inf_nan=False)]
+SamplingRate = Annotated[float, NO_TRUTH_VALUE, Field(ge=10, le=10_000, allow_inf_nan=False)]
 
 
 class ModelCard(BaseModel):
@@ -61,12 +73,15 @@ class ModelCard(BaseModel):
     sampling_rate : float
         In Hz; records are resampled to it.
     seconds : float or None
-        Length of the input; longer records are cropped and shorter ones padded with zeros at the end. None: the
-        whole record, whatever its length.
+        Length of the input, at most an hour; longer records are cropped and shorter ones padded with zeros at the
+        end. None: the whole record, whatever its length.
     crop : {"start", "center"}
         Which part of a longer record is read.
     leads : tuple of str
         The leads, in the order in which the encoder takes them.
+    any_leads : bool
+        Whether a record that lacks one of `leads` is read all the same: each row is then the first finite lead that
+        the record has, or zeros. For encoders that need a rhythm rather than a lead.
     units : {"mV", "uV"}
         Of the input.
     normalize : {"none", "zscore-per-lead", "zscore", "minmax"}
@@ -86,7 +101,8 @@ class ModelCard(BaseModel):
     checkpoint : str
         File, or folder, that holds the weights, as its authors call it; empty for a model without.
     source : str
-        Where the checkpoint is published, such as ``hf://owner/repo``.
+        Where the checkpoint is published, such as ``hf://owner/repo``; ``package://PACKAGE/FILE#sha256=DIGEST`` is a
+        file of an installed package, read where ``--ecgfm-checkpoint`` names none.
     expected_failures : dict
         Check name, with its cell, to reason. Such a check does not block; if it passes after all, it fails.
     version : str
@@ -100,14 +116,15 @@ class ModelCard(BaseModel):
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_.]*$", max_length=80)]
     sampling_rate: SamplingRate = 500.0
-    seconds: Positive | None = 10.0
+    seconds: Seconds | None = 10.0
     crop: Literal["start", "center"] = "start"
     leads: Leads = LEADS
+    any_leads: bool = False
     units: Literal["mV", "uV"] = "mV"
     normalize: Literal["none", "zscore-per-lead", "zscore", "minmax"] = "none"
     input: Literal["tensor", "array", "records"] = "tensor"
     preprocessing: Literal["card", "model"] = "card"
-    dimensions: Annotated[int, Field(gt=0)] | None = None
+    dimensions: Annotated[int, NO_TRUTH_VALUE, Field(gt=0, le=10_000_000)] | None = None
     pretrained_on: tuple[str, ...] | None = None
     possibly_pretrained_on: tuple[str, ...] = ()
     checkpoint: str = ""
@@ -321,4 +338,8 @@ def first_problem(error: ValidationError, keys: Sequence[str] = ()) -> str:
     message = re.sub(r"^Value error, ", "", problem["msg"])
     if not field:
         return f"{message}."
-    return f"{field} = {problem['input']!r}: {message}."
+    try:
+        given = repr(problem["input"])
+    except ValueError:  # Python writes no whole number of more than 4300 digits
+        given = "a number of very many digits"
+    return f"{field} = {given if len(given) <= _SHOWN else given[:_SHOWN] + '...'}: {message}."

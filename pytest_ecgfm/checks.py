@@ -10,7 +10,7 @@ from typing import Any, Literal
 from pytest_ecgfm.errors import EcgfmError
 from pytest_ecgfm.perturbations import VARIANTS
 
-Outcome = Literal["pass", "fail", "inconclusive", "insufficient"]
+Outcome = Literal["pass", "fail", "inconclusive", "insufficient", "error"]
 Tier = Literal["blocking", "advisory"]
 
 MINIMUM_POSITIVES = 10
@@ -87,6 +87,9 @@ class CheckKind:
                 raise EcgfmError(f"{self.where}: {self.name} has no variable {name!r} in the cube. Declared: {known}.")
 
 
+LAST = "contract.unchanged"
+"""The check that looks back on the whole run: judged after all others."""
+
 DECLARED = "*"
 """In place of a check's name in a suite: all checks that others declared."""
 
@@ -107,18 +110,23 @@ def _kind(name: str, title: str, *cells: str, limits: tuple[float, float] = (-ma
 
 
 _SHARE, _DIFFERENCE, _ANY = (0.0, 1.0), (-1.0, 1.0), (0.0, math.inf)
-_CELL = ("cohort", "label", "fraction")
+_ADJUSTED = (-math.inf, 1.0)
+_LABEL = ("cohort", "label")
+_CELL = (*_LABEL, "fraction")
+
+_APART = "Largest distance between embeddings of a record, over that between records,"
 
 CHECKS = {
     kind.name: kind
     for kind in (
-        _kind("contract.repeatable", "Largest difference between two passes, relative to the spread", "cohort"),
-        _kind("contract.batch", "Smallest cosine between batches of one, of many, and in another order", "cohort"),
+        _kind("contract.repeatable", f"{_APART} in two passes", "cohort", limits=_ANY),
+        _kind("contract.batch", f"{_APART} in batches of one, of many, and in another order", "cohort", limits=_ANY),
         _kind("contract.frozen", "Parameters and buffers that changed while embedding", "cohort", limits=_ANY),
-        _kind("contract.lead_order", "Smallest cosine between records with their leads in another order", "cohort"),
+        _kind("contract.lead_order", f"{_APART} with its leads in another order", "cohort", limits=_ANY),
         _kind("contract.declared_leads", "Share of leads that are read if, and only if, declared", "cohort"),
         _kind("contract.hard_records", "Share of unusual records that are embedded, or refused clearly", "cohort"),
         _kind("contract.generated", "Share of generated records that are embedded, or refused clearly"),
+        _kind("contract.unchanged", f"{_APART} at the beginning and at the end of the run", "cohort", limits=_ANY),
         _kind("contract.memory", "Memory that a pass leaves behind, over the size of its records", limits=_ANY),
         _kind("downstream.auroc", "AUROC of a linear probe", *_CELL, limits=_SHARE),
         _kind(
@@ -173,15 +181,26 @@ CHECKS = {
             "perturbation",
             limits=_ANY,
         ),
-        _kind("stability.retest", "Distance between the halves of a record, over that between patients", "cohort"),
+        _kind(
+            "stability.retest",
+            "Distance between the halves of a record, over that between patients",
+            "cohort",
+            limits=_ANY,
+        ),
         _kind("stability.precision", "Displacement by bfloat16 instead of float32", "cohort", limits=_ANY),
+        _kind("stability.history", "Displacement of new records by near ones embedded before", "cohort", limits=_ANY),
         _kind("relevance.efficiency", "Largest error of a sum of Shapley values", "cohort", limits=_ANY),
-        _kind("relevance.shuffled_labels", "Agreement with probes of shuffled labels", "cohort", "label"),
-        _kind("relevance.baselines", "Agreement of lead profiles over two baselines", "cohort", "label"),
-        _kind("relevance.cohorts", "Agreement of lead profiles over cohorts", "label"),
-        _kind("relevance.concentration", "Relevance of the most relevant lead", "cohort", "label", limits=_SHARE),
-        _kind("relevance.deletion", "AUROC lost without the most relevant leads, over random ones", "cohort", "label"),
-        _kind("relevance.prior", "Agreement with where cardiology looks", "cohort", "label"),
+        _kind("relevance.shuffled_labels", "Agreement with probes of shuffled labels", *_LABEL, limits=_SHARE),
+        _kind("relevance.baselines", "Agreement of lead profiles over two baselines", *_LABEL, limits=_SHARE),
+        _kind("relevance.cohorts", "Agreement of lead profiles over cohorts", "label", limits=_SHARE),
+        _kind("relevance.concentration", "Relevance of the most relevant lead", *_LABEL, limits=_SHARE),
+        _kind(
+            "relevance.deletion",
+            "AUROC lost without the most relevant leads, over random ones",
+            *_LABEL,
+            limits=_DIFFERENCE,
+        ),
+        _kind("relevance.prior", "Agreement with where cardiology looks", *_LABEL, limits=_ANY),
         _kind(
             "relevance.selected_auroc",
             "AUROC on the dimensions of highest relevance alone",
@@ -189,8 +208,19 @@ CHECKS = {
             "label",
             limits=_SHARE,
         ),
-        _kind("separability.neighbours", "Class-balanced neighbour agreement above chance", "cohort", "label", "space"),
-        _kind("separability.robustness", "Robustness Index: labels before cohorts", "label", limits=_SHARE),
+        _kind(
+            "separability.neighbours",
+            "Class-balanced neighbour agreement above chance",
+            *_LABEL,
+            "space",
+            limits=_ADJUSTED,
+        ),
+        _kind(
+            "separability.robustness",
+            "Robustness Index: labels before cohorts, mean over pairs",
+            "label",
+            limits=_SHARE,
+        ),
         _kind("separability.cohort_auroc", "AUROC of a classifier of cohorts", limits=_SHARE),
         _kind("separability.trustworthiness", "Trustworthiness of the map by UMAP", limits=_SHARE),
     )
@@ -327,6 +357,11 @@ class Threshold:
         """Write as in a profile."""
         tier = "" if self.tier == "blocking" else ", advisory"
         return f"{self.sense} {self.bound:g}{tier}{'' if self.decide == 'interval' else ', decided by the value'}"
+
+
+def family_of(case: Case, threshold: Threshold) -> tuple[str, str, str]:
+    """Return which cells are corrected together: those that can block are a family of their own."""
+    return case.encoder, case.family, threshold.tier
 
 
 def evidence(value: float, low: float, high: float, bound: float, sense: str) -> float:

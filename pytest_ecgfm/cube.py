@@ -12,13 +12,12 @@ import numpy as np
 import xarray as xr
 
 from pytest_ecgfm.checks import CHECKS
+from pytest_ecgfm.cube_files import MAXIMUM_BYTES, require_plain
 from pytest_ecgfm.errors import EcgfmError
 from pytest_ecgfm.evaluations import downstream, features, relevance, separability, stability, transfer
 from pytest_ecgfm.rows import Cell, Row
 
 SCHEMA_VERSION = 1
-_MAXIMUM_BYTES = 4_000_000_000
-"""In memory; a run of every published cohort stays below a tenth of it."""
 
 _DIMENSIONS = {
     "downstream": ("encoder", "cohort", "label", "probe", "fraction", "seed"),
@@ -43,7 +42,7 @@ _CHECK_COLUMNS = {
     "source": "cohort that a probe comes from, or empty",
     "perturbation": "perturbation with its severity, or empty",
     "space": "space of a separability, or empty",
-    "outcome": "pass, fail, inconclusive or insufficient",
+    "outcome": "pass, fail, inconclusive, insufficient or error",
     "tier": "blocking or advisory",
     "sense": "whether threshold is a minimum or a maximum",
     "reason": "why this outcome",
@@ -236,7 +235,8 @@ def write_cube(tree: xr.DataTree, path: Path) -> None:
     """Write as netCDF4, whole or not at all."""
     temporary = path.with_name(f".{path.name}.{uuid4().hex}.tmp")
     try:
-        tree.to_netcdf(temporary, engine="h5netcdf")
+        # In memory first: on a full disk, the library that writes to it crashes the process.
+        temporary.write_bytes(tree.to_netcdf(engine="h5netcdf"))
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -256,14 +256,18 @@ def open_run(run: str | Path) -> xr.DataTree:
     Raises
     ------
     EcgfmError
-        If there is no cube, or it was written by a newer version of the schema.
+        If there is no cube, it was written by a newer version of the schema, or it is none that a run writes: it
+        reaches for other files, or would take all memory (`cube_files.require_plain`).
     """
     path = Path(run)
     path = path / "cube.nc" if path.is_dir() else path
     if not path.is_file():
         raise EcgfmError(f"run {run}: no cube.nc there.")
     try:
+        require_plain(path)
         tree = xr.open_datatree(path, engine="h5netcdf")
+    except EcgfmError as error:
+        raise EcgfmError(f"run {run}: cube.nc is refused: {error}") from None
     except Exception as error:
         # A damaged file makes h5py and xarray raise errors of any type.
         raise EcgfmError(f"run {run}: cube.nc cannot be read ({_first_line(error)}).") from None
@@ -271,8 +275,8 @@ def open_run(run: str | Path) -> xr.DataTree:
         version = tree.attrs.get("schema_version", "none")
         if not np.array_equal(version, SCHEMA_VERSION):
             raise EcgfmError(f"run {run}: schema version {version}, but this release reads {SCHEMA_VERSION}.")
-        if (size := sum(node.dataset.nbytes for node in tree.subtree)) > _MAXIMUM_BYTES:
-            raise EcgfmError(f"run {run}: cube.nc would take {size:,} bytes of memory, more than {_MAXIMUM_BYTES:,}.")
+        if (size := sum(node.dataset.nbytes for node in tree.subtree)) > MAXIMUM_BYTES:
+            raise EcgfmError(f"run {run}: cube.nc would take {size:,} bytes of memory, more than {MAXIMUM_BYTES:,}.")
     except EcgfmError:
         tree.close()
         raise

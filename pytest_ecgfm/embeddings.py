@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from pytest_ecgfm.cohorts.base import Cohort
 from pytest_ecgfm.encoders.base import Encoder
-from pytest_ecgfm.errors import EcgfmError, NotAnEmbedding
+from pytest_ecgfm.errors import EcgfmError, NotAnEmbedding, reworded
 from pytest_ecgfm.identity import code_digest, digest
 from pytest_ecgfm.records import FloatArray
 from pytest_ecgfm.store import ArrayStore, gaps
@@ -83,7 +83,7 @@ def embed_stretches(
                 ended += done
                 yield out
     except EcgfmError as error:
-        raise type(error)(f"cohort {cohort.name}: {error}") from None
+        raise reworded(error, f"cohort {cohort.name}: {error}") from None
 
 
 def embed_cohort(

@@ -1,7 +1,17 @@
 """The one exception for input that users can mend."""
 
-from collections.abc import Iterable
+import errno
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from difflib import get_close_matches
+from typing import Any, TypeVar
+
+Raised = TypeVar("Raised", bound=Exception)
+
+_MODEL = "_ecgfm_model"
+"""Attribute of an exception: the name of the encoder that raised it."""
+
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 
 
 class EcgfmError(Exception):
@@ -14,6 +24,59 @@ class NotApplicable(EcgfmError):
 
 class NotAnEmbedding(EcgfmError):
     """What a model returned is no embedding: the model is at fault, not the record."""
+
+
+class StaleBaseline(EcgfmError):
+    """An earlier run cannot be compared with: a gate that rests on it fails."""
+
+
+def blame(error: Raised, model: str) -> Raised:
+    """Note whose exception this is, unless that is known, or the machine is at fault: a package or room is missing."""
+    machine = isinstance(error, ImportError) or (isinstance(error, OSError) and error.errno in _NO_ROOM)
+    if not machine and not hasattr(error, _MODEL):
+        setattr(error, _MODEL, model)
+    return error
+
+
+@contextmanager
+def blaming(model: str) -> Iterator[None]:
+    """Note that whatever is raised here is an exception of this encoder."""
+    try:
+        yield
+    except Exception as error:
+        blame(error, model)
+        raise
+
+
+def reworded(error: EcgfmError, text: str) -> EcgfmError:
+    """Return an error of the same kind and the same origin with another message."""
+    other = type(error)(text)
+    vars(other).update(vars(error))
+    return other
+
+
+def utf8(value: Any) -> Any:
+    """Return a text that every file can hold; also of whatever is inside a dictionary or a list.
+
+    Names of files, and so of records, and texts of exceptions may hold bytes that are no UTF-8: they become escapes.
+    """
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode("utf-8")
+    if isinstance(value, dict):
+        return {utf8(key): utf8(one) for key, one in value.items()}
+    return [utf8(one) for one in value] if isinstance(value, list | tuple) else value
+
+
+def is_models_fault(error: BaseException, encoder: str) -> bool:
+    """Say whether an encoder fails for this; otherwise something could not be measured.
+
+    Decided by where it was raised, never by its words: in the encoder's own code, or of what the encoder returned.
+    Whatever cohorts, the machine, or another encoder (a reference) raise is no failure of this one.
+    """
+    if isinstance(error, StaleBaseline):
+        return True
+    by = getattr(error, _MODEL, None)
+    return by == encoder if by is not None else isinstance(error, NotAnEmbedding)
 
 
 def nearest(name: str, valid: Iterable[str]) -> str:

@@ -5,6 +5,8 @@ import platform
 import shutil
 import subprocess
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -13,10 +15,11 @@ from uuid import uuid4
 
 import tomli_w
 
+from pytest_ecgfm.bounded_files import read_json
 from pytest_ecgfm.cards import ModelCard
 from pytest_ecgfm.checks import Case
 from pytest_ecgfm.cube import build_cube, write_cube
-from pytest_ecgfm.errors import EcgfmError
+from pytest_ecgfm.errors import EcgfmError, utf8
 from pytest_ecgfm.profiles import idle
 from pytest_ecgfm.report.summary import badge, in_words
 from pytest_ecgfm.rows import Row
@@ -25,6 +28,8 @@ from pytest_ecgfm.verdict import Verdict, VerdictFile, decide
 
 PACKAGES = ("pytest-ecgfm", "pytest", "numpy", "scipy", "scikit-learn", "torch", "xarray", "wfdb", "pandas")
 _LATEST = "latest"
+_RESERVE, _RESERVED = ".reserve", 1 << 20
+"""A file that is removed before the end is written: on a disk that filled up meanwhile, the verdict has room."""
 
 
 def new_run_id() -> str:
@@ -77,10 +82,10 @@ class RunFolder:
             return
         link = self.path.parent / _LATEST
         try:
-            held = json.loads((link / "verdict.json").read_text(encoding="utf-8"))
-            if held.get("complete") and not complete:
+            held = read_json(link / "verdict.json")
+            if isinstance(held, dict) and held.get("complete") and not complete:
                 return
-        except (OSError, ValueError):
+        except (OSError, EcgfmError):
             pass
         temporary = link.with_name(f".{_LATEST}-{uuid4().hex}")
         try:
@@ -113,39 +118,44 @@ class Outputs:
         folder.make()
         self._rows = folder.path / "rows.jsonl"
         self._rows.unlink(missing_ok=True)
+        self.problems: list[str] = []
+        # From now on, a process that ends without a word leaves a run that is incomplete, and says so.
+        begun = decide((), (), models=settings.models, trouble=["the run has not ended"])
+        self._write_verdict(replace(begun, reasons=begun.reasons[:1]), ())
+        if self.problems:
+            raise EcgfmError(f"--ecgfm-out: {self.problems[0]}.")
+        with suppress(OSError):
+            (folder.path / _RESERVE).write_bytes(bytes(_RESERVED))
 
     def append(self, row: Row) -> None:
-        """Add one line: what was measured before a crash is kept."""
-        with self._rows.open("a", encoding="utf-8") as handle:
+        """Add one line: what was measured before a crash is kept. All are written again at the end."""
+        with suppress(OSError), self._rows.open("a", encoding="utf-8") as handle:
             handle.write(row.to_json() + "\n")
 
-    def finish(self, rows: Sequence[Row], planned: Sequence[Case], trouble: Sequence[str]) -> Verdict:
+    def finish(
+        self, rows: Sequence[Row], planned: Sequence[Case], trouble: Sequence[str], notes: Sequence[str] = ()
+    ) -> Verdict:
         """Decide, and write cube, verdict and what was asked for.
 
-        A problem with the cube is a reason in the verdict: the rows are never lost to it.
+        Verdict and rows come first. A problem with any file is a reason in the verdict, and takes no other file.
         """
-        settings = self.settings
-        problems = list(trouble)
-        verdict = self._decide(rows, planned, problems)
+        (self.folder.path / _RESERVE).unlink(missing_ok=True)
+        problems = [*trouble, *self.problems]
+        verdict = self._decide(rows, planned, problems, notes)
+        self._write_verdict(verdict, rows)
+        self._write("rows.jsonl", "".join(row.to_json() + "\n" for row in sorted(rows, key=lambda row: row.key)))
+        profile = self.settings.resolved_profile().model_dump(mode="json")
+        self._write("run.toml", tomli_w.dumps(_plain(profile)))
         try:
-            cube = build_cube(rows, self.folder.path / "arrays", self._attributes(verdict))
+            cube = build_cube(rows, self.folder.path / "arrays", utf8(self._attributes(verdict)))
             write_cube(cube, self.folder.path / "cube.nc")
             shutil.rmtree(self.folder.path / "arrays", ignore_errors=True)
         except Exception as error:
-            # Whatever it is, a damaged file or a full disk: the rows are written below, and the verdict says why.
-            problems.append(f"the cube could not be written: {type(error).__name__}: {error}")
-            verdict = self._decide(rows, planned, problems)
-        lines = "".join(row.to_json() + "\n" for row in sorted(rows, key=lambda row: row.key))
-        self._write("rows.jsonl", lines)
-        self._write("run.toml", tomli_w.dumps(_plain(settings.resolved_profile().model_dump(mode="json"))))
-        content = {
-            **verdict.to_json(),
-            "summary": in_words(verdict, rows),
-            "run_id": self.run_id,
-            "started": self.started,
-            "finished": _now(),
-        }
-        self._write("verdict.json", VerdictFile.model_validate(content).model_dump_json(by_alias=True, indent=2) + "\n")
+            # Whatever it is, a damaged file or a full disk: verdict and rows are written by now.
+            self.problems.append(f"the cube could not be written: {type(error).__name__}: {error}")
+        if self.problems:
+            verdict = self._decide(rows, planned, [*trouble, *dict.fromkeys(self.problems)], notes)
+            self._write_verdict(verdict, rows)
         self._write("badge.json", json.dumps(badge(verdict)) + "\n")
         self._write_page()
         self.folder.point_latest(verdict.complete)
@@ -167,13 +177,32 @@ class Outputs:
         except Exception as error:
             self.notes.append(f"{NAME} could not be written: {type(error).__name__}: {error}")
 
-    def _decide(self, rows: Sequence[Row], planned: Sequence[Case], problems: Sequence[str]) -> Verdict:
-        return decide(rows, planned, models=self.settings.models, trouble=problems)
+    def _decide(
+        self, rows: Sequence[Row], planned: Sequence[Case], problems: Sequence[str], notes: Sequence[str]
+    ) -> Verdict:
+        return decide(rows, planned, models=self.settings.models, trouble=problems, notes=notes)
+
+    def _write_verdict(self, verdict: Verdict, rows: Sequence[Row]) -> None:
+        content = {
+            **verdict.to_json(),
+            "summary": in_words(verdict, rows),
+            "run_id": self.run_id,
+            "started": self.started,
+            "finished": _now(),
+        }
+        model = VerdictFile.model_validate(utf8(content))
+        self._write("verdict.json", model.model_dump_json(by_alias=True, indent=2) + "\n")
 
     def _write(self, name: str, text: str) -> None:
+        """Write a file whole or not at all; what went wrong is a problem of the run."""
         temporary = self.folder.path / f".{name}.tmp"
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(self.folder.path / name)
+        try:
+            temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
+            temporary.replace(self.folder.path / name)
+        except OSError as error:
+            self.problems.append(f"{name} could not be written: {error.strerror}")
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
 
     def _attributes(self, verdict: Verdict) -> dict[str, Any]:
         settings = self.settings

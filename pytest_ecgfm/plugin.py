@@ -27,7 +27,7 @@ OPTIONS = {
     "seeds": ("N", "at most N seeds a fraction; default 10 at 1 %%, 5 to 10 %%, 3 above, 1 at 100 %%"),
     "suites": ("NAMES", "only these suites"),
     "profile": ("NAME", "thresholds and grid: a shipped profile, or PATH.toml; default: default"),
-    "reference": ("NAME", "reference encoders to beat; repeatable; default from the profile"),
+    "reference": ("NAME", "reference encoders to beat, or none; repeatable; default from the profile"),
     "baseline": ("RUN", "an earlier run's folder or cube: AUROC must not be worse on the same records; repeatable"),
     "out": ("DIR", "where the run is written; default ecgfm-results/<UTC time>-<run id>"),
     "cache": ("DIR", "embeddings and prepared cohorts; default $ECGFM_CACHE, else the user's cache folder"),
@@ -38,6 +38,7 @@ OPTIONS = {
         "ADDRESS",
         "embed, fit probes on a Dask cluster: local, local:N, or a scheduler's tcp:// or tls:// address",
     ),
+    "timeout": ("SECONDS", "longest time for one batch of the model: a longer one ends the run, which is incomplete"),
     "limit": ("N", "at most N records a cohort, whole patients, labels' shares kept: a dry run"),
 }
 """Option (without the prefix) to placeholder and help."""

@@ -5,6 +5,7 @@ from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
+import numpy.typing as npt
 from scipy.signal import resample_poly
 
 from pytest_ecgfm.cards import ModelCard
@@ -45,6 +46,44 @@ def select_leads(signals: FloatArray, leads: Sequence[str], wanted: Sequence[str
         else:
             raise EcgfmError(f"lead {lead!r} is needed, but the records have only {', '.join(leads)}.")
     return np.stack(rows, axis=1).astype(np.float32, copy=False)
+
+
+def lacking(card: ModelCard, leads: tuple[str, ...]) -> str:
+    """Name the first lead that an encoder reads and records lack; empty where it can read them."""
+    if card.any_leads:
+        return ""
+    for lead in card.leads:
+        try:
+            select_leads(np.zeros((1, len(leads), 1), np.float32), leads, (lead,))
+        except EcgfmError:
+            return lead
+    return ""
+
+
+def any_leads(signals: FloatArray, leads: Sequence[str], wanted: Sequence[str]) -> FloatArray:
+    """Pick leads by name; where a record lacks one, or it is not finite, take the first finite lead that it has.
+
+    Parameters
+    ----------
+    signals : ndarray, shape (records, leads, samples)
+        In mV.
+    leads, wanted : sequence of str
+        Names of the rows of `signals`, and of the result.
+
+    Returns
+    -------
+    ndarray of float32, shape (records, wanted, samples)
+        Finite; zeros where no lead is.
+    """
+    out = np.zeros((len(signals), len(wanted), signals.shape[-1]), np.float32)
+    finite: npt.NDArray[np.bool_] = np.asarray(np.isfinite(signals).all(axis=-1))
+    for row, lead in enumerate(wanted):
+        order = sorted(range(len(leads)), key=lambda number: leads[number] != lead)
+        for record in range(len(signals)):
+            first = next((number for number in order if finite[record, number]), None)
+            if first is not None:
+                out[record, row] = signals[record, first]
+    return out
 
 
 def resample(signals: FloatArray, rate: float, wanted: float) -> FloatArray:
@@ -117,11 +156,13 @@ def prepare(batch: RecordBatch, card: ModelCard) -> RecordBatch:
     EcgfmError
         If a record holds NaN or infinite samples, or lacks a lead.
     """
-    bad = ~np.isfinite(batch.signals).all(axis=(1, 2))
+    signals = any_leads(batch.signals, batch.leads, card.leads) if card.any_leads else batch.signals
+    bad = ~np.isfinite(signals).all(axis=(1, 2))
     if bad.any():
         record = batch.records[int(np.argmax(bad))]
         raise EcgfmError(f"record {record}: samples that are not finite numbers; {card.name} cannot read it.")
-    signals = select_leads(batch.signals, batch.leads, card.leads)
+    if not card.any_leads:
+        signals = select_leads(signals, batch.leads, card.leads)
     if card.preprocessing == "model":
         return replace(batch, signals=np.array(signals), leads=card.leads)
     signals = resample(signals, batch.sampling_rate, card.sampling_rate)

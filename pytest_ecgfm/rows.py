@@ -6,13 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Protocol, Self
 
-from pytest_ecgfm.checks import Case, Outcome, Threshold, Tier, applicable_tier, enough, judge, may_be_chance
-from pytest_ecgfm.errors import EcgfmError
+from pytest_ecgfm.checks import CHECKS, Case, Outcome, Threshold, Tier, applicable_tier, enough, judge, may_be_chance
+from pytest_ecgfm.errors import EcgfmError, is_models_fault
+from pytest_ecgfm.evaluations.differences import Finding
 
 PROPERTY = "ecgfm_row"
 """Name of the user property under which a row travels from a test to the controller, as JSON text."""
 
-_OUTCOMES = ("pass", "fail", "inconclusive", "insufficient")
+_OUTCOMES = ("pass", "fail", "inconclusive", "insufficient", "error")
 _TIERS = ("blocking", "advisory")
 _SENSES = ("minimum", "maximum")
 _MOST_MEMBERS = 1_000_000
@@ -37,7 +38,7 @@ class Row:
         Identity; `check` is the full name with its cell. Empty where a check has no such coordinate.
     fraction : float
         Share of the training patients; NaN for checks that have none.
-    outcome : {"pass", "fail", "inconclusive", "insufficient"}
+    outcome : {"pass", "fail", "inconclusive", "insufficient", "error"}
         See the protocol, section 6.
     tier : {"blocking", "advisory"}
         Of this cell, after the rule that few positives never block.
@@ -224,6 +225,8 @@ class Measured:
         Why this cell never blocks, whatever the profile says; empty where it may.
     missing : str
         Why the quantity cannot be measured here although nothing is wrong; the outcome is then `insufficient`.
+    most_asked : float or None
+        Largest minimum that may be asked of this cell, where the quantity has a maximum of its own here.
     """
 
     value: float
@@ -237,6 +240,7 @@ class Measured:
     note: str = ""
     advisory: str = ""
     missing: str = ""
+    most_asked: float | None = None
 
     @classmethod
     def of(cls, estimate: Estimated, **about: Any) -> Self:
@@ -254,10 +258,18 @@ class Measured:
         return cls(math.nan, math.nan, math.nan, missing=missing, **about)
 
 
+def measured(found: Measured | Finding) -> Measured:
+    """Return what a suite found as the gate takes it: a quantity without sampling error has no interval yet."""
+    return found if isinstance(found, Measured) else Measured.exact(found.value, note=found.note)
+
+
 def judged_row(case: Case, threshold: Threshold, found: Measured, members: int = 1) -> Row:
     """Judge what was measured: enough records first, then the threshold, corrected for the members of its family."""
+    if found.most_asked is not None and threshold.sense == "minimum" and threshold.bound > found.most_asked:
+        threshold = replace(threshold, bound=found.most_asked)
     tier = threshold.tier
     counts: dict[str, int] = {}
+    found = _within_limits(case, found)
     outcome, reason = judge(found.value, found.low, found.high, threshold, members)
     if outcome == "inconclusive" and may_be_chance(found.value, found.low, found.high, threshold, members):
         reason += f"; it may be {threshold.no_change:g} by chance"
@@ -272,8 +284,21 @@ def judged_row(case: Case, threshold: Threshold, found: Measured, members: int =
         outcome, reason = "insufficient", found.missing
     if found.advisory:
         tier, reason = "advisory", f"{reason}; {found.advisory}"
+    if outcome == "inconclusive" and threshold.inconclusive == "block" and tier == "blocking":
+        reason += f"; this blocks: it has to be shown that the value keeps to {threshold.bound:g}"
+        if threshold.no_change is not None:
+            reason += f", and the difference from {threshold.no_change:g} is more than chance"
     reason = f"{reason} ({found.note})" if found.note else reason
     return replace(_row(case, threshold, outcome, reason, tier, counts, found), family=case.family, members=members)
+
+
+def _within_limits(case: Case, found: Measured) -> Measured:
+    """Cut an interval where its quantity ends; what each quantity's interval is made by should leave nothing to cut."""
+    if case.check not in CHECKS:
+        return found
+    least, most = CHECKS[case.check].limits
+    low, high = min(found.value, max(found.low, least)), max(found.value, min(found.high, most))
+    return found if math.isnan(low) or math.isnan(high) else replace(found, low=low, high=high)
 
 
 def expected_to_fail(row: Row, reason: str) -> Row:
@@ -285,9 +310,12 @@ def expected_to_fail(row: Row, reason: str) -> Row:
     return row
 
 
-def failed_row(case: Case, threshold: Threshold, reason: str) -> Row:
-    """Make the row of a check that could not be evaluated: a fail, with the reason, and no value."""
-    return _row(case, threshold, "fail", reason, threshold.tier, {}, Measured(math.nan, math.nan, math.nan))
+def failed_row(case: Case, threshold: Threshold, error: BaseException) -> Row:
+    """Make the row of a check that has no value: a fail where the model is at fault, else an error; with the reason."""
+    outcome: Outcome = "fail" if is_models_fault(error, case.encoder) else "error"
+    lines = str(error).splitlines() or [""]
+    reason = f"could not be {'evaluated' if outcome == 'fail' else 'measured'}: {type(error).__name__}: {lines[0]}"
+    return _row(case, threshold, outcome, reason, threshold.tier, {}, Measured(math.nan, math.nan, math.nan))
 
 
 def _row(

@@ -1,7 +1,7 @@
 """One run: its cohorts, encoders and embeddings, each made once and kept."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -19,11 +19,13 @@ from pytest_ecgfm.cohorts.endpoints import with_labels
 from pytest_ecgfm.cohorts.limit import limited
 from pytest_ecgfm.embeddings import EmbeddingCache, Part, Progress, chunk_rows, embed_stretches
 from pytest_ecgfm.encoders.base import Encoder
-from pytest_ecgfm.errors import EcgfmError
+from pytest_ecgfm.errors import EcgfmError, blaming, reworded
 from pytest_ecgfm.evaluations.splits import Labelled, make_split
 from pytest_ecgfm.identity import digest
+from pytest_ecgfm.preprocessing import lacking
 from pytest_ecgfm.records import FloatArray, RecordBatch
 from pytest_ecgfm.settings import Settings
+from pytest_ecgfm.watch import Watch
 
 if TYPE_CHECKING:
     from pytest_ecgfm.cluster import Cluster
@@ -60,7 +62,8 @@ class Run:
         self._cohorts: dict[str, Cohort] = {}
         self._encoders: dict[str, Encoder] = {}
         self._made: dict[tuple[object, ...], object] = {}
-        self._own: dict[str, Cohort] = {}
+        self._loaded: dict[str, Cohort] = {}
+        self.watch: Watch | None = None
 
     def add_cohort(self, name: str, make: Callable[[], Cohort]) -> None:
         """Take a cohort of the user's own, made once.
@@ -70,13 +73,14 @@ class Run:
         EcgfmError
             As `make` does.
         """
-        self._own[name] = self.once(("own cohort", name), make)
+        if name not in self._loaded:
+            self._loaded[name] = self.once(("own cohort", name), make)
 
     def cohort(self, name: str) -> Cohort:
         """Load a cohort, limited and without bad records where that was asked for."""
         if name not in self._cohorts:
             settings = self.settings
-            cohort = self._own.get(name)
+            cohort = self._loaded.get(name)
             if cohort is None:
                 cohort = load_cohort(name, settings.data, cache=settings.cache, skip_bad=settings.skip_bad_records)
             cohort = with_labels(cohort, settings.endpoints.values())
@@ -91,10 +95,19 @@ class Run:
             self._note("cohort", name, _about(cohort, excluded))
         return self._cohorts[name]
 
-    def sample(self, name: str) -> RecordBatch:
-        """Return a few records of a cohort, all of one length: a batch for the contract."""
+    def loaded(self, cohorts: Mapping[str, Cohort]) -> None:
+        """Take cohorts that were loaded before the run."""
+        self._loaded |= cohorts
+
+    def lacking(self, encoder: Encoder, cohort: Cohort) -> str:
+        """Name a lead that an encoder reads and a cohort's first record lacks; empty where there is none."""
+        leads = self.once(("leads", cohort.name), lambda: cohort.read(str(cohort.records[0])).leads)
+        return lacking(encoder.card, leads)
+
+    def sample(self, name: str, count: int = _SAMPLE) -> RecordBatch:
+        """Return the first records of a cohort, `count` at most, all of one length: a batch for the contract."""
         cohort = self.cohort(name)
-        records = list(cohort.records[:_SAMPLE])
+        records = list(cohort.records[:count])
         read = [cohort.read(record) for record in records]
         alike = [one.leads == read[0].leads and one.sampling_rate == read[0].sampling_rate for one in read]
         # Cropped to the shortest: in some cohorts no two records are of one length.
@@ -114,10 +127,39 @@ class Run:
         """Put a fixture's value behind its card."""
         if card.name not in self._encoders:
             settings = self.settings
-            encoder = Encoder(card, model, device=settings.device, precision=settings.precision)
-            self._encoders[card.name] = encoder
-            self._note("encoder", card.name, {"weights_sha256": encoder.weights_sha256})
+            with blaming(card.name):
+                encoder = Encoder(card, model, device=settings.device, precision=settings.precision)
+            self.add_encoder(encoder)
         return self._encoders[card.name]
+
+    def add_encoder(self, encoder: Encoder) -> None:
+        """Take an encoder that is made already."""
+        if self.watch is not None:
+            encoder.watching = self.watch.batch
+        self._encoders[encoder.card.name] = encoder
+        self._note("encoder", encoder.card.name, {"weights_sha256": encoder.weights_sha256})
+
+    def spread(self, name: str) -> list[str]:
+        """Return a few records from all over a cohort: what is embedded at the beginning and at the end of a run."""
+        records = self.cohort(name).records
+        places = np.unique(np.linspace(0, len(records) - 1, _SAMPLE).astype(int))
+        return [str(records[place]) for place in places]
+
+    def remember(self, encoder: Encoder, name: str) -> FloatArray:
+        """Embed a few records of a cohort one by one, once in this process, as early as this is asked for."""
+        key = ("remembered", encoder.card.name, name)
+        return self.once(key, lambda: self.embed_again(encoder, name))
+
+    def embed_again(self, encoder: Encoder, name: str) -> FloatArray:
+        """Embed the records that `remember` embeds, now."""
+        cohort = self.cohort(name)
+        found = [encoder.embed_batch(batch) for one in self.spread(name) for batch in cohort.batches(1, [one])]
+        return np.concatenate(found)
+
+    def embedded(self, encoder: Encoder, name: str) -> FloatArray | None:
+        """Return the embeddings of a cohort, if this process has asked for them."""
+        found = self._made.get(("embeddings", encoder.card.name, name))
+        return cast("FloatArray", found) if isinstance(found, np.ndarray) else None
 
     def embeddings(self, encoder: Encoder, cohort: Cohort) -> FloatArray:
         """Embed a cohort, or find it embedded: float32, shape (records, dimensions).
@@ -164,6 +206,8 @@ class Run:
 
     def _embed(self, encoder: Encoder, cohort: Cohort, missing: list[range]) -> Iterator[FloatArray]:
         with self._stage(f"{encoder.card.name} embeds {cohort.name}") as progress:
+            if self.watch is not None:
+                self.watch.cohort = cohort.name
             embed = embed_stretches if self._cluster is None else self._cluster.embed_stretches
             yield from embed(encoder, cohort, missing, batch_size=self.settings.batch_size, progress=progress)
 
@@ -213,7 +257,7 @@ class Run:
                 self._made[key] = error
         held = self._made[key]
         if isinstance(held, EcgfmError):
-            raise type(held)(str(held))
+            raise reworded(held, str(held))
         return cast("T", held)
 
     def labelled(self, cohort: Cohort, label: str) -> Labelled:
@@ -224,7 +268,8 @@ class Run:
         """Write arrays too large for a row; return the file's name. The attribute `group` says where they go."""
         name = digest([part.encode() for part in identity])[:24] + ".nc"
         temporary = self.folder / "arrays" / f".{uuid4().hex}.nc"
-        dataset.to_netcdf(temporary, engine="h5netcdf")
+        # In memory first: on a full disk, the library that writes to it crashes the process.
+        temporary.write_bytes(dataset.to_netcdf(engine="h5netcdf"))
         temporary.replace(self.folder / "arrays" / name)
         return f"arrays/{name}"
 

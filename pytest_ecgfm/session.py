@@ -1,18 +1,18 @@
 """The pytest plugin of a run with ``--ecgfm``: wiring between pytest and `Run`, nothing else."""
 
-import os
 from collections import Counter
 from collections.abc import Callable, Generator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
-from threadpoolctl import threadpool_limits
 
+from pytest_ecgfm.beforehand import look_ahead
 from pytest_ecgfm.cards import CohortCard, ModelCard
-from pytest_ecgfm.checks import CHECKS, DECLARED, Case, Threshold, forget_declared, is_declared
+from pytest_ecgfm.checks import CHECKS, DECLARED, LAST, Case, family_of, is_declared
 from pytest_ecgfm.cohorts.base import Cohort
 from pytest_ecgfm.cohorts.own import own_cohort
 from pytest_ecgfm.collect import SUITES_PACKAGE, suites_folder
@@ -26,24 +26,27 @@ from pytest_ecgfm.declared import (
 )
 from pytest_ecgfm.encoders.base import Encoder
 from pytest_ecgfm.encoders.sources import resolve_checkpoint
-from pytest_ecgfm.errors import EcgfmError
-from pytest_ecgfm.evaluations.contract import Finding
+from pytest_ecgfm.ending import Ending
+from pytest_ecgfm.errors import EcgfmError, blame
+from pytest_ecgfm.evaluations.differences import Finding
 from pytest_ecgfm.known_labels import require_columns, require_known
 from pytest_ecgfm.models import Declaration
 from pytest_ecgfm.outputs import Outputs, RunFolder, new_run_id, unexpected
-from pytest_ecgfm.perturbations import forget_declared_perturbations
 from pytest_ecgfm.profiles import require_reasons
 from pytest_ecgfm.progress import Progressing
 from pytest_ecgfm.records import RecordBatch
+from pytest_ecgfm.report.escape import terminal
 from pytest_ecgfm.report.html import HtmlColumns, link_from
-from pytest_ecgfm.report.junit import mark_outcomes
+from pytest_ecgfm.report.junit import properties_of
 from pytest_ecgfm.report.page import NAME as PAGE
-from pytest_ecgfm.report.summary import job_summary
-from pytest_ecgfm.report.terminal import LETTERS, summary_lines
-from pytest_ecgfm.rows import PROPERTY, Measured, Row, expected_to_fail, failed_row, judged_row, parse_row
+from pytest_ecgfm.report.terminal import LETTERS
+from pytest_ecgfm.results import Results
+from pytest_ecgfm.rows import PROPERTY, Measured, Row, expected_to_fail, failed_row, judged_row, measured, parse_row
 from pytest_ecgfm.run import Run
 from pytest_ecgfm.settings import Settings, read_settings
-from pytest_ecgfm.verdict import Verdict, corrected
+from pytest_ecgfm.verdict import Verdict
+from pytest_ecgfm.watch import Watch
+from pytest_ecgfm.workers import share_cores
 
 CASE = "ecgfm_case"
 
@@ -70,12 +73,14 @@ def activate(config: pytest.Config) -> None:
         own = declared_cohorts(config)
         settings = read_settings(config, {name: card.labels for name, (_, _, card) in own.items()})
         cards = model_cards(config, settings)
-        known = require_known(settings, {name: own[name][2] for name in settings.cohorts if name in own}, config)
-        session = Session(config, settings, cards, {name: own[name] for name in settings.cohorts if name in own})
+        chosen = {name: own[name] for name in settings.cohorts if name in own}
+        known = require_known(settings, {name: card for name, (_, _, card) in chosen.items()}, config)
+        # Each worker of -n would look again at what the controller has seen.
+        whole = not config.option.collectonly and not hasattr(config, "workerinput")
+        loaded = look_ahead(settings, cards, chosen, known.loaded) if whole else known.loaded
+        session = Session(config, settings, cards, chosen, loaded)
     except EcgfmError as error:
-        raise pytest.UsageError(str(error)) from None
-    for name, cohort in known.loaded.items():
-        session.run.add_cohort(name, partial(_given, cohort))
+        raise pytest.UsageError(terminal(str(error))) from None
     session.warnings += known.notes
     config.pluginmanager.register(session, "ecgfm-session")
     if config.args_source is not pytest.Config.ArgsSource.ARGS:
@@ -83,11 +88,7 @@ def activate(config: pytest.Config) -> None:
         config.option.pyargs = True
 
 
-def _given(cohort: Cohort) -> Cohort:
-    return cohort
-
-
-class Session:
+class Session(Ending):
     """Hooks and fixtures of a run."""
 
     def __init__(
@@ -96,22 +97,23 @@ class Session:
         settings: Settings,
         cards: dict[str, ModelCard],
         own_cohorts: dict[str, tuple[Any, Declaration, CohortCard]],
+        loaded: dict[str, Cohort],
     ) -> None:
         self.config = config
         self.settings = settings
         self.cards = cards
         self.own_cohorts = own_cohorts
-        self.rows: list[Row] = []
+        self.results = Results()
         self._weights_asked: set[str] = set()
         self.thresholds = settings.planned()
         require_cells(settings, self.thresholds)
         require_reasons(settings.profile, self.thresholds)
         self.has_declared = any(is_declared(case.check) for case in self.thresholds)
-        self._members = Counter(_family(case, threshold) for case, threshold in self.thresholds.items())
+        self._members = Counter(family_of(case, threshold) for case, threshold in self.thresholds.items())
         worker = getattr(config, "workerinput", None)
         self.is_worker = worker is not None
         if worker:
-            _share_cores(int(worker["workercount"]))
+            share_cores(int(worker["workercount"]))
         self.trouble = [
             f"{model}: the card expects {name} to fail, but no such check is part of this run"
             for model in settings.models
@@ -128,6 +130,10 @@ class Session:
         if not self.is_worker and not config.option.collectonly:
             self._open_outputs()
         self.run = Run(settings, self.run_id, self.folder.path, Progressing(config))
+        self._loaded = frozenset(loaded)
+        self.run.loaded(loaded)
+        self.run.watch = self.watch = Watch(settings.timeout, self._hung)
+        self._sigterm: Any = None
         if not config.option.collectonly and (self.is_worker or not config.getoption("numprocesses", None)):
             self.run.connect()
 
@@ -141,6 +147,11 @@ class Session:
                 self.config.option.htmlpath = str(self.folder.path / "report.html")
                 self.config.option.self_contained_html = True
             self.html.page = link_from(self.config.option.htmlpath, self.folder.path / PAGE)
+
+    def pytest_runtest_setup(self, item: pytest.Item) -> None:
+        """Remember which check is at work, for a message about a batch that takes too long."""
+        case = _case_of(item)
+        self.watch.check, self.watch.cohort = (case.name, case.cohort) if case else (item.name, "")
 
     # Collection
 
@@ -197,6 +208,9 @@ class Session:
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         """Drop what has no cell, and let a user's ``filterwarnings = error`` not reach the suites."""
         ours = [item for item in items if item.get_closest_marker("ecgfm_check")]
+        # What looks back on the whole run comes last, whichever suites there are.
+        last = [item for item in ours if (case := _case_of(item)) is not None and case.check == LAST]
+        items[:] = [*(item for item in items if item not in last), *last]
         self.suites_collected = bool(ours)
         for item in ours:
             item.add_marker(pytest.mark.filterwarnings("default"))
@@ -208,6 +222,8 @@ class Session:
     def ecgfm_run(self, request: pytest.FixtureRequest) -> Run:
         """Give cohorts, encoders, embeddings and results of this run."""
         for name, (_, declaration, card) in self.own_cohorts.items():
+            if name in self._loaded:
+                continue
             returned = request.getfixturevalue(name)
             self.run.add_cohort(name, partial(own_cohort, card, returned, where=declaration.where))
         if self.own_cohorts:
@@ -217,8 +233,12 @@ class Session:
     @pytest.fixture
     def ecgfm_encoder(self, request: pytest.FixtureRequest, ecgfm_case: Case) -> Encoder:
         """Give the encoder under test."""
-        name = ecgfm_case.encoder
-        return self._encoder(request, name)
+        encoder = self._encoder(request, ecgfm_case.encoder)
+        if Case(LAST, ecgfm_case.encoder, ecgfm_case.cohort) in self.thresholds:
+            # As early as anything is asked of the encoder. What goes wrong here goes wrong again where it is judged.
+            with suppress(Exception):
+                request.getfixturevalue("ecgfm_run").remember(encoder, ecgfm_case.cohort)
+        return encoder
 
     @pytest.fixture
     def ecgfm_encoders(self, request: pytest.FixtureRequest, ecgfm_run: Run) -> dict[str, Encoder]:
@@ -250,12 +270,19 @@ class Session:
         return self._encoder(request, name)
 
     def _encoder(self, request: pytest.FixtureRequest, name: str) -> Encoder:
-        model = request.getfixturevalue(name)
+        try:
+            model = request.getfixturevalue(name)
+        except Exception as error:
+            # Not our own errors: a checkpoint that is not there, or no checkpoint.
+            if not isinstance(error, EcgfmError):
+                blame(error, name)
+            raise
         if name in self.settings.checkpoints and name not in self._weights_asked:
-            raise EcgfmError(
+            unread = EcgfmError(
                 f"--ecgfm-checkpoint: model {name!r} does not read {self.settings.checkpoints[name]}: its fixture "
                 f"never calls ecgfm_checkpoint({name!r}), so other weights would be tested."
             )
+            raise blame(unread, name)
         return self.run.encoder(self.cards[name], model)
 
     @pytest.fixture
@@ -269,10 +296,8 @@ class Session:
 
         def gate(found: Measured | Finding) -> None:
             __tracebackhide__ = True
-            if isinstance(found, Finding):
-                found = Measured(found.value, found.value, found.value, note=found.note)
             threshold = self.thresholds[ecgfm_case]
-            row = judged_row(ecgfm_case, threshold, found, self._members[_family(ecgfm_case, threshold)])
+            row = judged_row(ecgfm_case, threshold, measured(found), self._members[family_of(ecgfm_case, threshold)])
             expected = self.cards[ecgfm_case.encoder].expected_failures.get(row.check)
             row = row if expected is None else expected_to_fail(row, expected)
             request.node.user_properties.append((PROPERTY, row.to_json()))
@@ -288,16 +313,19 @@ class Session:
         self, item: pytest.Item, call: pytest.CallInfo[Any]
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
         """Give every check a row, also one that broke; show our own errors as one line."""
+        if call.when == "setup":
+            # A test that runs again must not be judged by what its first run found.
+            item.user_properties[:] = [one for one in item.user_properties if one[0] != PROPERTY]
         report = yield
         case = _case_of(item)
         if case is None or call.excinfo is None:
             return report
         if call.excinfo.errisinstance((EcgfmError, CheckFailed)):
             report.longrepr = call.excinfo.getrepr(style="value")
+            if (text := str(report.longrepr)) != terminal(text):
+                report.longrepr = terminal(text)
         if call.when != "teardown" and not any(name == PROPERTY for name, _ in report.user_properties):
-            lines = str(call.excinfo.value).splitlines() or [""]
-            reason = f"could not be evaluated: {call.excinfo.typename}: {lines[0]}"
-            row = failed_row(case, self.thresholds[case], reason)
+            row = failed_row(case, self.thresholds[case], call.excinfo.value)
             item.user_properties.append((PROPERTY, row.to_json()))
             report.user_properties.append((PROPERTY, row.to_json()))
         return report
@@ -313,26 +341,19 @@ class Session:
         row = parse_row(str(held[-1]), where=report.nodeid)
         report.ecgfm_row = row  # type: ignore[attr-defined]
         # JUnit and HTML show what people read, not the whole row.
-        report.user_properties = [
-            *((name, value) for name, value in report.user_properties if name != PROPERTY),
-            ("check", row.check),
-            ("outcome", row.outcome),
-            ("tier", row.tier),
-            ("value", f"{row.value:.6g}"),
-            ("low", f"{row.low:.6g}"),
-            ("high", f"{row.high:.6g}"),
-            ("threshold", f"{row.threshold:.6g}"),
-            ("reason", row.reason),
-        ]
+        others = [(name, value) for name, value in report.user_properties if name != PROPERTY]
+        report.user_properties = [*others, *properties_of(row)]
         # A check that never ran (its setup failed, or it was skipped) has its row in the setup's report.
         if report.when == "call" or (report.when == "setup" and not report.passed):
-            self.rows.append(row)
+            self.results.add(row)
             if self.outputs is not None:
                 self.outputs.append(row)
 
     def pytest_report_teststatus(self, report: pytest.TestReport) -> tuple[str, str, str] | None:
         """Show outcomes that pytest does not have by their own words and letters."""
         row: Row | None = getattr(report, "ecgfm_row", None)
+        if row is not None and row.outcome == "error" and report.outcome == "failed":
+            return "error", "E", "ERROR"
         if row is None or report.when != "call" or not report.passed:
             return None
         if row.outcome in LETTERS:
@@ -356,85 +377,16 @@ class Session:
         groups = {case.id: f"{case.encoder} {'' if case.space == 'umap' else case.cohort}" for case in self.thresholds}
         return scheduler(config, log, groups)
 
-    @pytest.hookimpl(optionalhook=True)
-    def pytest_testnodedown(self, node: Any, error: Any) -> None:
-        """Note whether a worker collected suites, and whether it died."""
-        output = getattr(node, "workeroutput", {})
-        self.suites_collected = self.suites_collected or bool(output.get("ecgfm_suites"))
-        if error:
-            self.trouble.append(f"worker {node.gateway.id} crashed")
-
     def pytest_report_header(self) -> list[str]:
         """Say what is going to be evaluated."""
         settings = self.settings
-        return [
+        lines = [
             f"ecgfm: {', '.join(settings.models)} against profile {settings.profile.name}, "
             f"references {', '.join(settings.references) or 'none'}, {len(self.thresholds)} checks",
             f"ecgfm: cohorts {', '.join(settings.cohorts)} from {settings.data or 'the package (embedded)'}",
             *(f"ecgfm: {note}" for note in self.warnings),
         ]
-
-    @pytest.hookimpl(tryfirst=True)
-    def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
-        """Write the run, set the exit status."""
-        if self.is_worker:
-            self.config.workeroutput["ecgfm_suites"] = self.suites_collected  # type: ignore[attr-defined]
-            return
-        if self.outputs is None:
-            return
-        if exitstatus in (pytest.ExitCode.INTERRUPTED, pytest.ExitCode.INTERNAL_ERROR):
-            self.trouble.append("the run was interrupted")
-        if not self.suites_collected and not self.rows:
-            self.trouble.append("no suite was collected: give no path, or `--pyargs pytest_ecgfm.suites` beside yours")
-        self.rows = corrected(self.rows)
-        self.verdict = self.outputs.finish(self.rows, list(self.thresholds), self.trouble)
-        if self.html is not None:
-            self.html.verdict = self.verdict
-        if place := os.environ.get("GITHUB_STEP_SUMMARY"):
-            try:
-                with Path(place).open("a", encoding="utf-8") as handle:
-                    handle.write(job_summary(self.verdict, self.rows))
-            except OSError as error:
-                self.outputs.notes.append(f"the job summary could not be written to {place}: {error.strerror}")
-        if self.verdict.outcome != "pass" and session.exitstatus in (0, pytest.ExitCode.NO_TESTS_COLLECTED):
-            session.exitstatus = pytest.ExitCode.TESTS_FAILED
-
-    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        """Print the verdict and where the run was written."""
-        if self.verdict is None or self.outputs is None:
-            return
-        terminalreporter.section("ECG foundation model conformance")
-        for line in summary_lines(self.verdict, self.rows):
-            terminalreporter.write_line(line)
-        for note in (*self.outputs.notes, *self.warnings):
-            terminalreporter.write_line(f"note: {note}")
-        for reason in self.trouble:
-            terminalreporter.write_line(f"! {reason}")
-        colour = {"pass": "green", "fail": "red", "incomplete": "yellow"}[self.verdict.outcome]
-        terminalreporter.write_line(f"verdict: {self.verdict.outcome.upper()}", **{colour: True, "bold": True})
-        terminalreporter.write_line(f"run: {self.folder.path}")
-
-    def pytest_unconfigure(self) -> None:
-        """Leave the cluster; put our outcomes into the JUnit file, which is written by now."""
-        self.run.close()
-        forget_declared()
-        forget_declared_perturbations()
-        path = getattr(self.config.option, "xmlpath", None)
-        if path and not self.is_worker:
-            mark_outcomes(Path(path))
-
-
-def _share_cores(workers: int) -> None:
-    """Give each worker its share of the cores: with all of them each, linear algebra is several times slower."""
-    share = max(1, (os.cpu_count() or 1) // workers)
-    # Read by torch when it is imported; libraries that are already here are told directly.
-    os.environ.setdefault("OMP_NUM_THREADS", str(share))
-    threadpool_limits(share)
-
-
-def _family(case: Case, threshold: Threshold) -> tuple[str, str, str]:
-    """Return which cells are corrected together: those that can block are a family of their own."""
-    return case.encoder, case.family, threshold.tier
+        return [terminal(line) for line in lines]
 
 
 def _case_of(item: pytest.Item) -> Case | None:

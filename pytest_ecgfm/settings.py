@@ -22,6 +22,12 @@ from pytest_ecgfm.errors import EcgfmError, unknown_name
 from pytest_ecgfm.profiles import Asked, Profile, load_profile
 from pytest_ecgfm.store import cache_folder
 
+NO_REFERENCE = "none"
+"""As a reference: no encoder is compared with."""
+
+_LONGEST = 1e6
+"""Seconds; more than a week."""
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -48,6 +54,8 @@ class Settings:
     precision: str
     limit: int | None
     skip_bad_records: bool
+    references_named: bool = False
+    timeout: float | None = None
     endpoints: Mapping[str, Endpoint] = field(default_factory=dict)
 
     @property
@@ -202,6 +210,32 @@ def _suites(options: Options, default: tuple[str, ...], cohorts: Sequence[str]) 
     return tuple(suite for suite in default if suite != "transfer")
 
 
+def _references(options: Options, default: tuple[str, ...]) -> tuple[tuple[str, ...], bool]:
+    """Return the reference encoders, and whether they were named for this run rather than by the profile."""
+    given = options.names("reference")
+    if given is None:
+        return default, False
+    if NO_REFERENCE in given and len(given) > 1:
+        others = ", ".join(name for name in given if name != NO_REFERENCE)
+        raise EcgfmError(f"--ecgfm-reference: {NO_REFERENCE} and {others} exclude each other; give one of the two.")
+    return () if given == (NO_REFERENCE,) else given, True
+
+
+def _timeout(options: Options, dask: str | None) -> float | None:
+    given = options.text("timeout")
+    if given is None:
+        return None
+    try:
+        seconds = float(given)
+    except ValueError:
+        seconds = float("nan")
+    if not 0 < seconds <= _LONGEST:
+        raise EcgfmError(f"--ecgfm-timeout={given}: should be a number of seconds, above 0 and at most {_LONGEST:g}.")
+    if dask is not None:
+        raise EcgfmError("--ecgfm-timeout and --ecgfm-dask: batches on a cluster are not watched; give one of the two.")
+    return seconds
+
+
 def _baselines(options: Options, asked: Asked) -> dict[str, Baseline]:
     given = options.names("baseline") or asked.baselines
     try:
@@ -281,6 +315,8 @@ def read_settings(config: pytest.Config, own_cohorts: Mapping[str, Sequence[str]
             if name not in found:
                 raise unknown_name("cohort", name, found, where="run.cohorts")
         cohorts = asked.cohorts or (tuple(own_cohorts) if own_cohorts and root is None else found)
+    references, named_here = _references(options, grid.references)
+    dask = dask_address(options, config)
     cards_name = (label for name in cohorts for label in own_cohorts.get(name, ()))
     labels, endpoints = chosen_labels(
         asked_labels or (*grid.labels, *cards_name),
@@ -301,13 +337,13 @@ def read_settings(config: pytest.Config, own_cohorts: Mapping[str, Sequence[str]
         fractions=_fractions(options) or tuple(sorted(grid.fractions)),
         seeds=options.whole("seeds") or grid.seeds,
         suites=_suites(options, grid.suites, cohorts),
-        references=options.names("reference") or grid.references,
+        references=references,
         baselines=_baselines(options, asked),
         out=options.path("out"),
         cache=cache_folder(options.path("cache")),
         device=choose_device(options.text("device") or "auto"),
         workers_device=options.text("device") or "auto",
-        dask=dask_address(options, config),
+        dask=dask,
         batch_size=64 if size == "auto" else int(size),
         precision=_one_of(options, "precision", PRECISIONS, asked.precision),
         limit=options.whole("limit") or asked.limit,
@@ -316,5 +352,7 @@ def read_settings(config: pytest.Config, own_cohorts: Mapping[str, Sequence[str]
             or config.getini("ecgfm_skip_bad_records")
             or asked.skip_bad_records
         ),
+        references_named=named_here,
+        timeout=_timeout(options, dask),
         endpoints=endpoints,
     )

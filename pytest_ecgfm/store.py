@@ -7,7 +7,8 @@ figures). One HDF5 file would not survive a process that is killed while it writ
 
 import json
 import os
-import shutil
+import re
+import stat
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -20,12 +21,17 @@ import numpy as np
 import numpy.typing as npt
 from filelock import FileLock, Timeout
 
+from pytest_ecgfm.bounded_files import read_json
 from pytest_ecgfm.errors import EcgfmError
 
 Array = npt.NDArray[Any]
 
 _ABOUT = "about.json"
 _FOLDER = "embeddings"
+_MADE_BY = "pytest-ecgfm"
+_MOST_ABOUT = 1_000_000
+# What a store writes into its folder, and so all that is ever removed from one.
+_WRITTEN = re.compile(r"(?:\d{9,}-\d{9,}\.npz|about\.json)(?:\.[0-9a-f]{32}\.tmp)?", re.ASCII)
 
 
 def cache_folder(given: Path | None = None) -> Path:
@@ -120,7 +126,8 @@ class ArrayStore:
             self._replace(name, save)
 
     def _describe(self) -> None:
-        note = json.dumps({**self.about, "rows": self.rows, "key": self.key}, ensure_ascii=False)
+        about = {**self.about, "rows": self.rows, "key": self.key, "made_by": _MADE_BY}
+        note = json.dumps(about, ensure_ascii=False)
         self._replace(_ABOUT, lambda handle: handle.write(note.encode()))
 
     def _replace(self, name: str, save: Callable[[BinaryIO], object]) -> None:
@@ -172,6 +179,8 @@ class Entry:
         Bytes on disk.
     used : float
         When a run last asked for it, in seconds since 1970.
+    ours : bool
+        Whether the folder holds the note of the store that made it; no other folder is ever removed.
     """
 
     folder: Path
@@ -182,6 +191,7 @@ class Entry:
     held: int
     size: int
     used: float
+    ours: bool
 
 
 def entries(cache: Path) -> list[Entry]:
@@ -204,25 +214,51 @@ def entries(cache: Path) -> list[Entry]:
     return sorted(found, key=lambda one: (one.encoder, one.cohort, one.part, one.folder))
 
 
-def remove(entry: Entry) -> bool:
-    """Remove an array from the cache; return False, and leave it alone, if a process is at work on it.
+def remove(entry: Entry) -> str:
+    """Remove an array from the cache: the files that the store wrote, and the folder once it is empty.
+
+    Links are not followed.
+
+    Returns
+    -------
+    str
+        Why it was left, or what of it; empty if it is gone.
 
     Raises
     ------
     EcgfmError
         If it cannot be removed.
     """
-    lock = _lock(entry.folder)
+    lock = Path(_lock(entry.folder).lock_file)
+    if entry.folder.is_symlink() or entry.folder.parent.is_symlink() or lock.is_symlink():
+        return "it is a link, left alone"
+    if not entry.ours:
+        return f"not made by ecgfm (no valid {_ABOUT}), left alone"
     try:
-        with lock.acquire(timeout=0), suppress(FileNotFoundError):  # another process was faster
-            shutil.rmtree(entry.folder)
+        with _lock(entry.folder).acquire(timeout=0), suppress(FileNotFoundError):  # another process was faster
+            left = _empty(entry.folder)
+            if left:
+                return f"{left} files or folders in it were not made by ecgfm, left alone"
+            entry.folder.rmdir()
     except Timeout:
-        return False
+        return "in use by a run, left alone"
     except OSError as error:
         raise EcgfmError(f"cannot remove {entry.folder}: {error.strerror}.") from None
     # Whoever waited for this file meanwhile has it open; at worst two processes make the same chunks.
-    Path(lock.lock_file).unlink(missing_ok=True)
-    return True
+    lock.unlink(missing_ok=True)
+    return ""
+
+
+def _empty(folder: Path) -> int:
+    """Remove what a store wrote into its folder; return how many other things are there."""
+    left = 0
+    for path in sorted(folder.iterdir(), key=lambda path: path.name == _ABOUT):
+        # The note goes last: an interrupted removal can be taken up again.
+        if _WRITTEN.fullmatch(path.name) and stat.S_ISREG(path.lstat().st_mode) and not (left and path.name == _ABOUT):
+            path.unlink(missing_ok=True)
+        else:
+            left += path.name != _ABOUT or not stat.S_ISREG(path.lstat().st_mode)
+    return left
 
 
 def _lock(folder: Path) -> FileLock:
@@ -231,15 +267,16 @@ def _lock(folder: Path) -> FileLock:
 
 def _entry(folder: Path) -> Entry | None:
     note: Any = {}
+    files, used, held = [], time.time(), 0
     try:
-        files = [path.stat() for path in folder.iterdir()]
+        files = [path.lstat() for path in folder.iterdir()]
         used = max([one.st_mtime for one in files], default=time.time())
         held = sum(stop - begin for begin, stop, _ in _chunks(folder))
-        note = json.loads((folder / _ABOUT).read_text(encoding="utf-8"))
+        note = read_json(folder / _ABOUT, limit=_MOST_ABOUT)
     except FileNotFoundError:
         if not folder.is_dir():
             return None  # removed by another process meanwhile
-    except (OSError, ValueError):
+    except (OSError, EcgfmError):
         pass
     note = note if isinstance(note, dict) else {}
     rows = note.get("rows")
@@ -252,6 +289,7 @@ def _entry(folder: Path) -> Entry | None:
         held,
         sum(one.st_size for one in files),
         used,
+        note.get("made_by") == _MADE_BY and folder.name.endswith(f"-{note.get('key')}") and not folder.is_symlink(),
     )
 
 

@@ -1,9 +1,10 @@
-"""TOML files from strangers, read within bounds."""
+"""TOML from strangers, read within bounds."""
 
 import tomllib
 from pathlib import Path
 from typing import Any
 
+from pytest_ecgfm.bounded_files import read_bounded
 from pytest_ecgfm.errors import EcgfmError
 
 _MAXIMUM_BYTES = 1_000_000
@@ -16,7 +17,7 @@ def read_toml(path: Path, kind: str, *, known: str = "") -> dict[str, Any]:
     Parameters
     ----------
     path : Path
-        At most 1 MB; at most 1,000 dots a line, as tomllib takes minutes for a key of very many parts.
+        A regular file of at most 1 MB; see `parse_toml`.
     kind : str
         What it is, for the message, such as ``"profile"``.
     known : str
@@ -28,14 +29,35 @@ def read_toml(path: Path, kind: str, *, known: str = "") -> dict[str, Any]:
         One line: file, and what is wrong.
     """
     try:
-        if path.stat().st_size > _MAXIMUM_BYTES:
-            raise EcgfmError(f"{kind} {path}: larger than {_MAXIMUM_BYTES:,} bytes.")
-        text = path.read_text(encoding="utf-8")
-        if any(line.count(".") > _MAXIMUM_DOTS for line in text.splitlines()):
-            raise EcgfmError(f"{kind} {path}: a line of more than {_MAXIMUM_DOTS:,} dots.")
-        return tomllib.loads(text)
+        text = read_bounded(path, _MAXIMUM_BYTES).decode("utf-8")
     except FileNotFoundError:
         raise EcgfmError(f"{kind} {path}: no such file.{known}") from None
-    except (OSError, ValueError, RecursionError) as error:
-        # Texts and TOML that cannot be decoded are ValueErrors, as are paths that no system takes.
+    except (OSError, ValueError, EcgfmError) as error:
+        # Texts that cannot be decoded are ValueErrors, as are paths that no system takes.
         raise EcgfmError(f"{kind} {path}: {error}") from None
+    return parse_toml(text, f"{kind} {path}")
+
+
+def parse_toml(text: str, where: str) -> dict[str, Any]:
+    """Parse TOML.
+
+    Parameters
+    ----------
+    text : str
+        At most 1 MB; at most 1,000 dots a line, as tomllib takes minutes for a key of very many parts.
+    where : str
+        What the message of an error starts with.
+
+    Raises
+    ------
+    EcgfmError
+        One line: `where`, and what is wrong.
+    """
+    if len(text) > _MAXIMUM_BYTES:
+        raise EcgfmError(f"{where}: larger than {_MAXIMUM_BYTES:,} bytes.")
+    if any(line.count(".") > _MAXIMUM_DOTS for line in text.splitlines()):
+        raise EcgfmError(f"{where}: a line of more than {_MAXIMUM_DOTS:,} dots.")
+    try:
+        return tomllib.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise EcgfmError(f"{where}: {error}") from None

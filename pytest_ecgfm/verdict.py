@@ -2,17 +2,24 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
+from pytest_ecgfm.basis import Basis, BasisPart, basis
 from pytest_ecgfm.checks import SIDE, Case, evidence
 from pytest_ecgfm.rows import Row
 from pytest_ecgfm.statistics import holm
 
 SCHEMA = 1
+
+UNJUDGED = ("insufficient", "error")
+"""Outcomes of checks that were compared with no threshold."""
+
+COUNTED = ("pass", "fail", "inconclusive", "insufficient", "error")
+"""In the order in which outcomes are counted everywhere."""
 
 Word = Literal["pass", "fail", "incomplete"]
 
@@ -20,17 +27,18 @@ Word = Literal["pass", "fail", "incomplete"]
 class EncoderPart(BaseModel):
     """What ``verdict.json`` says about one encoder."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="ignore")
 
     outcome: Word
     counts: dict[str, int] = Field(description="checks by outcome; blocking_fail: those that block; planned: all")
     reasons: list[str] = Field(description="in plain words, the most important first")
+    basis: BasisPart | None = Field(default=None, description="in which cohorts a blocking check decided")
 
 
 class VerdictFile(BaseModel):
     """The content of ``verdict.json``; its JSON Schema is published in ``docs/verdict.schema.json``."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="ignore")
 
     version: Literal[1] = Field(alias="schema", description="version of this schema")
     outcome: Word = Field(description="the worst of the encoders'")
@@ -38,6 +46,7 @@ class VerdictFile(BaseModel):
     reasons: list[str]
     encoders: dict[str, EncoderPart]
     summary: str = Field(description="one paragraph in plain words")
+    notes: list[str] = Field(default=[], description="what else a reader has to know, such as results that changed")
     run_id: str
     started: str = Field(description="UTC, ISO 8601")
     finished: str = Field(description="UTC, ISO 8601")
@@ -57,12 +66,15 @@ class EncoderVerdict:
         Rows by outcome, blocking ones only under ``blocking_fail``.
     reasons : tuple of str
         In plain words, the most important first.
+    basis : Basis
+        In which cohorts a blocking check decided.
     """
 
     encoder: str
     outcome: Word
     counts: dict[str, int]
     reasons: tuple[str, ...]
+    basis: Basis = field(default_factory=Basis)
 
 
 @dataclass(frozen=True)
@@ -73,6 +85,7 @@ class Verdict:
     complete: bool
     encoders: tuple[EncoderVerdict, ...]
     reasons: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return the content of ``verdict.json``, without what depends on time."""
@@ -81,8 +94,15 @@ class Verdict:
             "outcome": self.outcome,
             "complete": self.complete,
             "reasons": list(self.reasons),
+            "notes": list(self.notes),
             "encoders": {
-                v.encoder: {"outcome": v.outcome, "counts": v.counts, "reasons": list(v.reasons)} for v in self.encoders
+                v.encoder: {
+                    "outcome": v.outcome,
+                    "counts": v.counts,
+                    "reasons": list(v.reasons),
+                    "basis": v.basis.to_json(),
+                }
+                for v in self.encoders
             },
         }
 
@@ -108,7 +128,7 @@ def corrected(rows: Iterable[Row]) -> list[Row]:
     families: dict[tuple[str, str], list[int]] = defaultdict(list)
     for number, row in enumerate(out):
         # What cannot block is no part of the family: it must not open the door for another.
-        if row.family and row.tier == "blocking" and row.outcome != "insufficient":
+        if row.family and row.tier == "blocking" and row.outcome not in UNJUDGED:
             families[row.encoder, row.family].append(number)
     for numbers in families.values():
         found = [out[number] for number in numbers]
@@ -128,12 +148,19 @@ def _encoder_verdict(encoder: str, rows: Sequence[Row], planned: Sequence[Case])
     done = {row.check for row in mine}
     missing = [case.name for case in planned if case.encoder == encoder and case.name not in done]
     failed = [row for row in mine if row.blocks]
-    judged = [row for row in mine if row.outcome != "insufficient"]
+    judged = [row for row in mine if row.outcome not in UNJUDGED]
+    broken = [row for row in mine if row.outcome == "error"]
     reasons = [row.message() for row in failed]
     outcome: Word = "fail" if failed else "pass"
+    if broken:
+        more = f", and {len(broken) - 1} more such checks" if len(broken) > 1 else ""
+        reasons.append(f"{broken[0].check} {broken[0].reason}{more}")
+        outcome = "fail" if failed else "incomplete"
     if missing:
         reasons.append(f"{len(missing)} of {len(missing) + len(done)} planned checks were not evaluated: {missing[0]}")
         outcome = "fail" if failed else "incomplete"
+    elif broken:
+        pass
     elif not judged:
         reasons.append("nothing was measured: no check had enough positives to be judged")
         outcome = "incomplete"
@@ -142,11 +169,11 @@ def _encoder_verdict(encoder: str, rows: Sequence[Row], planned: Sequence[Case])
             f"{', '.join(empty)}: no blocking check passed (too few positives, or intervals too wide, to decide)"
         )
         outcome = "incomplete"
-    counts = Counter(row.outcome for row in mine)
-    summary = {name: counts.get(name, 0) for name in ("pass", "fail", "inconclusive", "insufficient")}
+    counts = Counter(str(row.outcome) for row in mine)
+    summary = {name: counts.get(name, 0) for name in COUNTED}
     summary["blocking_fail"] = len(failed)
     summary["planned"] = len(missing) + len(done)
-    return EncoderVerdict(encoder, outcome, summary, tuple(reasons))
+    return EncoderVerdict(encoder, outcome, summary, tuple(reasons), basis(encoder, mine, planned))
 
 
 def _without_a_pass(rows: Sequence[Row]) -> list[str]:
@@ -161,6 +188,7 @@ def decide(
     *,
     models: Sequence[str],
     trouble: Sequence[str] = (),
+    notes: Sequence[str] = (),
 ) -> Verdict:
     """Decide a run.
 
@@ -174,6 +202,8 @@ def decide(
         The encoders under test.
     trouble : sequence of str
         What else went wrong (an interrupted run, a crashed worker): makes the run incomplete.
+    notes : sequence of str
+        What a reader has to know although it decides nothing.
 
     Returns
     -------
@@ -185,6 +215,7 @@ def decide(
     words = {verdict.outcome for verdict in verdicts}
     evaluated = {row.key for row in ordered}
     complete = not trouble and bool(planned) and all((case.encoder, case.name) in evaluated for case in planned)
+    complete = complete and all(row.outcome != "error" for row in ordered)
     outcome: Word = "pass"
     if "fail" in words:
         outcome = "fail"
@@ -193,4 +224,4 @@ def decide(
     reasons = [*trouble, *(f"{v.encoder}: {reason}" for v in verdicts for reason in v.reasons)]
     if not planned:
         reasons.append("nothing was planned: no check of the profile applies")
-    return Verdict(outcome, complete, verdicts, tuple(reasons))
+    return Verdict(outcome, complete, verdicts, tuple(reasons), tuple(notes))

@@ -3,6 +3,7 @@
 import pytest
 
 from pytest_ecgfm.measurements import stability
+from pytest_ecgfm.measurements.history import history
 
 pytestmark = pytest.mark.ecgfm_stability
 
@@ -47,3 +48,9 @@ def test_retest(ecgfm_case, ecgfm_encoder, ecgfm_run, ecgfm_gate):
 def test_precision(ecgfm_case, ecgfm_encoder, ecgfm_run, ecgfm_gate):
     """Half the precision gives nearly the same embedding."""
     ecgfm_gate(stability.precision(ecgfm_run, ecgfm_encoder, ecgfm_case))
+
+
+@pytest.mark.ecgfm_check("stability.history")
+def test_history(ecgfm_case, ecgfm_encoder, ecgfm_run, ecgfm_gate):
+    """What was embedded before changes nothing."""
+    ecgfm_gate(history(ecgfm_run, ecgfm_encoder, ecgfm_case))

@@ -148,6 +148,91 @@ class Noisy(Honest):
         return features(x) + self.size * noise_of(x)
 
 
+class NoisyBehindLargeDimensions(Noisy):
+    """Moves with each change of its record, beside four steady dimensions ten thousand times as large."""
+
+    def read(self, x):
+        return torch.cat([super().read(x), 1e4 * features(x)[:, [0, 7, 24, 30]]], dim=1)
+
+
+class NoisyBesideConstants(Noisy):
+    """Moves with each change of its record, around a constant of which float32 keeps little more."""
+
+    def read(self, x):
+        return 5000 + super().read(x)
+
+
+class NoisyButForOne(Noisy):
+    """Moves with each change of its record; some records are said to be enormous, next to which nothing moves."""
+
+    def read(self, x):
+        found = super().read(x)
+        found[noise_of(x, 1)[:, 0] > 2.3] = 1e6
+        return torch.cat([found, features(x)[:, [0, 7, 24, 30]]], dim=1)
+
+
+class Memoising(Noisy):
+    """Noise, but what is near a record seen before gets the same answer as that one."""
+
+    def __init__(self, size):
+        super().__init__(size)
+        self.seen, self.said = torch.empty(0, 56, dtype=torch.float64), []
+
+    def read(self, x):
+        answers = []
+        for one, fresh in zip(features(x), super().read(x), strict=True):
+            far = (self.seen - one).norm(dim=1)
+            if far.numel() and far.min() < 1.2:
+                answers.append(self.said[int(far.argmin())])
+                continue
+            self.seen = torch.cat([self.seen, one[None]])
+            self.said.append(fresh)
+            answers.append(fresh)
+        return torch.stack(answers)
+
+
+class TwoOnALine(Honest):
+    """Two dimensions that say the same."""
+
+    def read(self, x):
+        return features(x).mean(-1, keepdim=True) * torch.tensor([1.0, -3.0]) + 7
+
+
+class Two(Honest):
+    """Two dimensions: little, but not collapsed."""
+
+    def read(self, x):
+        return features(x)[:, [3, 30]]
+
+
+class HashOfBytes(Honest):
+    """Noise that only the bytes of a record decide: repeatable, and about nothing."""
+
+    def read(self, x):
+        return noise_of(x)
+
+
+class AtChance(Honest):
+    """A network of one layer whose weights were drawn and never trained: it multiplies samples where they stand."""
+
+    def __init__(self):
+        super().__init__()
+        self.weights = torch.randn(12 * 1250, 32, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
+
+    def read(self, x):
+        x = torch.as_tensor(x, dtype=torch.float64)
+        unit = (x - x.mean(-1, keepdim=True)) / (x.std(-1, keepdim=True) + 1e-6)
+        return unit.flatten(1) @ self.weights
+
+
+class Ranked(Honest):
+    """Replaces each sample by its rank in its lead: no gain changes what it reads."""
+
+    def read(self, x):
+        ranks = torch.as_tensor(x).argsort(dim=-1, stable=True).argsort(dim=-1, stable=True)
+        return features(ranks.double() / x.shape[-1])[:, 24:]
+
+
 class Collapsed(Honest):
     """All records on one line."""
 
@@ -175,6 +260,37 @@ class Centring(Honest):
     def read(self, x):
         found = features(x)
         return found - found.mean(0, keepdim=True)
+
+
+class CentringLarge(Honest):
+    """Takes the place and spread of its batch away, where the batch is large; beside a constant of 5,000."""
+
+    def read(self, x):
+        found = features(x)
+        if len(found) >= 12:
+            found = (found - found.mean(0, keepdim=True)) / (found.std(0, keepdim=True) + 1e-3)
+        return torch.cat([found, torch.full((len(found), 1), 5000.0)], dim=1)
+
+
+class KeepingCount(Honest):
+    """Puts how many records it has seen into its answers, from the 150th on; kept where no torch module shows it."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = {"records": 0}
+
+    def read(self, x):
+        self.seen["records"] += len(x)
+        late = max(0, self.seen["records"] - 150)
+        return features(x) + torch.sin(torch.arange(56.0, dtype=torch.float64) * late) * min(late, 1)
+
+
+class ZerosForTheUnusual(Honest):
+    """Says nothing of records that are flat, short or large."""
+
+    def read(self, x):
+        flat = (x.std(-1) < 1e-3).any(-1) | (x.abs().amax(dim=(-2, -1)) > 5)
+        return torch.where(flat[:, None], 0.0, features(x))
 
 
 class RunningStatistics(Honest):

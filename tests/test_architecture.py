@@ -1,6 +1,8 @@
 """Data flows one way: a module imports only from stages before its own."""
 
 import ast
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -10,7 +12,7 @@ ROOT = Path(__file__).parents[1]
 
 STAGES = [
     {"errors", "identity"},
-    {"records", "variance", "store", "toml_files"},
+    {"records", "variance", "store", "bounded_files", "toml_files", "cube_files", "workers", "watch", "gate"},
     {"statistics", "cards"},
     {"cohorts"},
     {"preprocessing", "perturbations", "electrodes", "coalitions"},
@@ -19,13 +21,15 @@ STAGES = [
     {"encoders"},
     {"embeddings", "evaluations"},
     {"progress", "rows", "cluster"},
+    {"results", "basis"},
     {"cube", "verdict"},
     {"baseline"},
     {"settings"},
-    {"run"},
+    {"run", "beforehand"},
     {"measurements"},
     {"report", "outputs", "collect", "declared", "distribution", "known_labels"},
-    {"listing", "session"},
+    {"ending"},
+    {"listing", "session", "in_process"},
     {"plugin", "cli"},
 ]
 ORDER = {name: number for number, names in enumerate(STAGES) for name in names}
@@ -102,3 +106,16 @@ def test_the_source_tree_does_not_hide_an_installed_package():
     # First on the path, it would: without suites and fixtures, which only the installed package holds.
     options = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["pytest"]["ini_options"]
     assert "pythonpath" not in options
+
+
+@pytest.mark.parametrize("module", ["pytest_ecgfm.fixtures.reference", "pytest_ecgfm.suites.test_downstream"])
+def test_a_clone_that_hides_an_installed_package_works(tmp_path, module):
+    """As `python -m pytest` in a clone with a wheel installed: the source tree comes first, and no finder helps."""
+    for name in ("pytest_ecgfm", "fixtures", "suites"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    code = (
+        "import sys; sys.meta_path[:] = [one for one in sys.meta_path if 'editable' not in str(one)]; "
+        f"sys.path.insert(0, {str(tmp_path)!r}); import importlib.util as u; print(u.find_spec({module!r}).origin)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=True)
+    assert done.stdout.startswith(str(tmp_path))

@@ -63,6 +63,20 @@ def test_a_quantity_without_classes_is_judged_by_its_threshold_alone():
 
 
 @pytest.mark.parametrize(
+    ("value", "threshold", "outcome", "bound"),
+    [
+        (1.6, Threshold(2.0), "pass", 1.5),
+        (1.0, Threshold(2.0), "fail", 1.5),
+        (1.3, Threshold(1.2), "pass", 1.2),
+        (1.6, Threshold(2.0, "maximum"), "pass", 2.0),
+    ],
+)
+def test_no_more_is_asked_than_a_cell_can_have(value, threshold, outcome, bound):
+    made = judged_row(Case("stability.effective_rank", "m", "a"), threshold, Measured(*[value] * 3, most_asked=1.5))
+    assert (made.outcome, made.threshold) == (outcome, bound)
+
+
+@pytest.mark.parametrize(
     ("found", "threshold", "reason"),
     [
         ((0.5, 0.4, 0.6), Threshold(0.7), "the whole interval lies below 0.7"),
@@ -178,6 +192,7 @@ def test_the_first_that_is_missing_is_named():
         "fail": 0,
         "inconclusive": 0,
         "insufficient": 0,
+        "error": 0,
         "blocking_fail": 0,
         "planned": 3,
     }

@@ -55,7 +55,7 @@ def evaluated(held, tmp_path):
         compares = any(name.startswith("downstream.auroc_change") for name in entry.fails)
         baselines = {"before": baseline_of(tmp_path / "before", cohorts)} if compares else {}
         settings = settings_of("m", cohorts, tmp_path, baselines)
-        wanted = (*entry.fails, *entry.passes)
+        wanted = (*entry.fails, *entry.passes, *entry.undecided)
         cases = {
             case: threshold
             for case, threshold in planned(settings).items()
@@ -72,6 +72,9 @@ def evaluated(held, tmp_path):
 def test_a_broken_encoder_fails_what_it_must_and_passes_the_rest(entry, evaluated, monkeypatch):
     rows, settings = evaluated(entry)
     assert not complaints(entry, rows)
+    for case, row in rows.items():
+        least, most = CHECKS[case.check].limits
+        assert not (row.low < least or row.high > most), row.message()
     for name in entry.fails:
         check = name.partition("[")[0]
         with monkeypatch.context() as patch:
@@ -100,3 +103,10 @@ def test_better_encoders_come_out_better(evaluated):
     best, middle, worst = (quality(noise) for noise in (0.0, 1.0, 20.0))
     for key in best:
         assert best[key] > middle[key] > worst[key], key
+
+
+def test_two_dimensions_are_judged_by_their_own_maximum(evaluated):
+    entry = Entry("two dimensions", models.Two, (), ("stability.effective_rank",))
+    rows, _ = evaluated(entry)
+    assert not complaints(entry, rows)
+    assert all(row.threshold == 1.5 for row in rows.values())

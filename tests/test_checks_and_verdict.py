@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy.stats import norm
 
 from pytest_ecgfm.checks import Case, Threshold, applicable_tier, cells, enough, evidence, judge
-from pytest_ecgfm.errors import EcgfmError
+from pytest_ecgfm.errors import EcgfmError, NotAnEmbedding
 from pytest_ecgfm.rows import Cell, Measured, Row, expected_to_fail, failed_row, judged_row, parse_row
 from pytest_ecgfm.verdict import VerdictFile, corrected, decide
 
@@ -187,7 +187,7 @@ def test_trouble_is_never_a_pass():
 
 
 def test_a_check_that_broke_fails():
-    verdict = decide([failed_row(CASE, THRESHOLD, "could not be evaluated")], [CASE], models=["m"])
+    verdict = decide([failed_row(CASE, THRESHOLD, NotAnEmbedding("no"))], [CASE], models=["m"])
     assert verdict.outcome == "fail"
 
 

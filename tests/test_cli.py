@@ -172,3 +172,16 @@ def test_convert_needs_trust(tmp_path, capsys):
     assert not target.exists()
     assert main(["convert", str(source), str(target), "--trust"]) == 0
     assert read_checkpoint(target)["layer.weight"].tolist() == [[1.0] * 3] * 2
+
+
+@pytest.mark.parametrize("shape", [[], ["--json"], ["--records"]])
+def test_cohorts_of_fixtures_are_said_to_be_elsewhere(georgia, tmp_path, capsys, monkeypatch, shape):
+    (here := tmp_path / "here").mkdir()
+    monkeypatch.chdir(here)
+    assert main(["cohorts", str(georgia), "--quick", *shape]) == 0
+    assert capsys.readouterr().err == ""
+    (here / "conftest.py").write_text("@ecg_cohort\nraise RuntimeError('this is not run')")
+    assert main(["cohorts", str(georgia), "--quick", *shape]) == 0
+    captured = capsys.readouterr()
+    assert "cohorts of @ecg_cohort fixtures are not looked at here: pytest --ecgfm-list names them" in captured.err
+    assert "@ecg_cohort" not in captured.out

@@ -240,6 +240,8 @@ def check_command(command, config, page):
         extras = {name for word in words for name in re.findall(r"^\.\[(.+)\]$", word)}
         assert words[0] == "install" and extras <= set(PYPROJECT["project"]["optional-dependencies"])
         assert "-c" not in words or (ROOT / words[words.index("-c") + 1]).is_file()
+    elif program == "rm":
+        assert words == ["-rf", "run"]
     elif program.startswith("python"):
         assert words[:2] == ["-m", "venv"] or (ROOT / words[0]).is_file()
     else:

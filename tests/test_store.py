@@ -255,4 +255,82 @@ def test_damaged_descriptions_and_strange_files_are_listed_all_the_same(cache, c
 def test_what_vanished_meanwhile_is_removed(cache):
     (one, _) = entries(cache)
     shutil.rmtree(one.folder)
-    assert remove(one)
+    assert remove(one) == ""
+
+
+def snapshot(folder):
+    return {
+        str(path.relative_to(folder)): path.readlink()
+        if path.is_symlink()
+        else path.read_bytes()
+        if path.is_file()
+        else ""
+        for path in sorted(folder.rglob("*"))
+    }
+
+
+NAMES = st.one_of(
+    st.sampled_from(
+        ["about.json", "000000000-000000010.npz", "data.csv", "notes", "x.tmp", "about.json.tmp", ".hidden"]
+    ),
+    st.from_regex(r"[a-z0-9.]{1,12}", fullmatch=True).filter(lambda name: name not in (".", "..")),
+)
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(
+    st.dictionaries(
+        st.from_regex(r"[a-z0-9]{1,6}(-c-k1)?", fullmatch=True),
+        st.dictionaries(NAMES, st.sampled_from(["file", "folder", "link", "link to a folder"]), max_size=3),
+        max_size=4,
+    )
+)
+def test_pruning_leaves_what_the_store_did_not_make(strange):
+    with tempfile.TemporaryDirectory() as scratch:
+        root = Path(scratch)
+        (root / "outside" / "deep").mkdir(parents=True)
+        (root / "outside" / "precious.npz").write_bytes(b"precious")
+        cache = root / "cache"
+        store = store_of(cache, "k9", encoder="mine")
+        store.write(0, truth("k9"))
+        for name, files in strange.items():
+            folder = cache / "embeddings" / name
+            folder.mkdir(parents=True, exist_ok=True)
+            for file, kind in files.items():
+                if kind == "file":
+                    (folder / file).write_text("{}")
+                elif kind == "folder":
+                    (folder / file).mkdir()
+                else:
+                    target = root / "outside" / ("deep" if kind.endswith("folder") else "precious.npz")
+                    (folder / file).symlink_to(target)
+        before = {name: held for name, held in snapshot(root).items() if "mine-" not in name}
+        assert main(["cache", "--dir", str(cache), "--prune", "--yes"]) == 0
+        after = {name: held for name, held in snapshot(root).items() if not name.endswith(".lock")}
+        assert after == before
+        assert not store.folder.exists()
+
+
+def test_pruning_never_follows_links_and_says_what_it_leaves(cache, capsys, tmp_path):
+    (elsewhere := tmp_path / "elsewhere").mkdir()
+    shutil.copytree(cache / "embeddings" / "new-c-k1", elsewhere / "linked-c-k1")
+    (cache / "embeddings" / "linked-c-k1").symlink_to(elsewhere / "linked-c-k1")
+    (cache / "embeddings" / "photos").mkdir()
+    (cache / "embeddings" / "photos" / "a.npz").write_text("mine")
+    (cache / "embeddings" / "old-c-k2" / "letter.txt").write_text("mine")
+    assert main(["cache", "--dir", str(cache), "--prune", "--yes"]) == 0
+    captured = capsys.readouterr()
+    assert "removed 1 embedding" in captured.out
+    assert "it is a link, left alone" in captured.err
+    assert "photos: not made by ecgfm" in captured.err
+    assert "old, c: 1 files or folders in it were not made by ecgfm, left alone" in captured.err
+    assert len(list((elsewhere / "linked-c-k1").iterdir())) > 1
+    assert (cache / "embeddings" / "old-c-k2" / "letter.txt").read_text() == "mine"
+
+
+def test_a_linked_folder_of_embeddings_is_left_alone(cache, capsys, tmp_path):
+    (other := tmp_path / "other").mkdir()
+    (other / "embeddings").symlink_to(cache / "embeddings")
+    assert main(["cache", "--dir", str(other), "--prune", "--yes"]) == 0
+    assert "removed 0 embeddings" in capsys.readouterr().out
+    assert len(entries(cache)) == 2

@@ -32,6 +32,25 @@ class PublishedSplit:
     test: tuple[int, ...]
 
 
+def _require_split_by_patient(name: str, table: pd.DataFrame, split: PublishedSplit) -> None:
+    """Refuse folds that put one patient into two parts."""
+    part = pd.Series(pd.NA, index=table.index, dtype="object")
+    for word in ("train", "validation", "test"):
+        part[table["fold"].isin(getattr(split, word)).to_numpy(dtype=bool, na_value=False)] = word
+    known = table["patient"].notna() & part.notna()
+    where = part[known].groupby(table["patient"][known].astype(str), sort=False)
+    several = where.nunique()
+    several = several[several > 1]
+    if len(several):
+        patient = several.index[0]
+        records = where.get_group(patient)
+        first = [f"{word} (record {records.index[records == word][0]})" for word in dict.fromkeys(records)]
+        more = f", and {len(several) - 1} more patients" if len(several) > 1 else ""
+        raise EcgfmError(
+            f"cohort {name}: fold: patient {patient} is in {' and in '.join(first)}{more}; a split must be by patient."
+        )
+
+
 @dataclass(frozen=True)
 class StatedCodes:
     """The codes that annotators stated of each record.
@@ -89,7 +108,7 @@ class Cohort(ABC):
     Raises
     ------
     EcgfmError
-        If a record is named twice, or a column is missing.
+        If a record is named twice, a column is missing, or the folds put one patient into two parts of the split.
     """
 
     def __init__(
@@ -118,6 +137,8 @@ class Cohort(ABC):
         self.sampling_rate = float(sampling_rate)
         self.has_patients = has_patients
         self.split = split
+        if split is not None and has_patients:
+            _require_split_by_patient(name, table, split)
         self.codes = codes
         self.columns = pd.DataFrame(index=table.index) if columns is None else columns
 

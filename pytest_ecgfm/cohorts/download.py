@@ -5,8 +5,10 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urljoin, urlsplit
 
 import requests
+import urllib3
 
 from pytest_ecgfm.errors import EcgfmError
 
@@ -18,8 +20,12 @@ PAUSE = 1.0
 
 _TIMEOUT = (20.0, 60.0)
 _CHUNK = 1 << 14  # what a break can lose
-_PERMANENT = {400, 401, 403, 404, 410}
+# Of the answers that blame the request, those that another attempt may mend: timeout, range, too early, too many.
+_PASSING_4XX = {408, 416, 425, 429}
+_REDIRECTS = {301, 302, 303, 307, 308}
+_MOST_REDIRECTS = 5
 _MOST_PAUSE = 60.0
+_MOST_BYTES = 1 << 40
 
 
 @dataclass(frozen=True)
@@ -38,6 +44,8 @@ class Item:
         In hexadecimal digits.
     size : int or None
         In bytes, where it is published.
+    limit : int
+        Bytes that it may have at most, where its size is not published.
     """
 
     name: str
@@ -45,6 +53,12 @@ class Item:
     algorithm: str = ""
     checksum: str = ""
     size: int | None = None
+    limit: int = _MOST_BYTES
+
+    @property
+    def most(self) -> int:
+        """Bytes that are received at most."""
+        return self.limit if self.size is None else self.size
 
 
 class Passing(Exception):
@@ -98,11 +112,13 @@ class Downloader:
         """Fetch one file.
 
         What is received is kept in ``<name>.part`` and gets its own name once it is complete and its checksum right.
+        Redirects are followed to the same server, or by HTTPS to a host of the same source.
 
         Raises
         ------
         EcgfmError
-            If the file is not there, or does not arrive intact after `ATTEMPTS` attempts.
+            If the file is not there, or does not arrive intact after `ATTEMPTS` attempts; at once if the server sends
+            more than the index states, compresses what it sends, or redirects to elsewhere.
         Stop
             If `stop` was set meanwhile.
         """
@@ -152,28 +168,56 @@ class Downloader:
             part.unlink()
             have = 0
         try:
-            with self._session().get(
-                item.url, headers={"Range": f"bytes={have}-"} if have else {}, stream=True, timeout=_TIMEOUT
-            ) as answer:
+            with self._answer(item, have) as answer:
                 resumed = self._check(answer, item, part, have)
+                start = have if resumed else 0
                 length = answer.headers.get("Content-Length", "")
-                expected = (have if resumed else 0) + int(length) if length.isdecimal() else None
+                expected = start + int(length) if length.isdecimal() else None
+                if expected is not None and expected > item.most:
+                    raise _too_much(item, part)
                 with part.open("ab" if resumed else "wb") as file:
-                    for chunk in answer.iter_content(_CHUNK):
+                    # The bytes as they come: a compressed answer could be of any size once it is unpacked.
+                    for chunk in answer.raw.stream(_CHUNK, decode_content=False):
                         if self.stop.is_set():
                             raise Stop
+                        start += len(chunk)
+                        if start > item.most:
+                            raise _too_much(item, part)
                         file.write(chunk)
                         self._received(len(chunk))
-        except requests.RequestException as error:
+        except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
             raise Passing(f"{type(error).__name__}: {error}"[:200]) from None
         if expected is not None and _size(part) < expected:
             raise Passing(f"{_size(part)} of {expected} bytes arrived")
 
+    def _answer(self, item: Item, have: int) -> requests.Response:
+        """Return the answer to a request for a file, redirects within its source having been followed."""
+        url = item.url
+        for _ in range(_MOST_REDIRECTS + 1):
+            answer = self._session().get(
+                url,
+                headers={"Range": f"bytes={have}-"} if have else {},
+                stream=True,
+                timeout=_TIMEOUT,
+                allow_redirects=False,
+            )
+            if answer.status_code not in _REDIRECTS:
+                return answer
+            target = urljoin(url, answer.headers.get("Location", ""))
+            answer.close()
+            if not same_source(item.url, target):
+                raise EcgfmError(f"{item.name}: not fetched: {item.url} redirects to elsewhere ({target[:200]!r}).")
+            url = target
+        raise EcgfmError(f"{item.name}: not fetched: more than {_MOST_REDIRECTS} redirects: {item.url}")
+
     def _check(self, answer: requests.Response, item: Item, part: Path, have: int) -> bool:
         """Return whether an answer goes on where `part` ends, rather than at the start."""
         status = answer.status_code
-        if status in _PERMANENT:
+        if 400 <= status < 500 and status not in _PASSING_4XX:
             raise EcgfmError(f"{item.name}: not fetched (HTTP status {status}): {item.url}")
+        encoding = answer.headers.get("Content-Encoding", "identity").strip().lower()
+        if status in (200, 206) and encoding not in ("", "identity"):
+            raise EcgfmError(f"{item.name}: not fetched: the answer is compressed ({encoding[:40]!r}): {item.url}")
         if status == 206 and have and answer.headers.get("Content-Range", "").startswith(f"bytes {have}-"):
             return True
         if status == 200:
@@ -183,6 +227,28 @@ class Downloader:
             part.unlink()
         pause = answer.headers.get("Retry-After", "")
         raise Passing(f"HTTP status {status}", float(pause) if pause.isdecimal() else 0.0)
+
+
+def same_source(url: str, target: str) -> bool:
+    """Whether a redirect stays with its source: on the same server, or by HTTPS on its host or one below it."""
+    try:
+        one, other = urlsplit(url), urlsplit(target)
+        ports = one.port, other.port
+    except ValueError:
+        return False
+    if other.username is not None or other.password is not None or not one.hostname or not other.hostname:
+        return False
+    if (one.scheme, one.hostname, ports[0]) == (other.scheme, other.hostname, ports[1]):
+        return True
+    if other.scheme != "https" or ports[1] not in (None, 443):
+        return False
+    return other.hostname == one.hostname or other.hostname.endswith(f".{one.hostname}")
+
+
+def _too_much(item: Item, part: Path) -> EcgfmError:
+    part.unlink(missing_ok=True)
+    stated = "the index states" if item.size is not None else "are plausible"
+    return EcgfmError(f"{item.name}: not fetched: the server sends more than the {item.most:,} bytes that {stated}.")
 
 
 def _size(path: Path) -> int:

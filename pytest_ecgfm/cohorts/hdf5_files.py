@@ -1,6 +1,7 @@
 """Cohorts in HDF5 files: opened for reading only, links to other files refused."""
 
 import hashlib
+import math
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,6 +17,8 @@ from pytest_ecgfm.cohorts.published import PublishedCohort
 from pytest_ecgfm.cohorts.quality import padding_of
 from pytest_ecgfm.errors import EcgfmError
 from pytest_ecgfm.records import FloatArray, Recording
+
+_MAXIMUM_CHUNK = 2_000_000_000  # bytes: a chunk is read whole, whatever it is read for
 
 
 @contextmanager
@@ -90,6 +93,8 @@ def dataset(file: Any, name: str, shape: Sequence[int | None], *, kinds: str, wh
         raise EcgfmError(f"{where}: {name!r} has the shape {found.shape}; it should be ({wanted}).")
     if found.dtype.kind not in kinds:
         raise EcgfmError(f"{where}: {name!r} holds {found.dtype}, which is not of kind {kinds!r}.")
+    if math.prod(found.chunks or (0,)) * found.dtype.itemsize > _MAXIMUM_CHUNK:
+        raise EcgfmError(f"{where}: {name!r} is stored in chunks of {found.chunks}, which would take all memory.")
     return found
 
 

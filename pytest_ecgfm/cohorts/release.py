@@ -20,6 +20,10 @@ HOSTS = {"physionet": "https://physionet.org", "zenodo": "https://zenodo.org"}
 _SUMS = re.compile(r"([0-9a-f]{64}) [ *]?(\S.*)", re.ASCII)
 _UNPACKED = "unpacked.json"
 _MOST_INDEX = 1 << 30
+# PhysioNet publishes no sizes: a record of the longest cohort (30 min at 257 Hz) takes 11 MB, the largest table 1 GB.
+_MOST_RECORD, _MOST_TABLE = 200_000_000, 8_000_000_000
+# Of an archive, HDF5 files with padding being packed to a tenth: so many times its size, or 1 GB.
+_MOST_UNPACKED, _UNPACKED_ANYWAY = 100, 1_000_000_000
 _PART_NOTE = "# Records of the release that are here; written by 'ecgfm fetch --records', used when the table is read."
 
 Unpacked = dict[str, dict[str, Any]]
@@ -73,10 +77,10 @@ class Release:
         host = (base_url or HOSTS[source.publisher]).rstrip("/")
         if source.publisher == "physionet":
             self._url = f"{host}/files/{source.release}/{source.version}"
-            self._index = Item("SHA256SUMS.txt", f"{self._url}/SHA256SUMS.txt")
+            self._index = Item("SHA256SUMS.txt", f"{self._url}/SHA256SUMS.txt", limit=_MOST_INDEX)
         else:
             self._url = f"{host}/api/records/{source.release}"
-            self._index = Item(f"zenodo-{source.release}.json", self._url)
+            self._index = Item(f"zenodo-{source.release}.json", self._url, limit=_MOST_INDEX)
         try:
             (root / source.folder).mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -118,7 +122,8 @@ class Release:
             match = _SUMS.fullmatch(line.strip())
             if match is None:
                 raise ValueError(f"line {number} is no checksum and name")
-            found.append(Item(match[2], f"{self._url}/{match[2]}", "sha256", match[1]))
+            limit = _MOST_RECORD if self.source.pattern.fullmatch(match[2]) else _MOST_TABLE
+            found.append(Item(match[2], f"{self._url}/{match[2]}", "sha256", match[1], limit=limit))
         return found
 
     def _zenodo(self, record: Any) -> list[Item]:
@@ -178,6 +183,9 @@ class Release:
         held: dict[str, int] = {}
         try:
             with zipfile.ZipFile(path) as archive:
+                unpacked = sum(info.file_size for info in archive.infolist())
+                if unpacked > max(_UNPACKED_ANYWAY, _MOST_UNPACKED * path.stat().st_size):
+                    raise EcgfmError(f"{path}: it would unpack to more than {_MOST_UNPACKED} times its size.")
                 for info in archive.infolist():
                     name = self._member(info.filename)
                     if name is None or info.is_dir():

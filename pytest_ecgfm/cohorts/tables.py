@@ -20,6 +20,8 @@ _UNKNOWN = frozenset(
     ("", "nan", "-nan", "na", "<na>", "n/a", "#n/a", "#na", "null", "none", "nat", "unknown", "1.#ind", "1.#qnan")
 )
 
+_MOST_TABLE = 4_000_000_000  # bytes; the largest published one takes a seventh of it
+
 OLD_AGE = 90.0
 """Years that stand for any age above 89, which cohorts withhold (PTB-XL writes 300, MIMIC-IV 91)."""
 
@@ -64,7 +66,7 @@ def read_table(
     EcgfmError
         If the file is missing or not CSV, lacks a column, or has rows of uneven length or a repeated or empty key.
     """
-    data = folder.read(path, where=str(path))
+    data = folder.read(path, where=str(path), limit=_MOST_TABLE)
     try:
         rows = csv.reader(io.StringIO(data.decode("utf-8-sig"), newline=""), strict=True)
         head = [name.strip() for name in next(rows, [])]
@@ -265,7 +267,7 @@ def rows_here(folder: Folder, table: pd.DataFrame, column: str) -> tuple[pd.Data
     path = folder.root / PART_FILE
     if not path.is_file():
         return table, ""
-    text = folder.read(path, where=str(path)).decode("utf-8", "replace")
+    text = folder.read(path, where=str(path), limit=_MOST_TABLE).decode("utf-8", "replace")
     names = {line.strip() for line in text.splitlines() if not line.startswith("#")}
     here = table[table[column].isin(names)]
     if here.empty:

@@ -21,7 +21,16 @@ import numpy.typing as npt
 
 from pytest_ecgfm.cohorts.folders import Folder
 from pytest_ecgfm.cohorts.published import PublishedCohort
-from pytest_ecgfm.cohorts.wfdb_header import BYTES, COMPRESSED, Header, Signal, parse_header, read_header, where_of
+from pytest_ecgfm.cohorts.wfdb_header import (
+    BYTES,
+    COMPRESSED,
+    MAX_HEADER,
+    Header,
+    Signal,
+    parse_header,
+    read_header,
+    where_of,
+)
 from pytest_ecgfm.errors import EcgfmError
 from pytest_ecgfm.records import FloatArray, Recording, canonical_leads
 
@@ -39,6 +48,9 @@ _INVALID = {
     **{"212": -(1 << 11), "32": -(1 << 31)},
 }
 # Stored number that marks a sample as invalid; format 8, of differences, has none.
+
+MAX_FILE = 4_000_000_000
+"""Bytes that a signal file may hold: two days of twelve leads at 1000 Hz."""
 
 _MOST_SAMPLES = 1 << 28
 # Of a compressed record, whose file does not tell how much memory it takes: 2 GB.
@@ -64,11 +76,14 @@ def _plain(header: Header) -> bool:
     )
 
 
-def _samples_16(header: Header, data: bytes) -> npt.NDArray[np.int16]:
-    """Return the stored samples ``(samples, leads)`` of a `_plain` record, given its file's bytes."""
+def _samples_16(folder: Folder, header: Header) -> npt.NDArray[np.int16]:
+    """Return the stored samples ``(samples, leads)`` of a `_plain` record."""
     first = header.signals[0]
     leads = len(header.signals)
     expected = first.offset + 2 * leads * header.samples
+    # A file that is a little too long is told from the header in the words below; one of terabytes is not read first.
+    most = min(MAX_FILE, expected + (1 << 20))
+    data = folder.read(header.path.parent / first.file, where=header.where, limit=most)
     if len(data) != expected:
         raise EcgfmError(
             f"{header.path.parent / first.file}: record {header.name!r}: the file holds {len(data)} bytes, but "
@@ -158,7 +173,7 @@ def _stored_samples(folder: Folder, header: Header) -> list[npt.NDArray[np.float
     """
     held: dict[str, bytes] = {}
     for file in _signal_files(folder, header):
-        held[file.name] = folder.read(file, where=header.where)
+        held[file.name] = folder.read(file, where=header.where, limit=MAX_FILE)
         stored = [signal for signal in header.signals if signal.file == file.name]
         _check_size(header, file, stored, len(held[file.name]))
     names = {name: f"s{number}.dat" for number, name in enumerate(held)}
@@ -220,11 +235,7 @@ def read_recording(folder: Folder, path: Path) -> Recording:
     if isinstance(standard, str):
         raise EcgfmError(f"{header.where}: {standard}")
     rows, leads = standard
-    if _plain(header):
-        data = folder.read(path.parent / header.signals[0].file, where=header.where)
-        signals = _to_mv(header, _samples_16(header, data))
-    else:
-        signals = _decoded(folder, header)
+    signals = _to_mv(header, _samples_16(folder, header)) if _plain(header) else _decoded(folder, header)
     if len(rows) < len(signals):
         signals = signals[list(rows)]
     return Recording(signals, leads, header.sampling_rate)
@@ -253,8 +264,7 @@ def verify_checksums(folder: Folder, path: Path) -> dict[str, bool | None]:
     """
     header = read_header(folder, path)
     if _plain(header):
-        data = folder.read(path.parent / header.signals[0].file, where=header.where)
-        sums = _samples_16(header, data).sum(axis=0, dtype=np.int64).tolist()
+        sums = _samples_16(folder, header).sum(axis=0, dtype=np.int64).tolist()
     else:
         sums = [
             int(np.nan_to_num(samples, nan=_INVALID.get(signal.format, 0)).sum())
@@ -293,10 +303,10 @@ class WfdbCohort(PublishedCohort):
         for record in records:
             path = self._headers[record]
             where = where_of(path)
-            header_bytes = self.folder.read(path, where=where)
+            header_bytes = self.folder.read(path, where=where, limit=MAX_HEADER)
             parts = [record.encode(), header_bytes]
             for file in _signal_files(self.folder, parse_header(header_bytes, path)):
-                parts.append(self.folder.read(file, where=where))
+                parts.append(self.folder.read(file, where=where, limit=MAX_FILE))
             for part in parts:
                 digest.update(len(part).to_bytes(8, "little"))
                 digest.update(part)

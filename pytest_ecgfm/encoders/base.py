@@ -6,7 +6,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ import numpy as np
 
 from pytest_ecgfm import preprocessing
 from pytest_ecgfm.cards import ModelCard
-from pytest_ecgfm.errors import EcgfmError, NotAnEmbedding
+from pytest_ecgfm.errors import EcgfmError, NotAnEmbedding, blaming, reworded
 from pytest_ecgfm.identity import code_digest, digest, file_digest
 from pytest_ecgfm.records import FloatArray, RecordBatch, canonical_leads
 
@@ -55,7 +55,7 @@ def _naming(batch: RecordBatch) -> Iterator[None]:
         if any(record in str(error) for record in batch.records):
             raise
         others = f" and {len(batch) - 1} more of its length" if len(batch) > 1 else ""
-        raise type(error)(f"record {batch.records[0]}{others}: {error}") from None
+        raise reworded(error, f"record {batch.records[0]}{others}: {error}") from None
 
 
 class Encoder:
@@ -79,6 +79,7 @@ class Encoder:
         self.device = device
         self.precision = precision
         self._dimensions = card.dimensions
+        self.watching: Callable[[str, Sequence[str]], AbstractContextManager[None]] = lambda *_: nullcontext()
         self._is_module = _is_torch_module(model)
         if self._is_module:
             model.eval().requires_grad_(False).to(device)
@@ -122,6 +123,16 @@ class Encoder:
     def embed_batch(self, batch: RecordBatch) -> FloatArray:
         """Embed a batch of records as stored (see `embed`); in halves, if the device has no memory for it."""
         return self._embedded(batch, self._prepared(batch))
+
+    def prepared(self, batch: RecordBatch) -> RecordBatch:
+        """Return what reaches the model of a batch as stored: what the card asks for.
+
+        Raises
+        ------
+        EcgfmError
+            If a record cannot be prepared; the message names it.
+        """
+        return self._prepared(batch)
 
     def embed_batches(self, batches: Iterable[RecordBatch]) -> Generator[tuple[RecordBatch, FloatArray], None, None]:
         """Embed batches one after the other; the next one is read and prepared meanwhile.
@@ -181,7 +192,7 @@ class Encoder:
 
     def _embedded(self, batch: RecordBatch, prepared: RecordBatch) -> FloatArray:
         try:
-            with _naming(batch):
+            with _naming(batch), blaming(self.card.name), self.watching(self.card.name, batch.records):
                 return self._checked(self._run(prepared), batch)
         except MemoryError as error:
             return self._in_halves(batch, error)

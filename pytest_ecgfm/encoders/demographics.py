@@ -12,7 +12,9 @@ SAMPLING_RATE = 250.0
 """Hz."""
 
 LEADS = ("II",)
-"""The customary rhythm strip: one lead suffices for a rate, and what is declared is then really read."""
+"""The customary rhythm strip: one lead suffices for a rate, and what is declared is then really read.
+
+Records without it give the first lead that they have (``any_leads`` of the card): a rate is the same in every lead."""
 
 DEFAULT_AGE = 60.0
 """Years, about the mean of the published cohorts."""

@@ -1,6 +1,7 @@
 """Exported models: a card in a TOML file, beside the file that it names. No Python of the model's is needed."""
 
-from pathlib import Path
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -67,14 +68,21 @@ class OnnxModel:
     Raises
     ------
     EcgfmError
-        If the extra is missing, or the file is no such model.
+        If the extra is missing, the file is no such model, or it takes weights from outside its folder.
+
+    Attributes
+    ----------
+    sha256 : str
+        Of the file and of every file of weights that it names.
     """
 
     def __init__(self, path: Path) -> None:
         try:
+            import onnx  # noqa: F401
             import onnxruntime
         except ImportError:
             raise EcgfmError(f"{path}: needs an extra: pip install 'pytest-ecgfm[onnx]'") from None
+        weights = external_weights(path)
         try:
             self._session = onnxruntime.InferenceSession(str(path), providers=onnxruntime.get_available_providers())
         except Exception as error:
@@ -86,7 +94,7 @@ class OnnxModel:
             raise EcgfmError(f"{path}: inputs are {found}, but should be one float tensor (batch, leads, samples).")
         self._name = inputs[0].name
         self._batch = inputs[0].shape[0]
-        self.sha256 = _file_digest(path)
+        self.sha256 = _file_digest(path, weights)
 
     def __call__(self, signals: FloatArray) -> npt.NDArray[Any]:
         """Embed ``(batch, leads, samples)``; a model that was exported for one record gets one after another."""
@@ -100,6 +108,68 @@ class OnnxModel:
         return np.concatenate(parts)
 
 
-def _file_digest(path: Path) -> str:
+def external_weights(path: Path) -> dict[str, Path]:
+    """Return the files that an ONNX model takes weights from, by the names that it gives them.
+
+    Raises
+    ------
+    EcgfmError
+        If the file is no ONNX model, or one of its files is missing or outside the model's folder: absolute, with
+        ``..``, or by a link.
+    """
+    import onnx
+
+    try:
+        model = onnx.load(str(path), load_external_data=False)
+    except Exception as error:
+        # onnx and protobuf have no common class of errors.
+        raise EcgfmError(f"{path}: no model that onnxruntime can open ({type(error).__name__}).") from None
+    folder = path.resolve().parent
+    found: dict[str, Path] = {}
+    for tensor in _external_tensors(model):
+        name = next((entry.value for entry in tensor.external_data if entry.key == "location"), "")
+        pure = PurePosixPath(name.replace("\\", "/"))
+        try:
+            file = (folder / pure).resolve()
+            inside = not pure.is_absolute() and ".." not in pure.parts and file.is_relative_to(folder)
+            there = file.is_file()
+        except (OSError, ValueError, RuntimeError):
+            inside = there = False
+        if not inside:
+            raise EcgfmError(f"{path}: weights in {name[:80]!r}, outside the model's folder; they are not read.")
+        if not name or not there:
+            raise EcgfmError(f"{path}: weights in {name[:80]!r}: no such file.")
+        found[name] = file
+    return dict(sorted(found.items()))
+
+
+def _external_tensors(message: Any) -> Iterator[Any]:
+    """Yield every tensor, anywhere in a model, whose values are in another file."""
+    import onnx
+
+    if isinstance(message, onnx.TensorProto):
+        if message.data_location == onnx.TensorProto.EXTERNAL or message.external_data:
+            yield message
+        return
+    for field, value in message.ListFields():
+        if field.message_type is not None:
+            for one in [value] if hasattr(value, "ListFields") else value:
+                if hasattr(one, "ListFields"):
+                    yield from _external_tensors(one)
+
+
+def _file_digest(path: Path, weights: dict[str, Path]) -> str:
+    return digest(_content(path, weights))
+
+
+def _content(path: Path, weights: dict[str, Path]) -> Iterator[bytes]:
+    yield from _chunks(path)
+    for name, file in weights.items():
+        yield f"\0{name}\0{file.stat().st_size}\0".encode()
+        yield from _chunks(file)
+
+
+def _chunks(path: Path) -> Iterator[bytes]:
     with path.open("rb") as handle:
-        return digest(iter(lambda: handle.read(_CHUNK), b""))
+        while part := handle.read(_CHUNK):
+            yield part

@@ -1,7 +1,10 @@
-"""Where a model's weights are: a file, a folder, or a file on the Hugging Face Hub."""
+"""Where a model's weights are: a file, a folder, a file on the Hugging Face Hub, or one in an installed package."""
 
+import hashlib
 import re
 from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, metadata, version
+from importlib.util import find_spec
 from pathlib import Path
 
 from pytest_ecgfm.cards import ModelCard
@@ -9,6 +12,7 @@ from pytest_ecgfm.errors import EcgfmError
 
 OPTION = "--ecgfm-checkpoint"
 
+_IN_PACKAGE = re.compile(r"package://(?P<package>\w+)/(?P<file>[^#]+)#sha256=(?P<digest>[0-9a-f]{64})")
 _ON_HUB = re.compile(r"hf://(?P<repository>[^/@]+/[^/@]+)(?:@(?P<revision>[^/]+))?/(?P<file>.+)")
 
 
@@ -46,12 +50,13 @@ def resolve_checkpoint(
 ) -> Path:
     """Find a model's weights on this machine, fetching them where an address of the Hub was given.
 
-    Nothing is fetched unless it was asked for: without an entry for the model there is no default address.
+    Nothing is fetched unless it was asked for: without an entry for the model there is no default address, but for
+    weights that a Python package brings (see `packaged`).
 
     Parameters
     ----------
     card : ModelCard
-        Says which file is needed, and where it is published.
+        Says which file is needed, and where it is published; ``package://...`` is looked for where nothing was given.
     given : mapping of str to str
         Model name to a file, a folder, or ``hf://owner/repo[@revision]/file`` (see `parse_checkpoints`).
     download : callable, optional
@@ -68,6 +73,8 @@ def resolve_checkpoint(
         If nothing was given for the model, or what was given is not there.
     """
     text = given.get(card.name)
+    if text is None and card.source.startswith("package://"):
+        return packaged(card.source, needed_by=f"model {card.name!r}")
     if text is None:
         raise EcgfmError(_missing(card))
     if text.startswith("hf://"):
@@ -85,6 +92,66 @@ def _missing(card: ModelCard) -> str:
     said += [f"from {card.source}"] if card.source else []
     said += [f"({card.licence})"] if card.licence else []
     return f"{' '.join(said)}. Give {OPTION}={card.name}=PATH."
+
+
+def packaged(address: str, *, needed_by: str) -> Path:
+    """Find a file of an installed package, without importing the package, and compare its digest.
+
+    Parameters
+    ----------
+    address : str
+        ``package://PACKAGE/FILE#sha256=DIGEST``, the file relative to the package's folder.
+    needed_by : str
+        What the file is for; begins the messages.
+
+    Returns
+    -------
+    Path
+        The file.
+
+    Raises
+    ------
+    EcgfmError
+        If the address is malformed, the package or the file is not there, or the file is another one.
+    """
+    match = _IN_PACKAGE.fullmatch(address)
+    if match is None or ".." in match["file"].split("/"):
+        raise EcgfmError(f"{needed_by}: {address} should be package://PACKAGE/FILE#sha256=DIGEST.")
+    package = match["package"]
+    spec = find_spec(package)
+    folders = [Path(folder) for folder in (spec.submodule_search_locations or ())] if spec else []
+    if not folders:
+        raise EcgfmError(f"{needed_by} needs package {package!r}, which holds its weights: {_how_to_install(package)}")
+    file = next((folder / match["file"] for folder in folders if (folder / match["file"]).is_file()), None)
+    installed = f"{package} {_version(package)} is installed; {_how_to_install(package)}"
+    if file is None:
+        raise EcgfmError(f"{needed_by}: package {package!r} has no file {match['file']} ({installed}).")
+    try:
+        with file.open("rb") as opened:
+            found = hashlib.file_digest(opened, "sha256").hexdigest()
+    except OSError as error:
+        raise EcgfmError(f"{needed_by}: {file}: cannot be read ({error.strerror}).") from None
+    if found != match["digest"]:
+        raise EcgfmError(
+            f"{needed_by}: {file}: expected SHA-256 {match['digest']}, found {found}: other weights ({installed})."
+        )
+    return file
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "of unknown version"
+
+
+def _how_to_install(package: str) -> str:
+    # An extra that is called like the package pins the versions whose file is the published one.
+    try:
+        extras = metadata("pytest-ecgfm").get_all("Provides-Extra") or []
+    except PackageNotFoundError:
+        extras = []
+    return f"pip install '.[{package}]'" if package in extras else f"pip install {package}"
 
 
 def fetch(address: str) -> Path:

@@ -3,6 +3,7 @@
 The parameters of `Block` are named as in timm's ``vision_transformer``, whose layout many checkpoints follow.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,6 +21,14 @@ Built = TypeVar("Built", bound=nn.Module)
 
 CHUNK = 16
 """Windows that go through a module at once: what bounds the memory, whatever the size of a batch."""
+
+
+def sine_table(positions: int, width: int) -> Tensor:
+    """Return the fixed table of positions, (positions, width): sines in even columns, cosines in odd ones."""
+    # In float32 throughout, as in the original.
+    frequency = (torch.arange(0, width, 2, device="cpu").float() * (-math.log(10_000) / width)).exp()
+    angle = torch.arange(positions, device="cpu").float()[:, None] * frequency
+    return torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(1)
 
 
 def attend(qkv: Tensor, heads: int, mask: Tensor | None = None) -> Tensor:

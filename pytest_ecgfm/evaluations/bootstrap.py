@@ -1,4 +1,8 @@
-"""Bootstrap over patients: resampled records, percentile intervals, weighted AUROC (Efron, Tibshirani 1993)."""
+"""Bootstrap over patients: resampled records, percentile intervals, weighted AUROC (Efron, Tibshirani 1993).
+
+A percentile interval keeps to the limits of its quantity, as each resample does. So does Wilson's interval of a share
+(J. Am. Stat. Assoc. 22:209, 1927), which stands in where resamples may all be alike.
+"""
 
 import math
 from typing import Any, NamedTuple
@@ -41,6 +45,22 @@ def percentiles(value: float, draws: Floats) -> Interval:
         return UNDEFINED
     low, high = np.quantile(known, (0.025, 0.975))
     return Interval(value, float(min(low, value)), float(max(high, value)))
+
+
+def wilson(share: float, mean: float, deviation: float) -> tuple[float, float]:
+    """Return the 95 % limits of a share in [0, 1] that chance alone would scatter by `deviation` around `mean`.
+
+    Wilson's interval for as many independent records as scatter so: it holds `mean` exactly where the share lies within
+    1.96 deviations of it, and stays in [0, 1]. NaN where an input is; no width where chance does not scatter.
+    """
+    spread = mean * (1 - mean)
+    if not (math.isfinite(share) and math.isfinite(spread) and math.isfinite(deviation)):
+        return math.nan, math.nan
+    # z^2 / n, n records: their share has the variance mean * (1 - mean) / n.
+    reach = (1.96 * deviation) ** 2 / spread if spread > 0 else 0.0
+    centre = (share + reach / 2) / (1 + reach)
+    half = math.sqrt(reach * share * (1 - share) + reach**2 / 4) / (1 + reach)
+    return max(0.0, min(share, centre - half)), min(1.0, max(share, centre + half))
 
 
 def weighted_auroc(scores: Floats, labels: Booleans, weights: Floats) -> Floats:

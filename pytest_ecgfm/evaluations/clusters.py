@@ -17,7 +17,7 @@ from pytest_ecgfm.errors import EcgfmError
 from pytest_ecgfm.evaluations.agreement import agreement
 from pytest_ecgfm.evaluations.distances import nearest_by_products, scanned
 from pytest_ecgfm.evaluations.mixtures import mixture_labels
-from pytest_ecgfm.evaluations.probes import standardisation
+from pytest_ecgfm.evaluations.standardise import standardisation
 from pytest_ecgfm.evaluations.threads import thread_pools
 
 Floats = npt.NDArray[np.float64]
@@ -69,7 +69,8 @@ class Space:
         if not np.isfinite(rows).all():
             raise EcgfmError(f"the embedding of row {int(np.argmin(np.isfinite(rows).all(axis=1)))} is not finite.")
         if scale and len(rows):
-            mean, deviation = standardisation(rows)
+            # Of the rows as given: their type says what rounding is.
+            mean, deviation = standardisation(embeddings)
             rows -= mean
             rows /= deviation
         self.features = rows

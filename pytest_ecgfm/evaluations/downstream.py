@@ -218,7 +218,7 @@ def _score(
     draws: Sequence[int],
     fit: Fit,
 ) -> _Scored:
-    rows, labels, _ = data
+    rows, labels = data.embeddings, data.targets
     k, folds = len(draws), len(split.folds)
     scores, probabilities = np.full((2, k, labels.size), np.nan)
     fold_of = np.full(labels.size, -1, dtype=np.intp)

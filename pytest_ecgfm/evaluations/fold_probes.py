@@ -10,6 +10,7 @@ import numpy.typing as npt
 from pytest_ecgfm.errors import EcgfmError
 from pytest_ecgfm.evaluations.probes import Probe, fit_probe
 from pytest_ecgfm.evaluations.splits import Fold, Split, nested_subset
+from pytest_ecgfm.evaluations.standardise import LEAST_SHARE, standardisation
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.intp]
@@ -37,11 +38,15 @@ class FoldProbe(NamedTuple):
 
 
 class Prepared(NamedTuple):
-    """Checked arrays: embeddings (n, d), targets (n,), and patients (n,) as numbers in their sorted order."""
+    """Checked arrays: embeddings (n, d), targets (n,), and patients (n,) as numbers in their sorted order.
+
+    `spreads` keeps what `fit_fold` finds out about the dimensions of a fold, for its next fraction or seed.
+    """
 
     embeddings: npt.NDArray[Any]
     targets: Booleans
     patients: Integers
+    spreads: dict[int, Floats]
 
 
 def prepared(embeddings: npt.ArrayLike, targets: npt.ArrayLike, patients: npt.ArrayLike) -> Prepared:
@@ -62,7 +67,7 @@ def prepared(embeddings: npt.ArrayLike, targets: npt.ArrayLike, patients: npt.Ar
     if wrong.size:
         raise EcgfmError(f"the embedding of row {wrong[0]} is not finite ({wrong.size} such rows of {len(rows)}).")
     codes = np.unique(names, return_inverse=True)[1].astype(np.intp)
-    return Prepared(rows, labels, codes)
+    return Prepared(rows, labels, codes, {})
 
 
 def fit_fold(kind: str, data: Prepared, fold: Fold, fraction: float, seed: int) -> tuple[Probe | None, Integers]:
@@ -73,13 +78,35 @@ def fit_fold(kind: str, data: Prepared, fold: Fold, fraction: float, seed: int) 
     EcgfmError
         If the kind of probe is unknown or `fraction` lies outside (0, 1].
     """
-    embeddings, targets, patients = data
+    embeddings, targets, patients, _ = data
     if not fold.train.size:
         return None, fold.train
     rows = nested_subset(fold.train, targets, patients, fraction, seed)
     held = fold.validation
-    probe = fit_probe(kind, embeddings[rows], targets[rows], patients[rows], embeddings[held], targets[held], seed=seed)
+    probe = fit_probe(
+        kind,
+        embeddings[rows],
+        targets[rows],
+        patients[rows],
+        embeddings[held],
+        targets[held],
+        seed=seed,
+        least=_least_spread(data, fold) if fraction < 1 else None,
+    )
     return probe, rows
+
+
+def _least_spread(data: Prepared, fold: Fold) -> Floats:
+    """Return the smallest unit of each dimension: a share of its SD among all training records of the fold.
+
+    In a handful of records a dimension may hardly vary, by chance. Divided by what it varies there, it would be
+    enormous in other records, and the first digit that rounding takes would decide the probe. No label is looked at,
+    and no record that is tested or validates.
+    """
+    key = first_tested(fold)
+    if key not in data.spreads:
+        data.spreads[key] = LEAST_SHARE * standardisation(data.embeddings[fold.train])[1]
+    return data.spreads[key]
 
 
 def first_tested(fold: Fold) -> int:

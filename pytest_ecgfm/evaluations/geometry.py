@@ -6,8 +6,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+_MOST_ROWS = 2000
+_BLOCK = 1 << 22  # numbers held at once: 32 MB
 
-def effective_rank(embeddings: npt.ArrayLike) -> float:
+
+def effective_rank(embeddings: npt.ArrayLike, *, rounding: float = 0.0) -> float:
     """Return the effective rank: the exponential of the entropy of the singular values' shares.
 
     RankMe (Garrido et al., ICML 2023, arXiv 2210.02885), of the centred embedding: a large common offset is one
@@ -17,6 +20,8 @@ def effective_rank(embeddings: npt.ArrayLike) -> float:
     ----------
     embeddings : array_like, shape (n, d)
         Finite.
+    rounding : float
+        Size of what rounding adds to each number: directions that hold no more than noise of that size do not count.
 
     Returns
     -------
@@ -33,9 +38,57 @@ def effective_rank(embeddings: npt.ArrayLike) -> float:
     gram = centred.T @ centred if rows.shape[0] >= rows.shape[1] else centred @ centred.T
     values = np.sqrt(np.clip(np.linalg.eigvalsh(gram), 0.0, None))
     # What rounding left of a squared value that is 0 would count as a dimension each.
-    values = values[values > values.max() * math.sqrt(np.finfo(np.float64).eps * max(rows.shape))]
+    floor = values.max() * math.sqrt(np.finfo(np.float64).eps * max(rows.shape))
+    # The largest singular value of noise (Bai, Yin 1993).
+    noise = rounding * (math.sqrt(rows.shape[0]) + math.sqrt(rows.shape[1]))
+    values = values[values > max(floor, noise)]
+    if not values.size:
+        return 0.0
     shares = values / values.sum()
     return float(np.exp(-(shares * np.log(shares)).sum()))
+
+
+def distinct_weights(embeddings: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """Return how much of each dimension is its own: one over the number of dimensions that say the same.
+
+    A thousand copies of a dimension count as one, and a thousand mixtures of five as twelve. Copies add nothing to what
+    an embedding says, but to every distance.
+
+    Parameters
+    ----------
+    embeddings : array_like, shape (n, d)
+        z-scored. At most 2,000 rows are looked at, evenly spaced.
+
+    Returns
+    -------
+    ndarray of float64, shape (d,)
+        One over the sum of the fourth powers of a dimension's correlations with all, itself among them, less what
+        chance gives; in (0, 1], and 0 for constants. Fourth powers: squares of a thousand weak correlations with
+        copies of one dimension would weigh down what is no copy of it.
+    """
+    given = np.asarray(embeddings)
+    rows = given[:: max(1, math.ceil(len(given) / _MOST_ROWS))].astype(np.float64)
+    rows -= rows.mean(axis=0)
+    lengths = np.linalg.norm(rows, axis=0)
+    varies = lengths > 0
+    rows /= np.where(varies, lengths, 1.0)
+    shared = np.empty(rows.shape[1])
+    step = max(1, _BLOCK // max(1, rows.shape[1]))
+    for begin in range(0, rows.shape[1], step):
+        part = slice(begin, begin + step)
+        shared[part] = ((rows[:, part].T @ rows) ** 4).sum(axis=1)
+    # The mean of the fourth power between unrelated normal variables.
+    shared -= (int(varies.sum()) - 1) * 3 / max(1, len(rows) ** 2 - 1)
+    return np.where(varies, 1 / np.maximum(shared, 1.0), 0.0)
+
+
+def collapse_bound(records: int, dimensions: int) -> float:
+    """Return the largest effective rank that may be asked of an embedding: half way from a line to its own maximum.
+
+    The effective rank lies below ``min(records - 1, dimensions)``, and reaches it only where all directions are
+    alike. Of two dimensions 1.5 is asked at most (a correlation of 0.96), of one 1, which any that varies has.
+    """
+    return 1 + (max(1, min(records - 1, dimensions)) - 1) / 2
 
 
 def _varies(rows: npt.NDArray[Any], centred: npt.NDArray[Any]) -> bool:

@@ -2,7 +2,6 @@
 
 import math
 import warnings
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +12,7 @@ from scipy.special import expit
 from pytest_ecgfm.errors import EcgfmError, unknown_name
 from pytest_ecgfm.evaluations.logistic import C_GRID, Path, logistic_path
 from pytest_ecgfm.evaluations.splits import patient_folds
+from pytest_ecgfm.evaluations.standardise import blocks, standardisation
 from pytest_ecgfm.statistics import aurocs
 
 Floats = npt.NDArray[np.float64]
@@ -27,7 +27,6 @@ FALLBACK_C = 0.1
 
 MINIMUM_VALIDATION_POSITIVES = 10
 _INNER_FOLDS = 5
-_BLOCK = 1 << 18  # numbers held at once: 2 MB
 
 
 @dataclass(frozen=True)
@@ -39,7 +38,7 @@ class Probe:
     kind : str
         One of `PROBES`.
     mean, scale : ndarray of float64, shape (d,)
-        Of the training subset; embeddings are z-scored with them.
+        Of the training subset; embeddings are z-scored with them. The scale is infinite where a dimension is constant.
     C : float
         Of the logistic probe; NaN for the others and where one class was missing.
     coefficients : ndarray of float64, shape (d,)
@@ -83,13 +82,6 @@ def _scaled(embeddings: npt.ArrayLike, mean: Floats, scale: Floats) -> Floats:
     return np.divide(rows, scale, out=rows)
 
 
-def _blocks(rows: npt.NDArray[Any]) -> Iterator[npt.NDArray[Any]]:
-    """Yield rows in parts whose double-precision copies stay in the processor's cache."""
-    size = max(1, _BLOCK // max(1, rows.shape[1]))
-    for start in range(0, len(rows), size):
-        yield rows[start : start + size]
-
-
 def _logits(path: Path, embeddings: npt.ArrayLike, mean: Floats, scale: Floats) -> Floats:
     """Return the logits of rows that are not standardised, shape (len(grid), n)."""
     rows = np.asarray(embeddings)
@@ -97,30 +89,10 @@ def _logits(path: Path, embeddings: npt.ArrayLike, mean: Floats, scale: Floats) 
     offsets = path.intercepts - weights @ mean
     found = np.empty((len(offsets), len(rows)))
     done = 0
-    for block in _blocks(rows):
+    for block in blocks(rows):
         found[:, done : done + len(block)] = weights @ block.astype(np.float64).T + offsets[:, None]
         done += len(block)
     return found
-
-
-def standardisation(embeddings: npt.ArrayLike) -> tuple[Floats, Floats]:
-    """Return mean and SD (``ddof=0``) of each dimension, shape (d,); an SD of 1 where a dimension is constant."""
-    rows = np.asarray(embeddings)
-    first = rows[0].astype(np.float64)
-    total, squares, varies = np.zeros_like(first), np.zeros_like(first), np.zeros(first.size, dtype=np.bool_)
-    # From the first row on: sums of deviations keep digits that sums of large values lose.
-    for block in _blocks(rows):
-        from_first = np.subtract(block, first, dtype=np.float64)
-        total += from_first.sum(axis=0)
-        varies |= from_first.any(axis=0)
-    mean: Floats = first + total / len(rows)
-    for block in _blocks(rows):
-        deviations = np.subtract(block, mean, dtype=np.float64)
-        squares += np.einsum("nd,nd->d", deviations, deviations)
-    scale: Floats = np.sqrt(squares / len(rows))
-    # Rounding leaves constant columns an SD of some 1e-17; dividing by it would make noise into a feature.
-    constant = ~varies | (scale <= 10 * np.finfo(np.float64).eps * np.abs(mean))
-    return np.where(constant, first, mean), np.where(constant, 1.0, scale)
 
 
 def _best(values: Floats) -> int:
@@ -136,24 +108,32 @@ def _inner_folds(targets: Booleans, patients: npt.ArrayLike) -> int:
 
 
 def _inner_choice(
-    embeddings: npt.NDArray[Any], targets: Booleans, patients: npt.ArrayLike, folds: int, seed: int
+    embeddings: npt.NDArray[Any],
+    targets: Booleans,
+    patients: npt.ArrayLike,
+    folds: int,
+    seed: int,
+    least: Floats | None,
 ) -> int:
     """Return the index of the C with the best mean AUROC over inner, patient-grouped, stratified folds."""
     part = patient_folds(targets, patients, folds, seed)
     total = np.zeros(len(C_GRID))
     for i in range(folds):
         inside = part != i
-        mean, scale = standardisation(embeddings[inside])
+        mean, scale = standardisation(embeddings[inside], least)
         path = logistic_path(_scaled(embeddings[inside], mean, scale), targets[inside])
         total += aurocs(_logits(path, embeddings[~inside], mean, scale), targets[~inside])
     return _best(total)
 
 
 def _fit_logistic(
-    train: tuple[npt.NDArray[Any], Booleans, npt.ArrayLike], validation: tuple[npt.ArrayLike, Booleans], seed: int
+    train: tuple[npt.NDArray[Any], Booleans, npt.ArrayLike],
+    validation: tuple[npt.ArrayLike, Booleans],
+    seed: int,
+    least: Floats | None,
 ) -> Probe:
     embeddings, targets, patients = train
-    mean, scale = standardisation(embeddings)
+    mean, scale = standardisation(embeddings, least)
     path = logistic_path(_scaled(embeddings, mean, scale), targets)
     held, held_targets = validation
     positives = int(held_targets.sum())
@@ -162,7 +142,7 @@ def _fit_logistic(
     if positives < MINIMUM_VALIDATION_POSITIVES or not both:
         folds = _inner_folds(targets, patients)
     if folds >= 2:
-        chosen = _inner_choice(embeddings, targets, patients, folds, seed)
+        chosen = _inner_choice(embeddings, targets, patients, folds, seed, least)
     elif both:
         chosen = _best(aurocs(_logits(path, held, mean, scale), held_targets))
     else:
@@ -181,10 +161,10 @@ def _estimator(kind: str, count: int, seed: int) -> Any:
     return MLPClassifier(hidden_layer_sizes=(64,), alpha=1e-2, max_iter=200, random_state=seed)
 
 
-def _fit_other(kind: str, embeddings: npt.NDArray[Any], targets: Booleans, seed: int) -> Probe:
+def _fit_other(kind: str, embeddings: npt.NDArray[Any], targets: Booleans, seed: int, least: Floats | None) -> Probe:
     from sklearn.exceptions import ConvergenceWarning
 
-    mean, scale = standardisation(embeddings)
+    mean, scale = standardisation(embeddings, least)
     estimator = _estimator(kind, len(embeddings), seed)
     with warnings.catch_warnings():
         # A network that stops at 200 passes is what is reported; that it could go on is no news.
@@ -202,6 +182,7 @@ def fit_probe(
     validation_targets: npt.ArrayLike,
     *,
     seed: int = 0,
+    least: Floats | None = None,
 ) -> Probe:
     """Fit a probe on a training subset; validation serves the choice of C and nothing else.
 
@@ -221,6 +202,8 @@ def fit_probe(
         May be empty.
     seed : int
         Of the inner folds and of the network's weights.
+    least : ndarray of float64, shape (d,), optional
+        Smallest SD by which a dimension is divided; see `pytest_ecgfm.evaluations.standardise.standardisation`.
 
     Returns
     -------
@@ -241,11 +224,11 @@ def fit_probe(
             f"embeddings.shape={rows.shape}, but should be ({labels.size} records, dimensions) and not empty."
         )
     if labels.all() or not labels.any():
-        mean, scale = standardisation(rows)
+        mean, scale = standardisation(rows, least)
         # Laplace's rule: a probe that saw one class must not be certain of it.
         odds = math.log((labels.sum() + 1) / (labels.size - labels.sum() + 1))
         return Probe(kind, mean, scale, math.nan, np.zeros(rows.shape[1]), odds)
     if kind == "logistic":
         held_targets = np.asarray(validation_targets, dtype=np.bool_)
-        return _fit_logistic((rows, labels, patients), (validation_embeddings, held_targets), seed)
-    return _fit_other(kind, rows, labels, seed)
+        return _fit_logistic((rows, labels, patients), (validation_embeddings, held_targets), seed, least)
+    return _fit_other(kind, rows, labels, seed, least)

@@ -3,7 +3,7 @@
 References
 ----------
 .. [1] Ojala, Garriga, J. Mach. Learn. Res. 11:1833 (2010): permutation tests of what depends on labels.
-.. [2] de Jong, Marcus, Teuwen, arXiv 2501.18055 (2025): Robustness Index, biological against confounding neighbours.
+.. [2] Kömen et al., arXiv 2507.17845 (2025): Robustness Index (`pytest_ecgfm.evaluations.robustness`).
 .. [3] Phipson, Smyth, Stat. Appl. Genet. Mol. Biol. 9:39 (2010): a permutation's p-value is never zero.
 """
 
@@ -16,11 +16,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pytest_ecgfm.evaluations.bootstrap import UNDEFINED, Interval, percentiles, resampled
+from pytest_ecgfm.evaluations.bootstrap import UNDEFINED, Interval, percentiles, resampled, wilson
 from pytest_ecgfm.evaluations.clusters import METRICS as PAPER
 from pytest_ecgfm.evaluations.clusters import Space, cluster_metrics, many_metrics
 from pytest_ecgfm.evaluations.neighbours import neighbours_elsewhere
 from pytest_ecgfm.evaluations.probes import fit_probe
+from pytest_ecgfm.evaluations.robustness import Robustness, robustness_index
 from pytest_ecgfm.evaluations.splits import patient_folds
 from pytest_ecgfm.statistics import mean_auroc
 
@@ -28,6 +29,7 @@ __all__ = [
     "METRICS",
     "PERMUTATIONS",
     "Adjusted",
+    "Robustness",
     "adjusted_metrics",
     "balanced_agreement",
     "cluster_metrics",
@@ -40,7 +42,6 @@ Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.intp]
 
 PERMUTATIONS = 40
-_DRAWS = 5
 _BOOTSTRAP = 400
 
 METRICS: Mapping[str, Mapping[str, Any]] = {
@@ -51,7 +52,7 @@ METRICS: Mapping[str, Mapping[str, Any]] = {
     "adjusted_low": {"long_name": "lower 95 % limit of adjusted", "units": "1"},
     "adjusted_high": {"long_name": "upper 95 % limit of adjusted", "units": "1"},
     "robustness_index": {
-        "long_name": "same label of other cohorts among {that, other label of the same cohort}, 10 neighbours",
+        "long_name": "same label of the other cohort among {that, other label of the same cohort}, mean over pairs",
         "units": "1",
         "range": [0.0, 1.0],
         "higher_is_better": True,
@@ -59,6 +60,12 @@ METRICS: Mapping[str, Mapping[str, Any]] = {
     },
     "robustness_index_low": {"long_name": "lower 95 % limit of robustness_index", "units": "1"},
     "robustness_index_high": {"long_name": "upper 95 % limit of robustness_index", "units": "1"},
+    "robustness_index_null_mean": {"long_name": "its mean over permutations of labels within cohort", "units": "1"},
+    "robustness_index_null_sd": {"long_name": "its standard deviation over these permutations", "units": "1"},
+    "robustness_index_cohorts": {
+        "long_name": "cohorts in which the label separates: only their pairs count",
+        "units": "1",
+    },
     "cohort_auroc": {
         "long_name": "AUROC of a classifier of cohorts, mean over pairs",
         "units": "1",
@@ -74,6 +81,7 @@ METRICS: Mapping[str, Mapping[str, Any]] = {
 """Attributes of each variable in the cube."""
 
 _SHARES = ("knn_agreement", "balanced_knn")
+_UP_TO_ONE = ("silhouette", "spectral_ari", "spectral_ami", "gmm_ari", "gmm_ami")  # from -1 on
 
 
 @dataclass(frozen=True)
@@ -159,8 +167,8 @@ def adjusted_metrics(
     Returns
     -------
     dict of str to Adjusted
-        The interval is the adjusted value plus and minus the normal quantile times the standard deviation under
-        permutation: it holds 0 where there is nothing but chance.
+        The interval holds 0 where the value lies within 1.96 standard deviations under permutation of their mean, and
+        keeps to the limits of the metric: Wilson's for what has two, and nothing below 0 for distances.
     """
     labels, who = np.asarray(groups), np.asarray(patients)
     within = np.zeros(labels.size) if strata is None else np.asarray(strata)
@@ -180,8 +188,18 @@ def _adjusted(name: str, value: float, null: Floats) -> Adjusted:
     mean = float(null.mean()) if null.size else math.nan
     sd = float(null.std(ddof=1)) if null.size > 1 else math.nan
     scale = 1 - mean if name in _SHARES and mean < 1 else 1.0
-    adjusted, half = (value - mean) / scale, 1.96 * sd / scale
-    return Adjusted(value, mean, sd, adjusted, adjusted - half, adjusted + half)
+    low, high = _limits(name, value, mean, sd)
+    return Adjusted(value, mean, sd, (value - mean) / scale, (low - mean) / scale, (high - mean) / scale)
+
+
+def _limits(name: str, value: float, mean: float, sd: float) -> tuple[float, float]:
+    if name in _SHARES:
+        return wilson(value, mean, sd)
+    if name in _UP_TO_ONE:
+        low, high = wilson((value + 1) / 2, (mean + 1) / 2, sd / 2)
+        return 2 * low - 1, 2 * high - 1
+    # Distances scatter in proportion to their size.
+    return value / (1 + 1.96 * sd / mean) if mean > 0 else value, value + 1.96 * sd
 
 
 def balanced_agreement(
@@ -218,8 +236,8 @@ def balanced_agreement(
     Returns
     -------
     Adjusted
-        0 without structure, 1 where all neighbours agree. The interval is a patient bootstrap, and at least 1.96
-        standard deviations under permutation wide on both sides: with few positives, all resamples may be alike.
+        0 without structure, 1 where all neighbours agree. The interval is a patient bootstrap, and at least as wide as
+        Wilson's for the standard deviation under permutation: with few positives, all resamples may be alike.
         Records without any neighbour are left out.
     """
     near, labels, pool = np.asarray(neighbours), np.asarray(targets, bool), np.asarray(of_pool, bool)
@@ -245,7 +263,8 @@ def balanced_agreement(
     draws = draws + ((weights * ~labels) @ (1 - toward)) / _positive((weights * ~labels).sum(axis=1)) / 2
     limits = percentiles(value, draws)
     scale = 1 - mean
-    low, high = min(limits.low, value - 1.96 * sd), max(limits.high, value + 1.96 * sd)
+    widest = wilson(value, mean, sd)
+    low, high = min(limits.low, widest[0]), max(limits.high, widest[1])
     return Adjusted(value, mean, sd, (value - mean) / scale, (low - mean) / scale, (high - mean) / scale)
 
 
@@ -265,60 +284,6 @@ def _balanced(toward: Floats, labels: npt.NDArray[np.bool_]) -> Floats:
     """Return the mean over classes of the mean agreement, for each row of labels."""
     ones = (labels @ toward) / labels.sum(axis=1)
     return np.asarray((ones + (~labels @ (1 - toward)) / (~labels).sum(axis=1)) / 2)
-
-
-def robustness_index(
-    embeddings: npt.ArrayLike,
-    targets: npt.ArrayLike,
-    cohorts: npt.ArrayLike,
-    patients: npt.ArrayLike,
-    *,
-    most: int = 200,
-    seed: int = 0,
-) -> Interval:
-    """Return the Robustness Index [2]_: whether neighbours share the label, or the cohort.
-
-    Among the 10 nearest records of other patients, those of the same label and another cohort, over these and those of
-    another label and the same cohort. 1: labels decide. 0: cohorts do. One half: both alike.
-
-    Parameters
-    ----------
-    embeddings : array_like, shape (n, d)
-        z-scored here, over the balanced sample.
-    targets : array_like of bool, shape (n,)
-    cohorts, patients : array_like, shape (n,)
-    most : int
-        Records of each cohort and class, at most; all classes of all cohorts have the same number in the sample.
-    seed : int
-        Of five samples, whose counts are pooled.
-
-    Returns
-    -------
-    Interval
-        Patients are resampled within each sample; NaN where a cohort has fewer than 5 records of a class.
-    """
-    rows, labels = np.asarray(embeddings), np.asarray(targets, bool)
-    homes, who = np.asarray(cohorts), np.asarray(patients)
-    cells = [
-        np.flatnonzero((homes == home) & (labels == label)) for home in np.unique(homes) for label in (False, True)
-    ]
-    size = min([most, *(len(cell) for cell in cells)])
-    if size < 5 or len(cells) < 4:
-        return UNDEFINED
-    rng = np.random.default_rng(seed)
-    wanted, unwanted = np.zeros((2, _BOOTSTRAP + 1))
-    for draw in range(_DRAWS):
-        chosen = np.concatenate([rng.choice(cell, size, replace=False) for cell in cells])
-        features = Space(rows[chosen]).features
-        near = neighbours_elsewhere(features, features, who[chosen], who[chosen])
-        same_label = labels[chosen][near] == labels[chosen][:, None]
-        same_home = homes[chosen][near] == homes[chosen][:, None]
-        weights = np.vstack([np.ones(chosen.size), resampled(who[chosen], _BOOTSTRAP, seed + draw)])
-        wanted += weights @ (same_label & ~same_home & (near >= 0)).sum(axis=1)
-        unwanted += weights @ (~same_label & same_home & (near >= 0)).sum(axis=1)
-    total = wanted + unwanted
-    index = np.where(total > 0, wanted / np.where(total > 0, total, 1), np.nan)
-    return percentiles(float(index[0]), index[1:])
 
 
 def cohort_auroc(

@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from pytest_ecgfm.errors import EcgfmError
 from pytest_ecgfm.evaluations.bootstrap import RESAMPLES, UNDEFINED, Interval, percentiles, resampled, weighted_auroc
+from pytest_ecgfm.evaluations.cka import cka_of, gram
 from pytest_ecgfm.statistics import aurocs
 
 Floats = npt.NDArray[np.float64]
@@ -25,7 +26,7 @@ Integers = npt.NDArray[np.intp]
 Booleans = npt.NDArray[np.bool_]
 
 _PAIRS = 20_000  # of different patients, for the median distance: its sampling error is below 1 %
-_BLOCK = 1 << 24  # distances held at once
+_BLOCK = 1 << 22  # numbers held at once: 32 MB
 MINIMUM_CLASS = 10
 """Records of each class below which a label says nothing about an AUROC."""
 
@@ -46,6 +47,8 @@ METRICS: Mapping[str, Mapping[str, Any]] = {
     **_described("cosine", "cosine to the clean embedding, both without the cohort's mean", [-1.0, 1.0], True, "[1]_"),
     **_described("displacement", "distance to the clean embedding over that between patients", None, False, "medians"),
     **_described("retrieval", "share of records nearest to their clean twin", _UNIT, True, "of the whole cohort"),
+    **_described("raw_displacement", "displacement in the embedding as it is", None, False, "medians, not z-scored"),
+    **_described("raw_retrieval", "retrieval in the embedding as it is", _UNIT, True, "whole cohort, not z-scored"),
     **_described("cka", "debiased linear CKA with the clean embeddings", [-1.0, 1.0], True, "[2]_, [3]_"),
     **_described("flip_rate", "share of records that a probe calls otherwise, mean over labels", _UNIT, False, ""),
     **_described("auroc_drop", "AUROC on clean minus perturbed records, mean over labels", [-1.0, 1.0], False, ""),
@@ -54,6 +57,18 @@ METRICS: Mapping[str, Mapping[str, Any]] = {
     "n_records": {"long_name": "records that were perturbed", "units": "1"},
     "n_positive": {"long_name": "positives among the perturbed records with a known label", "units": "1"},
     "effective_rank": {"long_name": "effective rank", "units": "1", "higher_is_better": True, "reference": "RankMe"},
+    "history": {
+        "long_name": "largest displacement of a new record by near ones that were embedded before it",
+        "units": "1",
+        "higher_is_better": False,
+        "reference": "copies of the process",
+    },
+    "raw_effective_rank": {
+        "long_name": "effective rank of the embedding as it is",
+        "units": "1",
+        "higher_is_better": True,
+        "reference": "RankMe, not z-scored",
+    },
 }
 """Attributes of each variable in the cube; None where there is nothing to say."""
 
@@ -64,27 +79,48 @@ class Reference:
 
     Attributes
     ----------
-    embeddings : ndarray of float64, shape (n, d)
+    embeddings : ndarray of float32 or float64, shape (n, d)
     patients : ndarray of str, shape (n,)
     mean : ndarray of float64, shape (d,)
     typical : float
         Median distance between records of different patients; 0 for an encoder of constants.
+    weights : ndarray of float64, shape (d,), or None
+        Of the squared differences of each dimension, in a second distance; see `reference`.
+    distinct : float
+        Median of that distance; `typical` without weights.
     """
 
-    embeddings: Floats
+    embeddings: npt.NDArray[Any]
     patients: npt.NDArray[Any]
     mean: Floats
     typical: float
+    weights: Floats | None
+    distinct: float
+
+    def displacements(self, a: Floats, b: Floats) -> Floats:
+        """Return the distance of each pair of rows over that between patients: the larger of the two distances."""
+        found = np.linalg.norm(a - b, axis=1) / self.typical
+        if self.weights is None or not self.distinct > 0:
+            return np.asarray(found)
+        return np.asarray(np.maximum(found, np.sqrt((a - b) ** 2 @ self.weights) / self.distinct))
 
 
-def reference(embeddings: npt.ArrayLike, patients: npt.ArrayLike, *, seed: int = 0) -> Reference:
+def reference(
+    embeddings: npt.ArrayLike, patients: npt.ArrayLike, *, weights: Floats | None = None, seed: int = 0
+) -> Reference:
     """Look at a cohort's clean embeddings once, for all perturbations.
+
+    Distances are those of the rows as given. So that no single dimension owns them, give rows of a
+    `pytest_ecgfm.evaluations.standardise.Standard`, and perturbed ones of the same.
 
     Parameters
     ----------
     embeddings : array_like of float32, shape (n, d)
         Finite.
     patients : array_like of str, shape (n,)
+    weights : ndarray of float64, shape (d,), optional
+        Of each dimension in a second distance, such as `pytest_ecgfm.evaluations.geometry.distinct_weights`: what
+        moves in it counts too, so that copies of steady dimensions hide none that move.
     seed : int
         Of the 20,000 pairs of records of which the median distance is taken.
 
@@ -93,7 +129,8 @@ def reference(embeddings: npt.ArrayLike, patients: npt.ArrayLike, *, seed: int =
     EcgfmError
         If shapes disagree.
     """
-    rows, names = np.asarray(embeddings, dtype=np.float64), np.asarray(patients)
+    rows, names = np.asarray(embeddings), np.asarray(patients)
+    rows = rows if rows.dtype.kind == "f" else rows.astype(np.float64)
     if rows.ndim != 2 or names.shape != rows.shape[:1]:
         raise EcgfmError(
             f"embeddings.shape={rows.shape} and patients.shape={names.shape}, but should be (n, d) and (n,)."
@@ -103,16 +140,20 @@ def reference(embeddings: npt.ArrayLike, patients: npt.ArrayLike, *, seed: int =
     rng = np.random.default_rng(seed)
     a, b = rng.integers(0, len(rows), (2, _PAIRS))
     different = names[a] != names[b]
-    distances = [
-        np.linalg.norm(rows[i] - rows[j], axis=1)
-        for i, j in zip(np.array_split(a[different], 40), np.array_split(b[different], 40), strict=True)
-    ]
-    flat = np.concatenate(distances)
-    typical = float(np.median(flat)) if flat.size else math.nan
+    found: list[list[Floats]] = [[], []]
+    for i, j in zip(np.array_split(a[different], 40), np.array_split(b[different], 40), strict=True):
+        between = rows[i].astype(np.float64) - rows[j]
+        found[0].append(np.linalg.norm(between, axis=1))
+        found[1].append(found[0][-1] if weights is None else np.sqrt(between**2 @ weights))
     # Rounding makes constants differ by next to nothing; a distance in units of that would be noise.
-    if typical <= 1e-6 * float(np.abs(rows).max(initial=0.0)) * math.sqrt(rows.shape[1]):
-        typical = 0.0
-    return Reference(rows, names, rows.mean(axis=0), typical)
+    least = 1e-6 * float(np.abs(rows).max(initial=0.0)) * math.sqrt(rows.shape[1])
+    typical, distinct = (_middle(np.concatenate(each), least) for each in found)
+    return Reference(rows, names, rows.mean(axis=0, dtype=np.float64), typical, weights, distinct)
+
+
+def _middle(distances: Floats, least: float) -> float:
+    middle = float(np.median(distances)) if distances.size else math.nan
+    return 0.0 if middle <= least else middle
 
 
 @dataclass(frozen=True)
@@ -126,12 +167,12 @@ class Stability:
 
     def values(self) -> dict[str, float]:
         """Return the cube's variables."""
-        return {k: v for name in ("cosine", "displacement", "retrieval", "cka") for k, v in _named(self, name)}
+        return dict(_named({name: getattr(self, name) for name in ("cosine", "displacement", "retrieval", "cka")}))
 
 
-def _named(found: object, name: str) -> list[tuple[str, float]]:
-    one: Interval = getattr(found, name)
-    return [(name, one.value), (f"{name}_low", one.low), (f"{name}_high", one.high)]
+def _named(found: Mapping[str, Interval]) -> list[tuple[str, float]]:
+    limits = (("", "value"), ("_low", "low"), ("_high", "high"))
+    return [(f"{name}{end}", getattr(one, which)) for name, one in found.items() for end, which in limits]
 
 
 def _mean_interval(each: Floats, weights: Floats) -> Interval:
@@ -161,66 +202,22 @@ def centred_cosine(clean: npt.ArrayLike, other: npt.ArrayLike, mean: npt.ArrayLi
         return np.where(lengths > floor, (a * b).sum(axis=1) / lengths, np.nan)
 
 
-def debiased_cka(a: npt.ArrayLike, b: npt.ArrayLike) -> float:
-    """Return debiased linear CKA [2]_ with the unbiased estimate of HSIC [3]_; NaN below four rows or for constants.
-
-    Parameters
-    ----------
-    a, b : array_like, shapes (m, d) and (m, e)
-
-    Returns
-    -------
-    float
-        1 for embeddings that agree up to rotation and scale; near 0 for unrelated ones (it can be negative).
-    """
-    return float(_cka(_gram(a), _gram(b), np.ones((1, len(np.asarray(a)))))[0])
-
-
-def _gram(rows: npt.ArrayLike) -> Floats:
-    values = np.asarray(rows, dtype=np.float64)
-    # Centring changes nothing in theory, and keeps a large common offset from eating the digits.
-    values = values - values.mean(axis=0)
-    gram: Floats = values @ values.T
-    np.fill_diagonal(gram, 0.0)
-    return gram
-
-
-def _cka(k: Floats, l: Floats, weights: Floats) -> Floats:  # noqa: E741
-    """Return CKA for each row of record weights: a record drawn twice counts twice, and never with itself."""
-
-    def hsic(p: Floats, q: Floats) -> Floats:
-        pq = p * q
-        n = weights.sum(axis=1)
-        pw, qw = weights @ p, weights @ q
-        trace = np.einsum("bi,ij,bj->b", weights, pq, weights, optimize=True)
-        sums = (pw * weights).sum(axis=1) * (qw * weights).sum(axis=1)
-        cross = (weights * pw * qw).sum(axis=1)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return np.asarray((trace + sums / ((n - 1) * (n - 2)) - 2 * cross / (n - 2)) / (n * (n - 3)))
-
-    if len(k) < 4:
-        return np.full(len(weights), np.nan)
-    product = hsic(k, k) * hsic(l, l)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(product > 0, hsic(k, l) / np.sqrt(product), np.nan)
-
-
 def retrieved(against: Reference, rows: Integers, perturbed: npt.ArrayLike) -> Booleans:
     """Say for each perturbed record whether its clean twin is the nearest of the cohort; a tie is no success."""
     queries = np.asarray(perturbed, dtype=np.float64) - against.mean
-    clean = against.embeddings - against.mean
-    squares = (clean**2).sum(axis=1)
-    found = np.zeros(len(rows), dtype=bool)
-    step = max(1, _BLOCK // max(1, len(clean)))
-    for begin in range(0, len(rows), step):
-        part = slice(begin, begin + step)
+    own, others, largest = np.full(len(rows), np.inf), np.full(len(rows), np.inf), 0.0
+    step = max(1, _BLOCK // max(1, len(rows), against.embeddings.shape[1]))
+    for begin in range(0, len(against.embeddings), step):
+        clean = against.embeddings[begin : begin + step] - against.mean
+        squares = (clean**2).sum(axis=1)
+        largest = max(largest, float(squares.max(initial=0.0)))
         # The query's own square is the same for every candidate.
-        distances = squares - 2 * queries[part] @ clean.T
-        own = distances[np.arange(len(distances)), rows[part]].copy()
-        distances[np.arange(len(distances)), rows[part]] = np.inf
-        scale = squares.max(initial=0.0) * 1e-12
-        found[part] = own < distances.min(axis=1) - scale
-    return found
+        distances = squares - 2 * queries @ clean.T
+        here = np.flatnonzero((rows >= begin) & (rows < begin + step))
+        own[here] = distances[here, rows[here] - begin]
+        distances[here, rows[here] - begin] = np.inf
+        np.minimum(others, distances.min(axis=1), out=others)
+    return np.asarray(own < others - largest * 1e-12)
 
 
 def stability(
@@ -256,20 +253,41 @@ def stability(
     if not np.isfinite(other).all():
         bad = int(np.flatnonzero(~np.isfinite(other).all(axis=1))[0])
         raise EcgfmError(f"the embedding of row {bad} is not finite after the perturbation.")
-    clean = against.embeddings[chosen]
+    clean = against.embeddings[chosen].astype(np.float64)
     weights = resampled(against.patients[chosen], resamples, seed)
-    distance = np.linalg.norm(other - clean, axis=1)
     if not against.typical > 0:
         return Stability(UNDEFINED, UNDEFINED, Interval(0.0, 0.0, 0.0), UNDEFINED)
-    k, q = _gram(clean), _gram(other)
-    cka = _cka(k, q, np.ones((1, chosen.size)))[0]
+    k, q = gram(clean), gram(other)
+    cka = cka_of(k, q, np.ones((1, chosen.size)))[0]
     # Eighty resamples are enough for the limits of a quantity that gates nothing, and cost m squared each.
     return Stability(
         _mean_interval(centred_cosine(clean, other, against.mean), weights),
-        _median_interval(distance / against.typical, weights),
+        _median_interval(against.displacements(other, clean), weights),
         _mean_interval(retrieved(against, chosen, other).astype(np.float64), weights),
-        percentiles(float(cka), _cka(k, q, weights[:80])),
+        percentiles(float(cka), cka_of(k, q, weights[:80])),
     )
+
+
+def raw_values(against: Reference, rows: npt.ArrayLike, perturbed: npt.ArrayLike) -> dict[str, float]:
+    """Return the cube's variables of the embedding as it is: what it moves by, and whether it is found again.
+
+    Parameters
+    ----------
+    against : Reference
+        The cohort's clean embeddings, not standardised.
+    rows : array_like of int, shape (m,)
+        Which of its records were perturbed.
+    perturbed : array_like, shape (m, d)
+        Finite.
+    """
+    chosen, other = np.asarray(rows, dtype=np.intp), np.asarray(perturbed, dtype=np.float64)
+    if not against.typical > 0:
+        return dict(_named({"raw_displacement": UNDEFINED, "raw_retrieval": Interval(0.0, 0.0, 0.0)}))
+    weights = resampled(against.patients[chosen], RESAMPLES, 0)
+    moved = against.displacements(other, against.embeddings[chosen].astype(np.float64))
+    found = retrieved(against, chosen, other).astype(np.float64)
+    named = {"raw_displacement": _median_interval(moved, weights), "raw_retrieval": _mean_interval(found, weights)}
+    return dict(_named(named))
 
 
 @dataclass(frozen=True)
@@ -364,7 +382,7 @@ def retest(
     if not against.typical > 0 or not len(a):
         return UNDEFINED
     weights = resampled(np.asarray(patients), RESAMPLES, seed)
-    return _median_interval(np.linalg.norm(a - b, axis=1) / against.typical, weights)
+    return _median_interval(against.displacements(a, b), weights)
 
 
 def pairs_of_patients(patients: npt.ArrayLike) -> tuple[Integers, Integers]:

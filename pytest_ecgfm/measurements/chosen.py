@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 Rows = npt.NDArray[np.intp]
 
 _BATCH = 16
+_LEAST_TRAINING = 50
 
 
 def chosen_rows(run: "Run", cohort: Cohort, count: int) -> Rows:
@@ -75,6 +76,41 @@ def _queues(run: "Run", cohort: Cohort, rng: np.random.Generator) -> list[list[i
             queues.append([int(row) for row in rng.permutation(labelled.rows[rows[labelled.targets[rows]]])])
     others = np.flatnonzero(tested & ~positive)
     return [*queues, [int(row) for row in rng.permutation(others)]] if queues else []
+
+
+def training_rows(run: "Run", cohort: Cohort, apart: Rows) -> tuple[Rows, str]:
+    """Return the records by whose mean and SD embeddings are z-scored, and a note where they are not for training only.
+
+    The training part of the first label's split that has one; in cross-validation, and without any split, all
+    records: each trains some probe. Never a record of the patients in `apart`, which are looked at in that space.
+
+    Parameters
+    ----------
+    run : Run
+        For its labels and their splits.
+    cohort : Cohort
+        Whose records.
+    apart : ndarray of int
+        Rows of the cohort that are tested.
+
+    Returns
+    -------
+    ndarray of int
+        Rows of the cohort, ascending; all of them where fewer than 50 would be left.
+    str
+        Empty, or that all records were taken.
+    """
+    patients = cohort.patients.to_numpy(dtype=str)
+    rows = np.arange(len(cohort))
+    for label in run.settings.labels:
+        labelled = run.labelled(cohort, label)
+        if labelled.split is not None and labelled.split.kind != "cv":
+            rows = labelled.rows[labelled.split.folds[0].train]
+            break
+    rows = rows[~np.isin(patients[rows], patients[apart])]
+    if rows.size >= _LEAST_TRAINING:
+        return rows, ""
+    return np.arange(len(cohort)), f"z-scored on all {len(cohort)} records: fewer than {_LEAST_TRAINING} train"
 
 
 def batches_of(run: "Run", cohort: Cohort, rows: Sequence[int] | Rows) -> list[tuple[Rows, RecordBatch]]:

@@ -92,6 +92,11 @@ def auroc(run: Run, encoder: Encoder, case: Case) -> Measured:
 
 def auroc_gain(run: Run, encoder: Encoder, reference: Encoder, case: Case) -> Measured:
     """AUROC minus that of a reference encoder, paired on the same records."""
+    cohort = run.cohort(case.cohort)
+    if lead := run.lacking(reference, cohort):
+        nan = float("nan")
+        why = f"not applicable: the reference reads lead {lead}, which the records of {cohort.name} lack"
+        return Measured(nan, nan, nan, missing=why)
     return found(run, encoder, case).minus(found(run, reference, case))
 
 

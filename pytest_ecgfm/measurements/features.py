@@ -1,5 +1,6 @@
 """Relevance of embedding dimensions, and the space of those that are selected (docs/method.md#relevance)."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,6 +48,20 @@ def dimensions(run: Run, encoder: Encoder, cohort: Cohort, label: str) -> Releva
         return Relevance(np.stack(each), tuple(evaluation.selected(one) for one in each))
 
     return run.once(("dimensions", encoder.card.name, cohort.name, label), make)
+
+
+def selected_in(run: Run, encoder: Encoder, cohorts: Sequence[Cohort], label: str) -> npt.NDArray[np.intp] | None:
+    """Return the dimensions that a label selects in several cohorts together, ascending; None where any has no probe.
+
+    Relevance comes from training records; each fold's, and then each cohort's, counts alike.
+    """
+    found = [dimensions(run, encoder, cohort, label) for cohort in cohorts]
+    known = [one.relevance for one in found if one is not None]
+    if len(known) < len(found):
+        return None
+    totals = [np.maximum(one.sum(axis=1, keepdims=True), np.finfo(np.float64).tiny) for one in known]
+    shares = [(one / total).mean(axis=0) for one, total in zip(known, totals, strict=True)]
+    return evaluation.selected(np.mean(shares, axis=0))
 
 
 def selected_auroc(run: Run, encoder: Encoder, case: Case) -> Measured:

@@ -1,6 +1,7 @@
 """Separability of labels and cohorts for one encoder (docs/method.md#separability)."""
 
 import math
+from dataclasses import dataclass
 from importlib.metadata import version
 from itertools import combinations
 from typing import Any
@@ -9,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from pytest_ecgfm.checks import Case
+from pytest_ecgfm.checks import Case, enough, judge
 from pytest_ecgfm.cohorts.base import Cohort
 from pytest_ecgfm.embeddings import Part, Progress
 from pytest_ecgfm.encoders.base import Encoder
@@ -19,8 +20,9 @@ from pytest_ecgfm.evaluations.geometry import intrinsic_dimension
 from pytest_ecgfm.evaluations.separability import Adjusted
 from pytest_ecgfm.evaluations.umap_map import Map, umap_map
 from pytest_ecgfm.identity import digest
-from pytest_ecgfm.measurements.features import dimensions
+from pytest_ecgfm.measurements.features import dimensions, selected_in
 from pytest_ecgfm.measurements.record_probes import record_probes
+from pytest_ecgfm.profiles import demanded
 from pytest_ecgfm.rows import Cell, Measured
 from pytest_ecgfm.run import Run
 
@@ -56,26 +58,65 @@ def neighbours(run: Run, encoder: Encoder, case: Case) -> Measured:
 
 
 def robustness(run: Run, encoder: Encoder, case: Case) -> Measured:
-    """Robustness Index of a label over all cohorts; the cube gets the pairs of cohorts among its positives."""
-    rows = {name: _sample(run, run.cohort(name)) for name in run.settings.cohorts}
+    """Robustness Index of a label over the pairs of cohorts in which it separates; the cube gets all pairs of cohorts.
+
+    Where labels do not separate there is nothing to be robust: an embedding of noise reads one half.
+    """
+    pooled = _pooled_label(run, encoder, case.label)
+    cells = _pair_cells(run, encoder, case, pooled)
+    separated = [name for name in run.settings.cohorts if _separates(run, encoder, run.cohort(name), case.label)]
+    nan = math.nan
+    if len(separated) < 2:
+        where = f"in {separated[0]} only" if separated else "in no cohort"
+        missing = f"separability.neighbours shows that {case.label} separates {where}: nothing to be robust"
+        return Measured(nan, nan, nan, cells=tuple(cells), missing=missing)
+    use = np.isin(pooled.homes, separated)
+    found = evaluation.robustness_index(
+        pooled.embeddings[use], pooled.targets[use], pooled.homes[use], pooled.patients[use]
+    )
+    if not math.isfinite(found.value):
+        missing = "no pair of cohorts with 5 patients of each class, or no neighbour that shares one thing alone"
+        return Measured(nan, nan, nan, cells=tuple(cells), missing=missing)
+    names = ("", "_low", "_high", "_null_mean", "_null_sd")
+    values = {f"robustness_index{name}": value for name, value in zip(names, found, strict=True)}
+    values["robustness_index_cohorts"] = float(len(separated))
+    cells.append(Cell("separability", {"encoder": case.encoder, "label": case.label}, values))
+    left_out = sorted(set(run.settings.cohorts) - set(separated))
+    note = f"without {', '.join(left_out)}, where {case.label} does not separate" if left_out else ""
+    return Measured(found.value, found.low, found.high, cells=tuple(cells), note=note)
+
+
+def _separates(run: Run, encoder: Encoder, cohort: Cohort, label: str) -> bool:
+    """Say whether a label separates in a cohort, by the threshold of `separability.neighbours`."""
+    if run.labelled(cohort, label).split is None:
+        return False
+    found, positives, negatives = _in_space(run, encoder, cohort, label, "embedding")
+    case = Case("separability.neighbours", encoder.card.name, cohort.name, label, space="embedding")
+    threshold = demanded(run.settings.profile, case)
+    return enough(positives, negatives) and judge(found.adjusted, found.low, found.high, threshold)[0] == "pass"
+
+
+@dataclass(frozen=True)
+class _Pooled:
+    """The mapped records of all cohorts whose label is known, cohort by cohort."""
+
+    embeddings: npt.NDArray[Any]
+    targets: npt.NDArray[np.bool_]
+    homes: npt.NDArray[Any]
+    patients: npt.NDArray[Any]
+
+
+def _pooled_label(run: Run, encoder: Encoder, label: str) -> _Pooled:
     embeddings, targets, homes, patients = [], [], [], []
-    for name, mine in rows.items():
+    for name in run.settings.cohorts:
         cohort = run.cohort(name)
-        label = cohort.labels[case.label]
-        known = mine[label.notna().to_numpy()[mine]]
+        rows, column = _sample(run, cohort), cohort.labels[label]
+        known = rows[column.notna().to_numpy()[rows]]
         embeddings.append(run.embeddings(encoder, cohort)[known])
-        targets.append(label.iloc[known].to_numpy(dtype=bool))
+        targets.append(column.iloc[known].to_numpy(dtype=bool))
         homes.append(np.repeat(name, known.size))
         patients.append(np.array([f"{name} {one}" for one in cohort.patients.iloc[known]]))
-    whole = [np.concatenate(parts) for parts in (embeddings, targets, homes, patients)]
-    found = evaluation.robustness_index(*whole)
-    cells = _pair_cells(run, encoder, case, *whole)
-    if not math.isfinite(found.value):
-        missing = "fewer than two cohorts, or fewer than 5 records of a class in one of them"
-        return Measured(math.nan, math.nan, math.nan, cells=tuple(cells), missing=missing)
-    values = dict(zip(("robustness_index", "robustness_index_low", "robustness_index_high"), found, strict=True))
-    cells.append(Cell("separability", {"encoder": case.encoder, "label": case.label}, values))
-    return Measured(found.value, found.low, found.high, cells=tuple(cells))
+    return _Pooled(*(np.concatenate(parts) for parts in (embeddings, targets, homes, patients)))
 
 
 def cohort_auroc(run: Run, encoder: Encoder, case: Case) -> Measured:
@@ -238,21 +279,25 @@ def _label_cells(run: Run, encoder: Encoder, cohort: Cohort, case: Case) -> list
     return _metric_cells(at, _space(run, encoder, cohort, case.space), column.to_numpy(dtype=bool), patients[rows])
 
 
-def _pair_cells(
-    run: Run,
-    encoder: Encoder,
-    case: Case,
-    embeddings: npt.NDArray[Any],
-    targets: npt.NDArray[Any],
-    homes: npt.NDArray[Any],
-    patients: npt.NDArray[Any],
-) -> list[Cell]:
-    """Return the paper's metrics for pairs of cohorts among the positives of a label: they should not separate."""
+def _pair_cells(run: Run, encoder: Encoder, case: Case, pooled: _Pooled) -> list[Cell]:
+    """Return the paper's metrics for pairs of cohorts, which should not separate.
+
+    Among all records of a pair and among the positives of the label, in the embedding and in the dimensions that the
+    label selects in the two. All records in the embedding are the same for every label: `cohort_auroc` has them.
+    """
     cells = []
     for a, b in combinations(run.settings.cohorts, 2):
-        use = targets & ((homes == a) | (homes == b))
-        at = _at(case, "cohort_label", f"{a}|{b}", case.label, "embedding")
-        cells += _metric_cells(at, Space(embeddings[use], most=_CLUSTERED), homes[use], patients[use])
+        here = (pooled.homes == a) | (pooled.homes == b)
+        selection = selected_in(run, encoder, (run.cohort(a), run.cohort(b)), case.label)
+        every = np.arange(pooled.embeddings.shape[1])
+        groupings = [("cohort_label", "embedding", every, here & pooled.targets)]
+        if selection is not None:
+            groupings.append(("cohort_label", "selected", selection, here & pooled.targets))
+            groupings.append(("cohort", "selected", selection, here))
+        for grouping, space, columns, use in groupings:
+            at = _at(case, grouping, f"{a}|{b}", case.label, space)
+            features = Space(pooled.embeddings[use][:, columns], most=_CLUSTERED)
+            cells += _metric_cells(at, features, pooled.homes[use], pooled.patients[use])
     return cells
 
 

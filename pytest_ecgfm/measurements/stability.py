@@ -18,10 +18,13 @@ from pytest_ecgfm.encoders.base import Encoder
 from pytest_ecgfm.errors import EcgfmError, NotAnEmbedding, NotApplicable
 from pytest_ecgfm.evaluations import stability as evaluation
 from pytest_ecgfm.evaluations.bootstrap import UNDEFINED, Interval
+from pytest_ecgfm.evaluations.geometry import collapse_bound, distinct_weights
 from pytest_ecgfm.evaluations.geometry import effective_rank as rank_of
 from pytest_ecgfm.evaluations.stability import LabelStability, Reference, Stability
+from pytest_ecgfm.evaluations.standardise import Standard, standard
 from pytest_ecgfm.measurements import chosen
-from pytest_ecgfm.measurements.chosen import Rows, chosen_rows, embed_changed
+from pytest_ecgfm.measurements.applicability import require_change, rescaled_away
+from pytest_ecgfm.measurements.chosen import Rows, chosen_rows, embed_changed, training_rows
 from pytest_ecgfm.measurements.record_probes import record_probes
 from pytest_ecgfm.perturbations import PERTURBATIONS, VARIANTS, Perturbation, half, variant_name
 from pytest_ecgfm.records import RecordBatch
@@ -35,12 +38,41 @@ _LEAST_PAIRS = 10
 
 
 @dataclass(frozen=True)
+class Geometry:
+    """The clean embeddings of a cohort, in the space that probes see and as they are."""
+
+    space: Standard
+    scored: Reference
+    raw: Reference
+    note: str
+
+    def between(self, a: npt.NDArray[Any], b: npt.NDArray[Any], patients: npt.NDArray[Any]) -> "Between":
+        """Compare two embeddings of the same thing."""
+        found = evaluation.retest(self.scored, self.space(a), self.space(b), patients)
+        return Between(found, evaluation.retest(self.raw, a, b, patients))
+
+
+@dataclass(frozen=True)
+class Between:
+    """Distance of two embeddings of the same thing over that between patients, z-scored and as they are."""
+
+    scored: Interval
+    raw: Interval
+
+    @property
+    def values(self) -> dict[str, float]:
+        """The cube's variables."""
+        return _limits("displacement", self.scored) | _limits("raw_displacement", self.raw)
+
+
+@dataclass(frozen=True)
 class Found:
     """What one perturbation does at one severity; `labels` is empty for what is no perturbation of the signal."""
 
     moved: Stability
     over_labels: LabelStability | None
     cells: tuple[Cell, ...]
+    embedded: npt.NDArray[Any]
 
 
 def displacement(run: Run, encoder: Encoder, case: Case) -> Measured:
@@ -68,15 +100,19 @@ def auroc_drop(run: Run, encoder: Encoder, case: Case) -> Measured:
 def effective_rank(run: Run, encoder: Encoder, case: Case) -> Measured:
     """Effective rank of the clean embedding: 0 for constants, which would be perfectly stable."""
     cohort = run.cohort(case.cohort)
-    value = rank_of(run.embeddings(encoder, cohort))
-    cell = Cell("stability", {"encoder": case.encoder, "cohort": case.cohort}, {"effective_rank": value})
-    return Measured(value, value, value, cells=(cell,))
+    geometry = geometry_of(run, encoder, cohort)
+    embeddings = run.embeddings(encoder, cohort)
+    value = rank_of(geometry.scored.embeddings, rounding=geometry.space.rounding)
+    values = {"effective_rank": value, "raw_effective_rank": rank_of(embeddings)}
+    cell = Cell("stability", {"encoder": case.encoder, "cohort": case.cohort}, values)
+    bound = collapse_bound(*embeddings.shape)
+    return Measured(value, value, value, cells=(cell,), most_asked=bound, note=geometry.note)
 
 
 def retest(run: Run, encoder: Encoder, case: Case) -> Measured:
     """Distance between the halves of a record, over that between patients; and between two records of a patient."""
     cohort = run.cohort(case.cohort)
-    against = _reference(run, encoder, cohort)
+    against = geometry_of(run, encoder, cohort)
     rows = chosen_rows(run, cohort, run.settings.profile.grid.stability_records)
     patients = cohort.patients.to_numpy(dtype=str)
     try:
@@ -87,13 +123,14 @@ def retest(run: Run, encoder: Encoder, case: Case) -> Measured:
         raise
     except EcgfmError as error:
         return replace(_of(UNDEFINED), missing=f"halves of records are refused: {error}")
-    found = evaluation.retest(against, halves[0], halves[1], patients[rows])
-    cells = [_cell(case, "halves", 0.0, _limits("displacement", found))]
+    found = against.between(halves[0], halves[1], patients[rows])
+    cells = [_cell(case, "halves", 0.0, found.values)]
     first, second = evaluation.pairs_of_patients(patients)
     if cohort.has_patients and first.size >= _LEAST_PAIRS:
-        both = evaluation.retest(against, against.embeddings[first], against.embeddings[second], patients[first])
-        cells.append(_cell(case, "same_patient", 0.0, _limits("displacement", both)))
-    return replace(_of(found), cells=tuple(cells))
+        clean = against.raw.embeddings
+        both = against.between(clean[first], clean[second], patients[first])
+        cells.append(_cell(case, "same_patient", 0.0, both.values))
+    return replace(_of(found.scored), cells=tuple(cells), note=against.note)
 
 
 def precision(run: Run, encoder: Encoder, case: Case) -> Measured:
@@ -104,9 +141,10 @@ def precision(run: Run, encoder: Encoder, case: Case) -> Measured:
     rows = chosen_rows(run, cohort, run.settings.profile.grid.stability_records)
     half = Encoder(encoder.card, encoder.model, device=encoder.device, precision="bfloat16")
     other = _embedded(run, half, cohort, rows, "bfloat16", lambda batch: batch)
-    found = evaluation.stability(_reference(run, encoder, cohort), rows, other)
-    cell = _cell(case, "bfloat16", 0.0, {**found.values(), "n_records": float(rows.size)})
-    return replace(_of(found.displacement), cells=(cell,))
+    geometry = geometry_of(run, encoder, cohort)
+    moved, values = _moved(geometry, rows, other)
+    cell = _cell(case, "bfloat16", 0.0, values)
+    return replace(_of(moved.displacement), cells=(cell,), note=geometry.note)
 
 
 def _of(found: Interval) -> Measured:
@@ -129,9 +167,11 @@ def _measured(run: Run, encoder: Encoder, case: Case, take: Callable[[Found], Me
     curve = _curve(run, encoder, case, one)
     found = curve[severity]
     if isinstance(found, NotApplicable):
-        return replace(_of(UNDEFINED), missing=str(found))
+        return replace(_of(UNDEFINED), missing=f"not applicable: {found}")
     cells = tuple(cell for point in curve.values() if isinstance(point, Found) for cell in point.cells)
-    return replace(take(found), cells=cells)
+    measured = take(found)
+    note = geometry_of(run, encoder, run.cohort(case.cohort)).note
+    return replace(measured, cells=cells, note="; ".join(part for part in (measured.note, note) if part))
 
 
 def _curve(run: Run, encoder: Encoder, case: Case, one: Perturbation) -> dict[float, Found | NotApplicable]:
@@ -142,7 +182,9 @@ def _curve(run: Run, encoder: Encoder, case: Case, one: Perturbation) -> dict[fl
                 curve[severity] = _found(run, encoder, case, one, severity)
             except NotApplicable as error:
                 curve[severity] = error
-        return curve
+        embedded = [found.embedded for found in curve.values() if isinstance(found, Found)]
+        hidden = rescaled_away(run, encoder, run.cohort(case.cohort), one, embedded)
+        return curve if hidden is None else dict.fromkeys(curve, hidden)
 
     return run.once(("stability", encoder.card.name, case.cohort, one.name), make)
 
@@ -151,17 +193,17 @@ def _found(run: Run, encoder: Encoder, case: Case, one: Perturbation, severity: 
     cohort = run.cohort(case.cohort)
     rows = chosen_rows(run, cohort, run.settings.profile.grid.stability_records)
     variant = variant_name(one.name, severity)
+    require_change(run, encoder, cohort, rows, one, severity)
     perturbed = _embedded(run, encoder, cohort, rows, variant, lambda batch: one.apply(batch, severity), one.code)
-    moved = evaluation.stability(_reference(run, encoder, cohort), rows, perturbed)
+    moved, values = _moved(geometry_of(run, encoder, cohort), rows, perturbed)
     each, over = _labels(run, encoder, cohort, rows, perturbed)
-    values = {**moved.values(), "n_records": float(rows.size)}
     if over is not None:
         values |= {**_limits("flip_rate", over.flip_rate), **_limits("auroc_drop", over.auroc_drop)}
     cells = [_cell(case, one.name, severity, values)]
     for label, about in each.items():
         named = _limits("label_flip_rate", about.flip_rate) | _limits("label_auroc_drop", about.auroc_drop)
         cells.append(_cell(case, one.name, severity, {**named, "n_positive": float(about.positives)}, label))
-    return Found(moved, over, tuple(cells))
+    return Found(moved, over, tuple(cells), perturbed)
 
 
 def _labels(
@@ -184,11 +226,25 @@ def _labels(
     return dict(zip(probes, each, strict=True)), over
 
 
-def _reference(run: Run, encoder: Encoder, cohort: Cohort) -> Reference:
-    def make() -> Reference:
-        return evaluation.reference(run.embeddings(encoder, cohort), cohort.patients.to_numpy(dtype=str))
+def _moved(geometry: Geometry, rows: Rows, other: npt.NDArray[Any]) -> tuple[Stability, dict[str, float]]:
+    """Compare changed records with their clean twins; with what goes into the cube."""
+    moved = evaluation.stability(geometry.scored, rows, geometry.space(other))
+    raw = evaluation.raw_values(geometry.raw, rows, other)
+    return moved, {**moved.values(), **raw, "n_records": float(rows.size)}
 
-    return run.once(("stability reference", encoder.card.name, cohort.name), make)
+
+def geometry_of(run: Run, encoder: Encoder, cohort: Cohort) -> Geometry:
+    """Look at a cohort's clean embeddings once, in the space that probes see and as they are."""
+
+    def make() -> Geometry:
+        embeddings, patients = run.embeddings(encoder, cohort), cohort.patients.to_numpy(dtype=str)
+        train, note = training_rows(run, cohort, chosen_rows(run, cohort, run.settings.profile.grid.stability_records))
+        space = standard(embeddings[train])
+        rows = space(embeddings)
+        scored = evaluation.reference(rows, patients, weights=distinct_weights(rows[train]))
+        return Geometry(space, scored, evaluation.reference(embeddings, patients), note)
+
+    return run.once(("stability geometry", encoder.card.name, cohort.name), make)
 
 
 def _embedded(

@@ -2,11 +2,12 @@
 
 import math
 
-from pytest_ecgfm.checks import OTHERS, Case
+from pytest_ecgfm.checks import OTHERS, Case, judge
 from pytest_ecgfm.encoders.base import Encoder
 from pytest_ecgfm.evaluations.probes import Probe
 from pytest_ecgfm.evaluations.transfer import Source, fit_source, transfer
 from pytest_ecgfm.measurements.downstream import found
+from pytest_ecgfm.profiles import demanded
 from pytest_ecgfm.rows import Cell, Measured
 from pytest_ecgfm.run import Run
 
@@ -19,12 +20,15 @@ def drop(run: Run, encoder: Encoder, case: Case) -> Measured:
     if few < _ENOUGH:
         reasons.append(f"the source has {few} training records of a class")
     advisory = "; ".join(reasons)
-    own = found(run, encoder, Case("downstream.auroc", case.encoder, case.cohort, case.label, 1.0), "logistic")
+    at_home = Case("downstream.auroc", case.encoder, case.cohort, case.label, 1.0)
+    own = found(run, encoder, at_home, "logistic")
     probe = _source_probe(run, encoder, case)
     nan = math.nan
     if own.result is None or probe is None:
         where = case.cohort if own.result is None else case.source
         return Measured(nan, nan, nan, missing=f"too few records of a class in {where} for a probe", advisory=advisory)
+    if reason := _at_chance(run, at_home, own.auroc()):
+        return Measured(nan, nan, nan, own.positives, own.negatives, own.split, missing=reason, advisory=advisory)
     target = run.cohort(case.cohort)
     embeddings = run.embeddings(encoder, target)[run.labelled(target, case.label).known]
     result = transfer(probe, embeddings, own.result)
@@ -42,6 +46,20 @@ def drop(run: Run, encoder: Encoder, case: Case) -> Measured:
         note=exposure,
         advisory=advisory,
     )
+
+
+def _at_chance(run: Run, case: Case, own: Measured) -> str:
+    """Say why there is nothing to lose: the target's own probe does not reach its own threshold. Empty where it does.
+
+    A profile that demands too little, or decides by the value, must not make noise travel well: the interval has to
+    lie above one half in any case.
+    """
+    threshold = demanded(run.settings.profile, case)
+    outcome, _ = judge(own.value, own.low, own.high, threshold)
+    if outcome == "pass" and own.low > 0.5:
+        return ""
+    found = f"{own.value:.3f} [{own.low:.3f}, {own.high:.3f}]"
+    return f"nothing to lose: AUROC {found} of {case.cohort}'s own probe is not shown to reach {threshold.bound:g}"
 
 
 _ENOUGH = 50  # training records of a class below which a drop tells of the source's size

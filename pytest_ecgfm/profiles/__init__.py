@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from pytest_ecgfm.cards import first_problem
+from pytest_ecgfm.cards import NO_TRUTH_VALUE, first_problem
 from pytest_ecgfm.checks import CHECKS, COORDINATES, SPACES, SUITES, Case, Threshold, suites
 from pytest_ecgfm.cohorts.base import LABELS
 from pytest_ecgfm.cohorts.endpoints import Definition, canonical, defined, of_code
@@ -16,8 +16,11 @@ from pytest_ecgfm.errors import EcgfmError, unknown_name
 from pytest_ecgfm.perturbations import VARIANTS
 from pytest_ecgfm.toml_files import read_toml
 
-Fraction = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
-Records = Annotated[int, Field(ge=4, le=1_000_000)]
+Fraction = Annotated[float, NO_TRUTH_VALUE, Field(gt=0, le=1, allow_inf_nan=False)]
+Records = Annotated[int, NO_TRUTH_VALUE, Field(ge=4, le=1_000_000)]
+Bound = Annotated[float, NO_TRUTH_VALUE, Field(allow_inf_nan=False)]
+
+_MOST_PARENTS = 8
 
 
 class _Strict(BaseModel):
@@ -28,8 +31,8 @@ class Rule(_Strict):
     """One ``[[check]]`` entry: a threshold, and the cells that it holds for (all, where a selector is left out)."""
 
     name: str
-    minimum: Annotated[float, Field(allow_inf_nan=False)] | None = None
-    maximum: Annotated[float, Field(allow_inf_nan=False)] | None = None
+    minimum: Bound | None = None
+    maximum: Bound | None = None
     cohorts: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
     fractions: tuple[Fraction, ...] = ()
@@ -40,7 +43,7 @@ class Rule(_Strict):
     tier: Literal["blocking", "advisory"] = "blocking"
     decide: Literal["interval", "point"] = "interval"
     inconclusive: Literal["allow", "block"] | None = None
-    no_change: Annotated[float, Field(allow_inf_nan=False)] | None = None
+    no_change: Bound | None = None
     reason: str = ""
 
     @model_validator(mode="after")
@@ -84,7 +87,7 @@ class Grid(_Strict):
     suites: tuple[str, ...] = SUITES
     labels: tuple[str, ...] = ("CD", "AF", "SB", "STach")
     fractions: tuple[Fraction, ...] = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0)
-    seeds: Annotated[int, Field(ge=1, le=1000)] | None = None
+    seeds: Annotated[int, NO_TRUTH_VALUE, Field(ge=1, le=1000)] | None = None
     probe: Literal["logistic", "knn", "mlp"] = "logistic"
     references: tuple[str, ...] = ("random_conv",)
     players: Literal["independent", "limb", "twelve"] = "independent"
@@ -100,7 +103,7 @@ class Asked(_Strict):
     checkpoints: tuple[str, ...] = ()
     data: str = ""
     cohorts: tuple[str, ...] = ()
-    limit: Annotated[int, Field(ge=1)] | None = None
+    limit: Annotated[int, NO_TRUTH_VALUE, Field(ge=1, le=1_000_000_000)] | None = None
     skip_bad_records: bool = False
     precision: Literal["float32", "bfloat16"] = "float32"
     baselines: tuple[str, ...] = ()
@@ -191,6 +194,17 @@ def _selection(rule: Rule) -> str:
     return "; ".join([*texts, f"{'maximum' if rule.minimum is None else 'minimum'} {rule.bound:g}"])
 
 
+def demanded(profile: Profile, case: Case) -> Threshold:
+    """Return what a profile demands of a cell, or else what profile ``default`` does.
+
+    For what is judged only where another quantity reaches its threshold: a profile need not judge that one, too.
+    """
+    threshold = profile.threshold(case) or _shipped_profile("default").threshold(case)
+    if threshold is None:
+        raise EcgfmError(f"profile default demands nothing of {case.name}.")
+    return threshold
+
+
 @cache
 def _shipped_profile(name: str) -> Profile:
     return load_profile(name)
@@ -232,6 +246,8 @@ def _read(path: Path, above: tuple[Path, ...]) -> dict[str, Any]:
     raw = read_toml(path, "profile", known=f" Shipped profiles: {', '.join(shipped())}.")
     if path.resolve() in above:
         raise EcgfmError(f"profile {path.name}: extends itself.")
+    if len(above) > _MOST_PARENTS:
+        raise EcgfmError(f"profile {path.name}: the chain of extends has more than {_MOST_PARENTS} profiles.")
     raw.setdefault("name", path.stem)
     parent = raw.pop("extends", None)
     known = shipped()
@@ -275,6 +291,9 @@ def _check_names(profile: Profile, file: str, labels: Iterable[str]) -> None:
         if not low <= rule.bound <= high:
             key = f"check.{number}.{'maximum' if rule.minimum is None else 'minimum'}"
             raise EcgfmError(f"{where}: {key} = {rule.bound:g}, but {rule.name} is between {low:g} and {high:g}.")
+        if rule.no_change is not None and not low <= rule.no_change <= high:
+            key = f"check.{number}.no_change = {rule.no_change:g}"
+            raise EcgfmError(f"{where}: {key}, but {rule.name} is between {low:g} and {high:g}.")
         for kind, known in (("perturbation", tuple(VARIANTS)), ("space", SPACES)):
             for name in getattr(rule, f"{kind}s"):
                 if name not in known:

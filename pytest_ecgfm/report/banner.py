@@ -21,6 +21,7 @@ def banner(run: Loaded) -> Markup:
     outcome = str(run.verdict["outcome"])
     parts: list[object] = [element("p", element("strong", chip(outcome), class_="word"))]
     parts.append(element("p", str(run.verdict.get("summary", ""))))
+    parts += [element("p", f"Note: {note}") for note in run.verdict.get("notes", [])]
     reasons = list(plain_reasons(run))
     if reasons:
         parts.append(element("ul", *(element("li", one) for one in reasons[:_SHOWN])))

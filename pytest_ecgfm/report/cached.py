@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterator, Sequence
 
-from pytest_ecgfm.store import Entry
+from pytest_ecgfm.store import Entry, remove
 
 
 def counted(count: int) -> str:
@@ -22,3 +22,15 @@ def table_lines(found: Sequence[Entry]) -> Iterator[str]:
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     for row in table:
         yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+
+
+def prune(found: Sequence[Entry]) -> tuple[list[Entry], list[str]]:
+    """Remove what the store made; return what is gone, and a line for each entry that is left."""
+    gone: list[Entry] = []
+    left: list[str] = []
+    for one in found:
+        if why := remove(one):
+            left.append(f"{', '.join(filter(None, (one.encoder, one.cohort, one.part)))}: {why}")
+        else:
+            gone.append(one)
+    return gone, left

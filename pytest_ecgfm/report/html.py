@@ -20,7 +20,13 @@ COLUMNS = ("Check", "Value", "95 % interval", "Threshold", "Tier", "Outcome")
 _NAMES = ("check", "value", "interval", "threshold", "tier", "outcome")
 """By these pytest-html finds what it sorts by."""
 
-_COLOURS = {"pass": "#1a7f37", "fail": "#c0232f", "inconclusive": "#9a6700", "insufficient": "#57606a"}
+_COLOURS = {
+    "pass": "#1a7f37",
+    "fail": "#c0232f",
+    "inconclusive": "#9a6700",
+    "insufficient": "#57606a",
+    "error": "#8250df",
+}
 
 _BEFORE, _AFTER = '<td class="col-testId">', "</td>"
 

@@ -3,6 +3,20 @@
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
+from pytest_ecgfm.rows import Row
+
+
+def properties_of(row: Row) -> list[tuple[str, str]]:
+    """Return what JUnit and HTML show of a row: what people read, not the whole of it."""
+    numbers = {name: getattr(row, name) for name in ("value", "low", "high", "threshold")}
+    return [
+        ("check", row.check),
+        ("outcome", row.outcome),
+        ("tier", row.tier),
+        *((name, f"{value:.6g}") for name, value in numbers.items()),
+        ("reason", row.reason),
+    ]
+
 
 def mark_outcomes(path: Path) -> int:
     """Show what was not decided, or failed without blocking, as skipped, with its outcome as the type.
@@ -37,7 +51,7 @@ def mark_outcomes(path: Path) -> int:
 
 def _mark(case: ET.Element) -> int:
     about = {one.get("name"): one.get("value", "") for one in case.iter("property")}
-    undecided = about.get("outcome") in ("inconclusive", "insufficient", "fail")
+    undecided = about.get("outcome") in ("inconclusive", "insufficient", "error", "fail")
     if not undecided or any(case.find(tag) is not None for tag in ("failure", "error", "skipped")):
         return 0
     word = "advisory-fail" if about["outcome"] == "fail" else about["outcome"]

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from pytest_ecgfm.bounded_files import read_json
 from pytest_ecgfm.checks import SUITES
 from pytest_ecgfm.cohorts.base import LABELS
 from pytest_ecgfm.cube import open_run, read_into_memory
@@ -223,10 +224,10 @@ def load(run: str | Path) -> Loaded:
 
 def _read_verdict(folder: Path) -> dict[str, Any]:
     try:
-        held = json.loads((folder / "verdict.json").read_text(encoding="utf-8"))
+        held = read_json(folder / "verdict.json")
     except FileNotFoundError:
         raise EcgfmError(f"run {folder}: no verdict.json there; it is written when a run ends.") from None
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, EcgfmError) as error:
         raise EcgfmError(f"run {folder}: verdict.json cannot be read ({error}).") from None
     if not isinstance(held, dict) or held.get("outcome") not in ("pass", "fail", "incomplete"):
         raise EcgfmError(f"run {folder}: verdict.json holds no outcome (pass, fail or incomplete).")

@@ -31,7 +31,7 @@ from pytest_ecgfm.report.series import (
     styles,
     transfer_cells,
 )
-from pytest_ecgfm.report.tabulated import checks, definitions, matrix, provenance
+from pytest_ecgfm.report.tabulated import basis, checks, definitions, matrix, provenance
 from pytest_ecgfm.report.words import OUTCOMES, SIGNS, element, number, percent, with_interval
 
 _BOX = Box(270, 180, 38, 8, 10, 24)
@@ -204,6 +204,12 @@ def _sections() -> Iterator[Section]:
     signs = ", ".join(f"{sign} {word}" for word, sign in SIGNS.items() if word in OUTCOMES)
     yield Section(
         "matrix", "Outcomes", f"By cohort and label, for each suite: {signs}. A cell shows its checks below.", matrix
+    )
+    yield Section(
+        "basis",
+        "What the verdict rests on",
+        "The cohorts in which a blocking check passed or failed, by label and suite; nothing else was gated.",
+        basis,
     )
     yield Section(
         "changes",

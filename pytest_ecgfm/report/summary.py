@@ -1,12 +1,16 @@
 """A run in one paragraph, as a GitHub job summary, and as a badge."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
+from pytest_ecgfm.basis import basis_lines, nowhere_in_words
+from pytest_ecgfm.report.escape import markdown
 from pytest_ecgfm.rows import Row
 from pytest_ecgfm.verdict import Verdict
 
 _SHOWN = 10
+_COLUMNS = ("pass", "blocking_fail", "inconclusive", "insufficient", "error")
 
 _BADGES = {"pass": ("pass", "brightgreen"), "fail": ("fail", "red"), "incomplete": ("incomplete", "yellow")}
 
@@ -23,10 +27,12 @@ def in_words(verdict: Verdict, rows: Sequence[Row]) -> str:
     for one in verdict.encoders:
         counts = one.counts
         parts.append(f"{one.encoder} {_WORDS[one.outcome]}.")
+        if nowhere := nowhere_in_words(one.basis.gated_nowhere):
+            parts.append(f"{nowhere}.")
         parts.append(
             f"Of {counts['planned']} checks {counts['pass']} passed, {counts['fail']} failed, "
-            f"{counts['inconclusive']} could not be decided and {counts['insufficient']} had too few records; "
-            f"{counts['blocking_fail']} of these block."
+            f"{counts['inconclusive']} could not be decided, {counts['insufficient']} had too few records and "
+            f"{counts['error']} could not be measured; {counts['blocking_fail']} of these block."
         )
         if one.reasons:
             more = f", and {len(one.reasons) - 1} more" if len(one.reasons) > 1 else ""
@@ -45,24 +51,33 @@ def badge(verdict: Verdict) -> dict[str, Any]:
 
 def job_summary(verdict: Verdict, rows: Sequence[Row]) -> str:
     """Return Markdown for a GitHub Actions job summary; what comes from outside cannot become markup."""
-    lines = [f"## ECG foundation model conformance: {verdict.outcome}", "", _escaped(in_words(verdict, rows)), ""]
+    lines = [f"## ECG foundation model conformance: {verdict.outcome}", "", markdown(in_words(verdict, rows)), ""]
     lines += [
-        "| encoder | verdict | pass | blocking | inconclusive | insufficient |",
-        "| --- | --- | --- | --- | --- | --- |",
+        "| encoder | verdict | pass | blocking | inconclusive | insufficient | error |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
     ]
     for one in verdict.encoders:
-        numbers = " | ".join(str(one.counts[k]) for k in ("pass", "blocking_fail", "inconclusive", "insufficient"))
-        lines.append(f"| {_escaped(one.encoder)} | {one.outcome} | {numbers} |")
+        numbers = " | ".join(str(one.counts[k]) for k in _COLUMNS)
+        lines.append(f"| {markdown(one.encoder)} | {one.outcome} | {numbers} |")
+    for one in verdict.encoders:
+        if told := basis_lines(one.basis):
+            lines += ["", f"Blocking checks of {markdown(one.encoder)} decided in:", ""]
+            lines += [f"- {markdown(line)}" for line in told]
+    if verdict.notes:
+        lines += ["", *(f"- note: {markdown(note)}" for note in verdict.notes)]
     reasons = list(verdict.reasons)
     if reasons:
-        lines += ["", *(f"- {_escaped(reason)}" for reason in reasons[:_SHOWN])]
+        lines += ["", *(f"- {markdown(reason)}" for reason in reasons[:_SHOWN])]
         if len(reasons) > _SHOWN:
             lines.append(f"- and {len(reasons) - _SHOWN} more")
     return "\n".join(lines) + "\n"
 
 
-def _escaped(text: str) -> str:
-    plain = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    for one in "\\`*_[]|":
-        plain = plain.replace(one, f"\\{one}")
-    return plain
+def append_job_summary(place: Path, verdict: Verdict, rows: Sequence[Row]) -> list[str]:
+    """Add a run to the file that a GitHub job shows; return what went wrong."""
+    try:
+        with place.open("a", encoding="utf-8") as handle:
+            handle.write(job_summary(verdict, rows))
+    except OSError as error:
+        return [f"the job summary could not be written to {place}: {error.strerror}"]
+    return []

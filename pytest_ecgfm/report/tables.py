@@ -5,18 +5,20 @@ Tables are data frames; `WRITERS` turns them into Markdown, CSV or LaTeX by pand
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 
 from pytest_ecgfm.cohorts.base import LABELS
+from pytest_ecgfm.report.escape import csv_cell, latex, terminal
 from pytest_ecgfm.report.loaded import Loaded, at, in_order
 
 METRICS = {"knn_agreement": "kNN@10", "centroid_separation": "centroid separation", "gmm_ari": "GMM ARI"}
 """Those that the paper tabulates, with its headings."""
 
-_VALUES = {"value": "as in the paper", "adjusted": "null-adjusted"}
+_VALUES = {"value": "metric as the paper defines it", "adjusted": "null-adjusted"}
 
 
 @dataclass(frozen=True)
@@ -66,32 +68,38 @@ def _groups(runs: Sequence[Loaded], group: str) -> Iterator[tuple[str, Loaded, x
             yield row, run, held.sel(encoder=encoder)
 
 
+_GROUPINGS = {
+    "label": "Separability of labels, mean over cohorts (more is better)",
+    "cohort": "Separability of cohorts among all records of each pair, mean over pairs (less is better)",
+    "cohort_label": "Separability of cohorts among the positives of a label, mean over pairs (less is better)",
+}
+_SPACES = {"embedding": "embedding", "selected": "SHAP-filtered dimensions of the label"}
+_EVERY = "all labels"
+"""Heading of what is the same for every label: all records of a pair of cohorts, in the embedding."""
+
+
 def _separability(runs: Sequence[Loaded]) -> Iterator[Table]:
-    titles = {
-        "label": "Separability of labels, mean over cohorts (more is better)",
-        "cohort_label": "Separability of cohorts among the positives of a label, mean over pairs (less is better)",
-    }
-    for grouping, title in titles.items():
-        for variable, words in _VALUES.items():
-            rows: dict[str, dict[tuple[str, str], float]] = {}
-            for row, _, held in _groups(runs, "separability"):
-                there = variable in held and "embedding" in held["space"].values
-                if not there or grouping not in held["grouping"].values:
-                    continue
-                values = held[variable].sel(space="embedding", grouping=grouping).mean("cohort", skipna=True)
-                labels = in_order([str(one) for one in values["label"].values if str(one)], LABELS)
-                rows[row] = {
-                    (heading, label): float(at(values, metric=metric, label=label))
-                    for metric, heading in METRICS.items()
-                    for label in labels
-                }
-            if rows:
-                frame = pd.DataFrame.from_dict(rows, orient="index")
-                frame = frame.dropna(axis="columns", how="all")
-                if frame.empty:
-                    continue
-                frame.columns = pd.MultiIndex.from_tuples([tuple(map(str, pair)) for pair in frame.columns.tolist()])
-                yield Table(f"separability-{grouping}-{variable}", f"{title}: {words}", frame)
+    for (grouping, title), (space, where), (variable, words) in product(
+        _GROUPINGS.items(), _SPACES.items(), _VALUES.items()
+    ):
+        rows: dict[str, dict[tuple[str, str], float]] = {}
+        for row, _, held in _groups(runs, "separability"):
+            there = variable in held and space in held["space"].values
+            if not there or grouping not in held["grouping"].values:
+                continue
+            values = held[variable].sel(space=space, grouping=grouping).mean("cohort", skipna=True)
+            found = [str(one) for one in values["label"].values]
+            labels = {label: label for label in in_order([one for one in found if one], LABELS)}
+            labels |= {"": _EVERY} if "" in found else {}
+            rows[row] = {
+                (heading, name): float(at(values, metric=metric, label=label))
+                for metric, heading in METRICS.items()
+                for label, name in labels.items()
+            }
+        frame = pd.DataFrame.from_dict(rows, orient="index").dropna(axis="columns", how="all")
+        if not frame.empty:
+            frame.columns = pd.MultiIndex.from_tuples([tuple(map(str, pair)) for pair in frame.columns.tolist()])
+            yield Table(f"separability-{grouping}-{space}-{variable}", f"{title}: {where}, {words}", frame)
 
 
 def _auroc(runs: Sequence[Loaded]) -> Iterator[Table]:
@@ -128,32 +136,36 @@ def _flat(frame: pd.DataFrame) -> pd.DataFrame:
 
 def _markdown(table: Table) -> str:
     frame = _flat(table.frame)
-    cells = [["", *map(str, frame.columns)], ["---"] * (1 + frame.shape[1])]
+    cells = [["", *(terminal(str(one)) for one in frame.columns)], ["---"] * (1 + frame.shape[1])]
     for name, row in frame.iterrows():
-        cells.append([str(name), *("" if np.isnan(value) else f"{value:.3f}" for value in row)])
+        cells.append([terminal(str(name)), *("" if np.isnan(value) else f"{value:.3f}" for value in row)])
     # A bar in a name would end its cell.
     body = "\n".join("| " + " | ".join(part.replace("|", "\\|") for part in row) + " |" for row in cells)
     return f"{table.title}\n\n{body}\n"
 
 
 def _csv(table: Table) -> str:
-    return str(_flat(table.frame).to_csv(lineterminator="\n"))
+    frame = _flat(table.frame)
+    return str(frame.rename(index=_cell, columns=_cell).to_csv(lineterminator="\n"))
+
+
+def _cell(name: object) -> str:
+    return csv_cell(str(name))
+
+
+def _line(name: object) -> str:
+    return terminal(str(name))
 
 
 def _latex(table: Table) -> str:
     return str(
         table.frame.rename_axis(index=None)
+        .rename(index=_line, columns=_line)
         .style.format("{:.3f}", na_rep="", escape="latex")
         .format_index(escape="latex")
         .format_index(escape="latex", axis="columns")
-        .to_latex(hrules=True, caption=_escaped(table.title), label=f"tab:{_escaped(table.name)}")
+        .to_latex(hrules=True, caption=latex(table.title), label=f"tab:{latex(table.name)}")
     )
-
-
-def _escaped(text: str) -> str:
-    for plain in "&%$#_{}":
-        text = text.replace(plain, f"\\{plain}")
-    return text
 
 
 WRITERS: Mapping[str, tuple[str, Callable[[Table], str]]] = {

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import product
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
+from pytest_ecgfm.basis import nowhere_in_words
 from pytest_ecgfm.checks import CHECKS
 from pytest_ecgfm.report.layout import NOTHING, scrolled, table
 from pytest_ecgfm.report.loaded import Loaded, in_order
@@ -32,6 +33,29 @@ def matrix(run: Loaded) -> Markup:
             rows.append([f"{cohort or 'all cohorts'}{f', {label}' if label else ''}", *cells])
         body += [element("h3", encoder), table(["", *run.suites], rows, f"outcomes of {encoder}")]
     return Markup("").join(body)
+
+
+def basis(run: Loaded) -> Markup:
+    """Tabulate in which cohorts a blocking check decided, for each label and suite, as ``verdict.json`` says."""
+    body: list[Markup] = []
+    for encoder in run.models:
+        told = run.verdict["encoders"][encoder].get("basis") or {}
+        labels, suites = told.get("labels", {}), told.get("suites", {})
+        if not suites:
+            continue
+        if nowhere := nowhere_in_words(told.get("gated_nowhere", {})):
+            body.append(element("p", element("strong", f"{nowhere}.")))
+        rows = [
+            [label, *(_cohorts(by[suite]) if suite in by else "" for suite in suites)] for label, by in labels.items()
+        ]
+        rows.append(["any check", *(_cohorts(found) for found in suites.values())])
+        named = f" of {encoder}" if len(run.models) > 1 else ""
+        body.append(table(["", *suites], rows, f"cohorts in which blocking checks{named} decided"))
+    return Markup("").join(body)
+
+
+def _cohorts(names: Sequence[str]) -> str:
+    return ", ".join(names) if names else "nowhere"
 
 
 def _encoders(run: Loaded) -> Markup:

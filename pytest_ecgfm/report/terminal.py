@@ -3,29 +3,43 @@
 from collections.abc import Iterator, Sequence
 from math import isnan
 
+from pytest_ecgfm.basis import basis_lines, nowhere_in_words
 from pytest_ecgfm.rows import Row
-from pytest_ecgfm.verdict import EncoderVerdict, Verdict
+from pytest_ecgfm.verdict import COUNTED, EncoderVerdict, Verdict
 
-LETTERS = {"inconclusive": "i", "insufficient": "u"}
+LETTERS = {"inconclusive": "i", "insufficient": "u", "error": "E"}
 """Progress letters of outcomes that pytest does not have."""
 
-_MARKS = {"pass": "", "fail": "!", "inconclusive": "?", "insufficient": "u"}
+_MARKS = {"pass": "", "fail": "!", "inconclusive": "?", "insufficient": "u", "error": "e"}
 _REASONS_SHOWN = 5
 
 
 def summary_lines(verdict: Verdict, rows: Sequence[Row]) -> Iterator[str]:
     """Say for each encoder what was found: a table of AUROC, counts of outcomes, reasons."""
     for one in verdict.encoders:
-        counts = ", ".join(f"{one.counts[word]} {word}" for word in ("pass", "fail", "inconclusive", "insufficient"))
+        counts = ", ".join(f"{one.counts[word]} {word}" for word in COUNTED)
         # An undecided check may block, and an advisory one that fails does not.
         block = one.counts["blocking_fail"]
         also = f"; {block} block" if block != one.counts["fail"] else ""
         yield f"{one.encoder}: {one.outcome.upper()} ({counts}, of {one.counts['planned']} planned{also})"
         yield from _table(one, rows)
+        if nowhere := nowhere_in_words(one.basis.gated_nowhere):
+            yield f"  {nowhere}"
+        lines = basis_lines(one.basis)
+        if lines:
+            yield "  decided by blocking checks in:"
+            yield from (f"    {line}" for line in lines)
         for reason in one.reasons[:_REASONS_SHOWN]:
             yield f"  - {reason}"
         if len(one.reasons) > _REASONS_SHOWN:
             yield f"  - and {len(one.reasons) - _REASONS_SHOWN} more: see report.html"
+
+
+def end_lines(verdict: Verdict, rows: Sequence[Row], notes: Sequence[str], trouble: Sequence[str]) -> Iterator[str]:
+    """Say what was found, what a reader has to know beside it, and what went wrong."""
+    yield from summary_lines(verdict, rows)
+    yield from (f"note: {note}" for note in notes)
+    yield from (f"! {reason}" for reason in trouble)
 
 
 def _table(one: EncoderVerdict, rows: Sequence[Row]) -> Iterator[str]:
@@ -42,7 +56,7 @@ def _table(one: EncoderVerdict, rows: Sequence[Row]) -> Iterator[str]:
     for cohort in cohorts:
         yield f"  {cohort:<{width}}" + "".join(_entry(at_top.get((cohort, label))) for label in labels)
     strict = ", ?! inconclusive, which blocks" if "?!" in map(_mark, at_top.values()) else ""
-    yield f"  (! fail, ? inconclusive{strict}, u insufficient: fewer than 10 of a class)"
+    yield f"  (! fail, ? inconclusive{strict}, u insufficient: fewer than 10 of a class, e error: not measured)"
 
 
 def _entry(row: Row | None) -> str:

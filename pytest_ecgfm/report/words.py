@@ -6,17 +6,18 @@ from typing import NamedTuple
 
 from markupsafe import Markup, escape
 
-OUTCOMES = ("fail", "inconclusive", "pass", "insufficient")
+OUTCOMES = ("fail", "error", "inconclusive", "pass", "insufficient")
 """From what needs attention most to what needs it least; a fail that does not block comes after one that does."""
 
-SIGNS = {"pass": "✓", "fail": "✕", "inconclusive": "?", "insufficient": "–", "incomplete": "!"}
+SIGNS = {"pass": "✓", "fail": "✕", "inconclusive": "?", "insufficient": "–", "error": "⚠", "incomplete": "!"}
 """Beside colour and word: outcomes are told apart without either."""
 
 MEANINGS = {
     "pass": "keeps to its threshold",
-    "fail": "is on the wrong side of its threshold, or could not be evaluated",
+    "fail": "is on the wrong side of its threshold, or the model could not do it",
     "inconclusive": "cannot be told from its threshold: the interval holds it",
     "insufficient": "was not judged: too few records, or nothing to measure",
+    "error": "could not be measured, through no fault of the model: the run is incomplete",
 }
 
 

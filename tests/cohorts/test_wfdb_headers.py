@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pytest_ecgfm.cohorts.folders import Folder
+from pytest_ecgfm.cohorts.tables import read_table
 from pytest_ecgfm.cohorts.wfdb_files import parse_header, read_recording, verify_checksums
 from pytest_ecgfm.errors import EcgfmError
 
@@ -212,3 +213,22 @@ def test_compressed_records(tmp_path: Path, form: str, bits: int, gain: str) -> 
     path = tmp_path / "r.hea"
     np.testing.assert_allclose(read_recording(Folder(tmp_path), path).signals, (stored.T - 5) / 200, rtol=1e-6)
     assert set(verify_checksums(Folder(tmp_path), path).values()) == {True}
+
+
+@pytest.mark.parametrize("form", ["16", "212", "61"])
+@pytest.mark.parametrize("samples", [20, 10**11])
+def test_files_of_terabytes_are_not_read(tmp_path: Path, form: str, samples: int) -> None:
+    """A sparse file takes no space on disk, and all memory."""
+    path = written(tmp_path, form, np.zeros((20, 1), int), ["200(0)/mV"], line=f"r 1 250 {samples}")
+    with (tmp_path / "r.dat").open("r+b") as file:
+        file.truncate(1 << 40)
+    with pytest.raises(EcgfmError, match=r"record 'r': .* holds 1099511627776 bytes"):
+        read_recording(Folder(tmp_path), path)
+
+
+def test_tables_of_terabytes_are_not_read(tmp_path: Path) -> None:
+    with (tmp_path / "labels.csv").open("wb") as file:
+        file.write(b"record,AF\n")
+        file.truncate(1 << 40)
+    with pytest.raises(EcgfmError, match="holds 1099511627776 bytes"):
+        read_table(Folder(tmp_path), tmp_path / "labels.csv", ("record",))

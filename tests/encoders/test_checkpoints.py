@@ -2,10 +2,13 @@
 
 import collections
 import re
+import tomllib
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from packaging.requirements import Requirement
 from safetensors.torch import save_file
 
 from pytest_ecgfm.encoders.checkpoints import descend, load_backbone, read_checkpoint
@@ -213,3 +216,10 @@ def test_half_precision_is_widened_and_other_kinds_are_refused(tmp_path, state):
     for wrong in (torch.zeros(3, dtype=torch.int64), torch.zeros(3, dtype=torch.complex64)):
         with pytest.raises(EcgfmError, match=r"1 misshapen \(conv\.bias (integer|complex) instead of float\)"):
             load_backbone(Net(), state | {"conv.bias": wrong}, path=tmp_path)
+
+
+def test_torch_is_one_whose_weights_only_runs_no_code():
+    """Before 2.6 a checkpoint could run code all the same (CVE-2025-32434)."""
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    (bound,) = [Requirement(one) for one in project["dependencies"] if Requirement(one).name == "torch"]
+    assert not bound.specifier.contains("2.5.1") and bound.specifier.contains("2.6.0")

@@ -123,3 +123,58 @@ def test_other_errors_of_a_model_are_its_own():
     encoder = Encoder(parse_card("m", {"sampling_rate": 100, "seconds": 2}, where=""), model)
     with pytest.raises(RuntimeError, match="shapes differ"):
         encoder.embed_batch(batch_of(4))
+
+
+def export_with_weights(path, location, weights, *, within=""):
+    """Write a model whose weights are in another file; `within` puts them into a branch or a function of the graph."""
+    tensor = TensorProto(name="W", data_type=TensorProto.FLOAT, dims=weights.shape)
+    tensor.data_location = TensorProto.EXTERNAL
+    for key, value in (("location", location), ("offset", "0"), ("length", str(weights.nbytes))):
+        tensor.external_data.add(key=key, value=value)
+    inputs = [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["b", 2, 200])]
+    outputs = [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["b", weights.shape[1]])]
+    nodes = [helper.make_node("ReduceMax", ["x"], ["m"], axes=[2], keepdims=0)]
+    if within == "constant":
+        nodes += [helper.make_node("Constant", [], ["W"], value=tensor)]
+    nodes += [helper.make_node("MatMul", ["m", "W"], ["y"])]
+    graph = helper.make_graph(nodes, "g", inputs, outputs, [] if within == "constant" else [tensor])
+    path.write_bytes(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8).SerializeToString()
+    )
+
+
+def weights_of(seed):
+    return np.random.default_rng(seed).normal(size=(2, 4)).astype(np.float32)
+
+
+def test_weights_in_another_file_belong_to_the_models_identity(tmp_path):
+    def made(seed):
+        weights_of(seed).tofile(tmp_path / "m.data")
+        export_with_weights(tmp_path / "m.onnx", "m.data", weights_of(seed))
+        return OnnxModel(tmp_path / "m.onnx").sha256
+
+    assert made(0) == made(0) != made(1)
+
+
+@pytest.mark.parametrize(
+    "location", ["../out/m.data", "ABSOLUTE", "link.data", "folder/m.data", "a/../../out/m.data", ""]
+)
+@pytest.mark.parametrize("within", ["", "constant"])
+def test_weights_outside_the_models_folder_are_refused(tmp_path, location, within):
+    inside, out = tmp_path / "in", tmp_path / "out"
+    inside.mkdir()
+    out.mkdir()
+    weights_of(0).tofile(out / "m.data")
+    (inside / "link.data").symlink_to(out / "m.data")
+    (inside / "folder").symlink_to(out)
+    location = str(out / "m.data") if location == "ABSOLUTE" else location
+    export_with_weights(inside / "m.onnx", location, weights_of(0), within=within)
+    with pytest.raises(EcgfmError, match=r"outside the model's folder|no such file") as caught:
+        OnnxModel(inside / "m.onnx")
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_weights_that_are_missing(tmp_path):
+    export_with_weights(tmp_path / "m.onnx", "none.data", weights_of(0))
+    with pytest.raises(EcgfmError, match=r"m\.onnx: weights in 'none\.data': no such file"):
+        OnnxModel(tmp_path / "m.onnx")

@@ -1,6 +1,7 @@
 """Where weights come from: paths, and a Hub that is served on this machine."""
 
 import builtins
+import hashlib
 import socket
 import subprocess
 import sys
@@ -10,7 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from pytest_ecgfm.cards import ModelCard
+from pytest_ecgfm.cards import ModelCard, parse_card
+from pytest_ecgfm.encoders import sources
+from pytest_ecgfm.encoders.registry import builtin_models
 from pytest_ecgfm.encoders.sources import fetch, parse_checkpoints, resolve_checkpoint
 from pytest_ecgfm.errors import EcgfmError
 
@@ -194,3 +197,73 @@ def test_parsing():
             parse_checkpoints([text])
     with pytest.raises(EcgfmError, match="'a' is given twice, as x and as y"):
         parse_checkpoints(["a=x", "b=z", "a=y"])
+
+
+# Weights that a package brings
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    """A package that cannot be imported without harm, and holds a file; its address by digest."""
+    folder = tmp_path / "ecgpackage"
+    (folder / "models").mkdir(parents=True)
+    (folder / "__init__.py").write_text("raise RuntimeError('imported')\n", encoding="utf-8")
+    (folder / "models" / "best.pt").write_bytes(b"weights")
+    (tmp_path / "ecgpackage-2.7.dist-info").mkdir()
+    (tmp_path / "ecgpackage-2.7.dist-info" / "METADATA").write_text(
+        "Metadata-Version: 2.1\nName: ecgpackage\nVersion: 2.7\n", encoding="utf-8"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    digest = hashlib.sha256(b"weights").hexdigest()
+    return lambda file="models/best.pt", digest=digest: f"package://ecgpackage/{file}#sha256={digest}"
+
+
+def card_of(source):
+    return ModelCard(name="my_fm", checkpoint="best.pt", source=source)
+
+
+def test_weights_of_a_package_are_found_without_importing_it(package, tmp_path):
+    assert resolve_checkpoint(card_of(package()), {}) == tmp_path / "ecgpackage" / "models" / "best.pt"
+    assert "ecgpackage" not in sys.modules
+
+
+def test_weights_that_were_given_come_before_those_of_the_package(package, tmp_path):
+    own = tmp_path / "own.pt"
+    own.write_bytes(b"mine")
+    assert resolve_checkpoint(card_of(package()), {"my_fm": str(own)}) == own
+
+
+def test_other_weights_in_the_package_are_refused(package):
+    found = hashlib.sha256(b"weights").hexdigest()
+    with pytest.raises(EcgfmError) as error:
+        resolve_checkpoint(card_of(package(digest="0" * 64)), {})
+    for part in ("model 'my_fm'", f"expected SHA-256 {'0' * 64}", f"found {found}", "ecgpackage 2.7 is installed"):
+        assert part in str(error.value)
+
+
+def test_a_package_without_the_file_says_its_version(package):
+    with pytest.raises(EcgfmError, match=r"'ecgpackage' has no file models/none\.pt \(ecgpackage 2\.7 is installed"):
+        resolve_checkpoint(card_of(package("models/none.pt")), {})
+
+
+def test_a_package_that_is_absent_is_one_line_that_says_what_to_install():
+    address = "package://{}/models/best.pt#sha256=" + "0" * 64
+    with pytest.raises(EcgfmError, match=r"'my_fm' needs package 'no_such_thing'.*: pip install no_such_thing$"):
+        resolve_checkpoint(card_of(address.format("no_such_thing")), {})
+
+
+def test_a_package_that_is_an_extra_is_installed_by_it(monkeypatch):
+    monkeypatch.setattr(sources, "find_spec", lambda name: None)
+    declaration = builtin_models()["openecg_codec"]
+    card = parse_card("openecg_codec", declaration.fields, where=declaration.where)
+    with pytest.raises(EcgfmError) as error:
+        resolve_checkpoint(card, {})
+    assert str(error.value) == (
+        "model 'openecg_codec' needs package 'openecg', which holds its weights: pip install '.[openecg]'"
+    )
+
+
+@pytest.mark.parametrize("address", ["package://openecg", "package://a/b", "package://a/../b#sha256=" + "0" * 64])
+def test_malformed_addresses_of_packages(address):
+    with pytest.raises(EcgfmError, match="should be package://PACKAGE/FILE#sha256=DIGEST"):
+        resolve_checkpoint(card_of(address), {})

@@ -98,7 +98,7 @@ def test_workers_fit_the_probes_that_one_process_fits(client, rng):
     split = make_split(targets, patients.astype(str))
     labels = {"AF": Labelled(known, targets, patients, split)}
     asked = [("AF", "logistic", number, fraction, 1) for number in range(5) for fraction in (0.2, 1.0)]
-    data = Prepared(embeddings[known], targets, patients)
+    data = Prepared(embeddings[known], targets, patients, {})
     for (_, kind, number, fraction, seed), result in zip(
         asked, client.fit_probes(embeddings, labels, asked), strict=True
     ):

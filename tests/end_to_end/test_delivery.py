@@ -208,3 +208,22 @@ def test_the_wheel_behaves_like_the_editable_install(user, run_folder, remove_re
     )
     assert str(ROOT) not in where.stdout
     assert ids(wheel_python) == ids(sys.executable)
+
+
+@pytest.mark.parametrize("installed", ["wheel", "editable"])
+@pytest.mark.parametrize("start", ["pytest", "python -m pytest"])
+def test_a_run_in_a_clone(tmp_path, wheel_python, installed, start):
+    """`python -m pytest` puts the clone before what is installed; `pytest` does not."""
+    for name in ("pytest_ecgfm", "suites", "fixtures", "tests", "pyproject.toml", "conftest.py"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    python = wheel_python if installed == "wheel" else sys.executable
+    begin = (
+        "import sys; sys.path[:] = [one for one in sys.path if one]; import pytest; sys.exit(pytest.main(sys.argv[1:]))"
+    )
+    command = [python, "-m", "pytest"] if start.startswith("python") else [python, "-c", begin]
+    out = tmp_path / "out"
+    environment = {name: value for name, value in os.environ.items() if name != "ECGFM_DATA"}
+    command += ["--ecgfm=random_conv", *SMALL, f"--ecgfm-out={out}"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert "INTERNALERROR" not in done.stdout and not done.stderr, done.stdout + done.stderr
+    assert (out / "verdict.json").is_file()

@@ -61,11 +61,24 @@ def test_what_is_wrong_with_it_is_one_line(hospital):
     result.stderr.fnmatch_lines(["ERROR: conftest.py:*: the name 'ptb-xl' is that of a published cohort; choose*"])
 
 
-def test_a_fixture_that_returns_something_else_fails_its_checks(hospital, run_folder):
+def test_a_fixture_that_returns_something_else_is_refused_before_the_run(hospital):
     with (hospital.path / "conftest.py").open("a") as handle:
         handle.write("\n\n@ecg_cohort(sampling_rate=100)\ndef nothing():\n    return None\n")
     options = ("--ecgfm-profile=smoke", "--ecgfm-suites=downstream", "--ecgfm-labels=AF", "--ecgfm-cohorts=nothing")
     result = hospital.runpytest_subprocess("--ecgfm=spread", *options)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(
+        ["ERROR: *cohort nothing: the fixture returned NoneType, but should return (signals, *"]
+    )
+
+
+def test_a_fixture_that_others_make_cannot_be_measured(hospital, run_folder):
+    with (hospital.path / "conftest.py").open("a") as handle:
+        handle.write("\n\n@ecg_cohort(sampling_rate=100)\ndef nothing(drawn):\n    return None\n")
+    options = ("--ecgfm-profile=smoke", "--ecgfm-suites=downstream", "--ecgfm-labels=AF", "--ecgfm-cohorts=nothing")
+    result = hospital.runpytest_subprocess("--ecgfm=spread", *options)
     assert result.ret == pytest.ExitCode.TESTS_FAILED
-    reason = json.loads((run_folder() / "rows.jsonl").read_text().splitlines()[0])["reason"]
-    assert "cohort nothing: the fixture returned NoneType, but should return (signals, table)" in reason
+    result.stdout.fnmatch_lines(["verdict: INCOMPLETE"])
+    row = json.loads((run_folder() / "rows.jsonl").read_text().splitlines()[0])
+    assert row["outcome"] == "error"
+    assert "cohort nothing: the fixture returned NoneType, but should return (signals, table)" in row["reason"]

@@ -16,12 +16,33 @@ from pytest_ecgfm.evaluations.bootstrap import (
     percentiles,
     resampled,
     weighted_auroc,
+    wilson,
 )
 from pytest_ecgfm.evaluations.stability import (
     Reference,
     label_stability,
     retest,
 )
+
+
+@given(st.integers(0, 60), st.integers(1, 60), st.floats(0.02, 0.98))
+def test_wilson_solves_its_equation_where_chance_scatters_as_a_binomial(count, n, mean):
+    count = min(count, n)
+    low, high = wilson(count / n, mean, math.sqrt(mean * (1 - mean) / n))
+    # By hand: the roots of (p - share)^2 = z^2 p (1 - p) / n.
+    z2, share = 1.96**2, count / n
+    roots = np.sort(np.roots([1 + z2 / n, -(2 * share + z2 / n), share**2]).real)
+    np.testing.assert_allclose([low, high], roots, atol=1e-6)
+    assert 0 <= low <= share <= high <= 1
+
+
+@given(st.floats(0, 1), st.floats(0.01, 0.99), st.floats(0, 3))
+def test_wilson_holds_the_mean_of_chance_where_chance_may_have_been_all(share, mean, sd):
+    low, high = wilson(share, mean, sd)
+    assert 0 <= low <= share <= high <= 1
+    if abs(abs(share - mean) - 1.96 * sd) > 1e-9:
+        assert (low <= mean <= high) == (abs(share - mean) <= 1.96 * sd)
+    assert all(math.isnan(limit) for limit in wilson(math.nan, mean, sd))
 
 
 def test_resampling_draws_whole_patients():
@@ -99,7 +120,7 @@ def test_resamples_without_a_known_record_say_nothing(rng):
 
 def test_interval_of_a_median_is_that_of_large_samples(rng):
     patients = np.arange(900).astype(str)
-    against = Reference(np.zeros((900, 1)), patients, np.zeros(1), 2.0)
+    against = Reference(np.zeros((900, 1)), patients, np.zeros(1), 2.0, None, 2.0)
     # Distances of 0 to 2, over a typical one of 2: the median is 1/2, its standard error 1 / (2 sqrt(n)).
     moved = rng.permutation(np.linspace(0, 2, 900))[:, None]
     found = retest(against, np.zeros((900, 1)), moved, patients)

@@ -16,7 +16,7 @@ from pytest_ecgfm.evaluations.fold_probes import (
     score_scale,
 )
 from pytest_ecgfm.evaluations.probes import Probe
-from pytest_ecgfm.evaluations.splits import Fold, Split, make_split
+from pytest_ecgfm.evaluations.splits import Fold, Split, make_split, nested_subset
 
 
 def planted(seed=0, n=300, d=8, share=0.2, per_patient=2, strength=1.5):
@@ -224,3 +224,58 @@ def test_bad_input_is_refused():
             function(identity(), np.zeros((0, 1)))
     with pytest.raises(EcgfmError, match=r"targets\.shape=\(2,\)"):
         operating_threshold(identity(), column([1, 2, 3]), [True, False])
+
+
+def uneven(seed, n=600, d=12):
+    """A few dimensions hardly vary, but for some records: what a handful of records shows of them is chance."""
+    rng = np.random.default_rng(seed)
+    targets = rng.random(n) < 0.3
+    rows = rng.normal(size=(n, d)) + 1.2 * targets[:, None] * (np.arange(d) < 3)
+    rare = rng.random((n, 4)) < 0.1
+    rows[:, -4:] = np.where(rare, rows[:, -4:], 1e-5 * rows[:, -4:])
+    return rows, targets, np.arange(n).astype(str)
+
+
+@settings(max_examples=8, deadline=None)
+@given(
+    seed=st.integers(0, 1000),
+    offset=st.floats(-1e4, 1e4),
+    exponent=st.floats(-6, 6),
+    by_dimension=st.booleans(),
+    fraction=st.sampled_from([0.02, 0.1, 1.0]),
+)
+def test_offsets_and_scales_of_an_embedding_change_no_auroc(seed, offset, exponent, by_dimension, fraction):
+    rows, targets, patients = uneven(seed)
+    units = 10 ** (np.random.default_rng(seed).uniform(-6, 6, rows.shape[1]) if by_dimension else exponent)
+    split = make_split(targets, patients, seed=seed)
+    plain = evaluate(rows.astype(np.float32), targets, patients, split, fraction).estimate.value
+    moved = ((rows + offset * rows.std(axis=0)) * units).astype(np.float32)
+    assert evaluate(moved, targets, patients, split, fraction).estimate.value == pytest.approx(plain, abs=1e-3)
+
+
+def test_a_dimension_that_hardly_varies_in_a_small_subset_does_not_run_away(rng):
+    targets = rng.random(800) < 0.3
+    patients = np.arange(800).astype(str)
+    split = make_split(targets, patients)
+    embeddings = rng.normal(size=(800, 5)) + 1.5 * targets[:, None] * (np.arange(5) == 0)
+    alone = evaluate(embeddings[:, :4].astype(np.float32), targets, patients, split, 0.03, [0])
+    (fold,) = split.folds
+    seen = nested_subset(fold.train, targets, patients, 0.03, 0)
+    # Noise that happens to order these few records, a hundredth of what it is elsewhere.
+    embeddings[seen, 4] = 0.01 * (targets[seen] + 0.1 * rng.normal(size=seen.size))
+    with_noise = evaluate(embeddings.astype(np.float32), targets, patients, split, 0.03, [0])
+    assert with_noise.estimate.value > alone.estimate.value - 0.05
+    probe, _ = fit_fold("logistic", prepared(embeddings, targets, patients), fold, 0.03, 0)
+    assert probe.scale[4] == pytest.approx(0.3 * embeddings[fold.train, 4].std())
+    np.testing.assert_allclose(probe.scale[:4], embeddings[seen, :4].std(axis=0))
+
+
+def test_the_least_unit_looks_at_training_records_alone(rng):
+    embeddings = rng.normal(size=(400, 6)).astype(np.float32)
+    targets, patients = rng.random(400) < 0.4, np.arange(400).astype(str)
+    fold = make_split(targets, patients).folds[0]
+    before, _ = fit_fold("logistic", prepared(embeddings, targets, patients), fold, 0.05, 0)
+    embeddings[fold.test] *= 1e3
+    after, _ = fit_fold("logistic", prepared(embeddings, targets, patients), fold, 0.05, 0)
+    np.testing.assert_array_equal(before.scale, after.scale)
+    np.testing.assert_array_equal(before.coefficients, after.coefficients)

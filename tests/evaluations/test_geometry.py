@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from pytest_ecgfm.evaluations.geometry import effective_rank, intrinsic_dimension
+from pytest_ecgfm.evaluations.geometry import collapse_bound, distinct_weights, effective_rank, intrinsic_dimension
 
 
 def by_svd(rows):
@@ -46,6 +46,41 @@ def test_effective_rank_lies_within_its_bounds(rng):
 )
 def test_effective_rank_of_constants_is_0(rows):
     assert effective_rank(rows) == 0
+
+
+def test_directions_that_hold_rounding_do_not_count(rng):
+    line = np.outer(rng.normal(size=200), np.ones(300)) + 0.02 * rng.normal(size=(200, 300))
+    assert effective_rank(line) > 2
+    assert effective_rank(line, rounding=0.02) == pytest.approx(1)
+    assert effective_rank(0.01 * rng.normal(size=(200, 300)), rounding=0.02) == 0
+
+
+@pytest.mark.parametrize(
+    ("records", "dimensions", "bound"), [(1000, 1, 1.0), (1000, 2, 1.5), (1000, 3, 2.0), (3, 700, 1.5), (1, 1, 1.0)]
+)
+def test_half_way_from_a_line_to_the_maximum_may_be_asked(records, dimensions, bound):
+    assert collapse_bound(records, dimensions) == bound
+
+
+@pytest.mark.parametrize("copies", [1, 3, 1000])
+def test_copies_of_a_dimension_weigh_as_much_as_one(rng, copies):
+    rows = rng.normal(size=(150, 4))
+    units = rng.uniform(-5, 5, copies)
+    weights = distinct_weights(np.column_stack([rows, rows[:, :1] * units, np.zeros(150)]))
+    # A chance correlation of 0.2 with each of a thousand copies is 1.6 dimensions.
+    np.testing.assert_allclose(weights[1:4], 1.0, atol=0.05 if copies < 10 else 0.5)
+    assert weights[[0, *range(4, 4 + copies)]].sum() == pytest.approx(1.0, abs=0.05)
+    assert weights[-1] == 0
+
+
+def test_mixtures_of_a_few_dimensions_weigh_little_more_than_these(rng):
+    rows = rng.normal(size=(2000, 5)) @ rng.normal(size=(5, 500))
+    # The mean of the fourth power of a coordinate of directions in five dimensions is 3 / (5 * 7).
+    assert distinct_weights(rows).sum() == pytest.approx(35 / 3, rel=0.1)
+
+
+def test_unrelated_dimensions_have_their_full_weight_however_few_the_records(rng):
+    assert distinct_weights(rng.normal(size=(60, 400))).mean() == pytest.approx(1, abs=0.15)
 
 
 @pytest.mark.parametrize("planted", [1, 2, 5])

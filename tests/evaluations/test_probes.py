@@ -11,8 +11,9 @@ from sklearn.preprocessing import StandardScaler
 from pytest_ecgfm.errors import EcgfmError
 from pytest_ecgfm.evaluations import logistic, probes
 from pytest_ecgfm.evaluations.logistic import C_GRID, logistic_path
-from pytest_ecgfm.evaluations.probes import FALLBACK_C, fit_probe, standardisation
+from pytest_ecgfm.evaluations.probes import FALLBACK_C, fit_probe
 from pytest_ecgfm.evaluations.splits import patient_folds
+from pytest_ecgfm.evaluations.standardise import standardisation
 
 
 def planted(seed, n, d, positives, strength=0.5):
@@ -80,33 +81,6 @@ def test_path_is_a_stationary_point_however_separable(seed, n, d, spread, newton
 def test_one_class_has_no_path():
     with pytest.raises(EcgfmError, match="both classes"):
         logistic_path(np.zeros((3, 2)), [True, True, True])
-
-
-def test_standardisation_is_z_scoring_and_leaves_constants():
-    rows = np.column_stack([np.arange(7.0), np.full(7, 0.1), np.full(7, 1e6 + 0.1)])
-    mean, scale = standardisation(rows)
-    np.testing.assert_allclose(mean, StandardScaler().fit(rows).mean_)
-    np.testing.assert_allclose(scale, [2.0, 1.0, 1.0])
-    np.testing.assert_array_equal(((rows - mean) / scale)[:, 1:], 0.0)
-
-
-def test_standardisation_takes_the_last_bit_of_a_large_number_for_rounding_and_no_more():
-    bits = 1e8 * (1 + np.finfo(float).eps * np.array([0.0, 1.0, 0.0, 1.0]))
-    mean, scale = standardisation(np.column_stack([bits, 1e8 + np.array([0.0, 1e-3, 0.0, 1e-3])]))
-    assert scale[0] == 1.0 and mean[0] == bits[0]
-    assert scale[1] == pytest.approx(5e-4, rel=1e-3)
-
-
-def test_standardisation_of_one_row_is_that_row():
-    mean, scale = standardisation(np.array([[3.0, -1.0]]))
-    assert mean.tolist() == [3.0, -1.0] and scale.tolist() == [1.0, 1.0]
-
-
-def test_standardisation_of_many_rows_is_that_of_float64(rng):
-    rows = (1e4 + rng.normal(size=(5000, 120)) * np.geomspace(0.1, 100, 120)).astype(np.float32)
-    mean, scale = standardisation(rows)
-    np.testing.assert_allclose(mean, rows.astype(float).mean(axis=0), rtol=1e-13)
-    np.testing.assert_allclose(scale, rows.astype(float).std(axis=0), rtol=1e-11)
 
 
 def test_c_is_the_best_on_validation_and_ties_go_to_the_smallest():
@@ -192,7 +166,7 @@ def test_scores_are_logits_of_the_model_that_was_chosen():
     ],
 )
 def test_what_chooses_c(positives, negatives, held_positives, held_negatives, chosen, monkeypatch):
-    monkeypatch.setattr(probes, "_inner_choice", lambda rows, targets, patients, folds, seed: folds - 2)
+    monkeypatch.setattr(probes, "_inner_choice", lambda rows, targets, patients, folds, seed, least: folds - 2)
     monkeypatch.setattr(probes, "_best", lambda values: 5)
     embeddings, targets = planted(11, positives + negatives, 3, positives)
     held, held_targets = planted(12, held_positives + held_negatives, 3, held_positives)

@@ -4,9 +4,11 @@ import math
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from sklearn.preprocessing import StandardScaler
 
-from pytest_ecgfm.evaluations import separability
+from pytest_ecgfm.evaluations import robustness, separability
 from pytest_ecgfm.evaluations.separability import (
     cohort_auroc,
     robustness_index,
@@ -43,25 +45,33 @@ def test_robustness_grows_with_the_label_and_falls_with_the_cohort():
     assert (np.diff(values) > 0).all()
 
 
-def test_robustness_equals_the_definition_where_all_records_are_in_the_sample():
+def by_hand(rows, targets, homes):
+    """SO / (SO + OS) of one pair of cohorts, record by record."""
+    z = StandardScaler().fit_transform(rows)
+    same_label_only = same_cohort_only = 0
+    for i in range(len(rows)):
+        others = np.delete(np.arange(len(rows)), i)
+        near = others[np.argsort(np.linalg.norm(z[others] - z[i], axis=1))][:10]
+        same_label_only += np.sum((targets[near] == targets[i]) & (homes[near] != homes[i]))
+        same_cohort_only += np.sum((targets[near] != targets[i]) & (homes[near] == homes[i]))
+    return same_label_only / (same_label_only + same_cohort_only)
+
+
+def test_robustness_is_the_mean_over_pairs_of_the_definition_where_all_records_are_in_the_sample():
     rng = np.random.default_rng(17)
     homes, targets = np.repeat(["a", "b", "c"], 40), np.tile(np.arange(40) < 20, 3)
     rows = rng.normal(size=(120, 3)) + targets[:, None] + 1.5 * (homes == "b")[:, None]
-    who = np.array([f"p{i // 2}" for i in range(120)])
-    z = StandardScaler().fit_transform(rows)
-    wanted = unwanted = 0
-    for i in range(120):
-        strange = np.flatnonzero(who != who[i])
-        near = strange[np.argsort(np.linalg.norm(z[strange] - z[i], axis=1))][:10]
-        wanted += np.sum((targets[near] == targets[i]) & (homes[near] != homes[i]))
-        unwanted += np.sum((targets[near] != targets[i]) & (homes[near] == homes[i]))
+    who = np.arange(120).astype(str)
+    pairs = [by_hand(rows[use], targets[use], homes[use]) for use in (homes != one for one in "abc")]
     found = robustness_index(rows, targets, homes, who)
-    assert found.value == pytest.approx(wanted / (wanted + unwanted), abs=1e-12)
+    assert found.value == pytest.approx(np.mean(pairs), abs=1e-12)
     assert found.low < found.value < found.high
     assert robustness_index(rows, targets, homes, who) == found
     assert robustness_index(rows * 5 + 3, targets, homes, who).value == pytest.approx(found.value, abs=1e-9)
     renamed = robustness_index(rows, ~targets, np.where(homes == "a", "z", homes), who)
     assert renamed.value == pytest.approx(found.value, abs=1e-12)
+    # Names of patients that two cohorts share are two patients.
+    assert robustness_index(rows, targets, homes, np.tile(np.arange(40), 3)).value == pytest.approx(found.value)
 
 
 def test_robustness_samples_as_many_of_each_class_and_cohort():
@@ -71,9 +81,80 @@ def test_robustness_samples_as_many_of_each_class_and_cohort():
     targets = rng.random(1000) < np.where(homes == "a", 0.1, 0.5)
     found = robustness_index(rng.normal(size=(1000, 4)), targets, homes, np.arange(1000), most=50)
     assert found.value == pytest.approx(0.5, abs=0.1)
-    rows, targets, homes, who = encoding(18, 1.0, 1.0)
-    few, many = (robustness_index(rows, targets, homes, who, most=most) for most in (10, 60))
-    assert few.high - few.low > 1.5 * (many.high - many.low)
+    cells = robustness._cells(targets, np.arange(1000), homes == "b")
+    samples = list(robustness._samples(rng.normal(size=(1000, 4)), [*cells, *cells[::-1]], 30, [0]))
+    assert len(samples) == 10
+    for sample in samples:
+        assert sample.near.shape == (120, 10) and (homes[sample.rows] == "b").all()
+        assert np.bincount(targets[sample.rows]).tolist() == [60, 60]
+
+
+@pytest.mark.parametrize("cohorts", [2, 3, 4, 7])
+@pytest.mark.parametrize(("size", "share"), [(100, 0.2), (300, 0.02), (60, 0.5), (10, 0.5)])
+def test_noise_reads_one_half_for_any_number_of_cohorts_size_and_prevalence(cohorts, size, share):
+    values, errors, passed = [], [], 0
+    for seed in range(6):
+        rng = np.random.default_rng([cohorts, size, round(100 * share), seed])
+        homes = np.repeat([f"c{i}" for i in range(cohorts)], size)
+        targets = np.concatenate([rng.permutation(size) < max(5, share * size) for _ in range(cohorts)])
+        rows = rng.normal(size=(homes.size, rng.choice([2, 16, 64])))
+        found = robustness_index(rows, targets, homes, np.arange(homes.size))
+        values.append(found.value)
+        errors.append((found.high - found.low) / 3.92)
+        passed += found.low >= 0.5
+    assert abs(np.mean(values) - 0.5) < 4 * np.mean(errors) / math.sqrt(6)
+    assert passed <= tolerated(6, 0.025)
+
+
+@given(st.integers(0, 10**6), st.integers(2, 4), st.integers(1, 4), st.floats(0.0, 3.0), st.sampled_from([2, 8, 64]))
+@settings(deadline=None, max_examples=25)
+def test_noise_of_patients_who_repeat_reads_one_half_within_the_interval(seed, cohorts, repeats, likeness, dimensions):
+    rng = np.random.default_rng(seed)
+    size = 30 * repeats
+    homes = np.repeat([f"c{i}" for i in range(cohorts)], size)
+    who = np.arange(homes.size) // repeats
+    # Records of a patient are alike, and some patients have records of both classes.
+    rows = rng.normal(size=(homes.size, dimensions)) + likeness * rng.normal(size=(who.max() + 1, dimensions))[who]
+    targets = rng.random(homes.size) < 0.4
+    found = robustness_index(rows, targets, homes, who)
+    half = (found.high - found.low) / 2
+    assert abs(found.value - 0.5) < 2 * half
+    assert 0 <= found.low <= found.value <= found.high <= 1
+
+
+def test_patients_are_in_a_sample_once_and_count_for_the_rarer_class():
+    people = np.array([0, 0, 0, 1, 1, 2, 3, 4])
+    labels = np.array([True, False, True, False, False, True, False, False])
+    negatives, positives = robustness._cells(labels, people, np.ones(8, bool))
+    assert [one.tolist() for one in positives] == [[0, 2], [5]]
+    assert [one.tolist() for one in negatives] == [[3, 4], [6], [7]]
+    mixed = robustness._cells(np.arange(12) % 2 == 0, np.arange(12) // 2, np.ones(12, bool))
+    assert [len(side) for side in mixed] == [3, 3]
+    rng = np.random.default_rng(3)
+    who = np.repeat(np.arange(40), 5)
+    homes, labels = np.where(who < 20, "a", "b"), rng.random(200) < 0.3
+    cells = [cell for home in "ab" for cell in robustness._cells(labels, who, homes == home)]
+    for sample in robustness._samples(rng.normal(size=(200, 2)), cells, 200, [1]):
+        assert np.unique(who[sample.rows]).size == sample.rows.size
+
+
+def test_the_null_is_low_where_cohorts_separate_and_one_half_where_they_do_not():
+    plain, coded = robustness_index(*encoding(41, 0.0, 0.0)), robustness_index(*encoding(42, 3.0, 3.0))
+    assert plain.null_mean == pytest.approx(0.5, abs=0.05) and coded.null_mean < 0.2
+    assert abs(plain.value - plain.null_mean) < 4 * plain.null_sd
+    assert coded.value > coded.null_mean + 4 * coded.null_sd
+
+
+def test_a_pair_with_a_small_cohort_is_left_out():
+    rows, targets, homes, who = encoding(43, 1.0, 1.0)
+    small = np.full(20, "c")
+    found = robustness_index(
+        np.concatenate([rows, 9 + rows[:20]]),
+        np.concatenate([targets, np.arange(20) < 4]),
+        np.concatenate([homes, small]),
+        np.concatenate([who, [f"c{i}" for i in range(20)]]),
+    )
+    assert found.value == pytest.approx(robustness_index(rows, targets, homes, who).value, abs=1e-12)
 
 
 @pytest.mark.parametrize("case", ["one cohort", "few positives", "no negatives"])

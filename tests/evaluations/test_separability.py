@@ -95,10 +95,27 @@ def test_adjusted_is_the_value_less_the_mean_of_the_permutations():
         assert one.null_sd == pytest.approx(np.std(each, ddof=1), rel=1e-6)
         scale = 1 - one.null_mean if name == "knn_agreement" else 1
         assert one.adjusted == pytest.approx((one.value - one.null_mean) / scale)
-        assert one.high - one.adjusted == pytest.approx(1.96 * one.null_sd / scale)
-        assert one.adjusted - one.low == pytest.approx(1.96 * one.null_sd / scale)
+        assert (one.low <= 0 <= one.high) == (abs(one.value - one.null_mean) <= 1.96 * one.null_sd)
     assert set(found) == set(PAPER)
     assert list(adjusted_metrics(space, groups, who, names=["silhouette"])) == ["silhouette"]
+
+
+_LIMITS = {
+    **dict.fromkeys(("silhouette", "spectral_ari", "spectral_ami", "gmm_ari", "gmm_ami"), (-1, 1)),
+    "knn_agreement": (0, 1),
+}
+
+
+@given(st.integers(0, 10**6), st.sampled_from([0.0, 1.0, 5.0, 100.0]), st.integers(8, 40), st.floats(0.15, 0.5))
+@settings(deadline=None, max_examples=25)
+def test_intervals_stay_within_the_limits_of_their_metrics(seed, distance, n, share):
+    rows, groups, who = planted(seed, distance, n=n, d=3, share=share)
+    for name, one in adjusted_metrics(Space(rows), groups, who, permutations=8, seed=seed).items():
+        scale = 1 - one.null_mean if name == "knn_agreement" and one.null_mean < 1 else 1
+        low, high = (limit * scale + one.null_mean for limit in (one.low, one.high))
+        least, most = _LIMITS.get(name, (0, np.inf))
+        assert np.isnan([low, high]).all() or least - 1e-12 <= low <= one.value + 1e-12
+        assert np.isnan([low, high]).all() or one.value - 1e-12 <= high <= most + 1e-12
 
 
 @given(st.integers(0, 10**6), st.floats(0, 4))

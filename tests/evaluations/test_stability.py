@@ -14,17 +14,20 @@ from pytest_ecgfm.evaluations.bootstrap import (
     UNDEFINED,
     Interval,
 )
+from pytest_ecgfm.evaluations.cka import cka_of, debiased_cka, gram
+from pytest_ecgfm.evaluations.geometry import distinct_weights
 from pytest_ecgfm.evaluations.stability import (
     METRICS,
     centred_cosine,
-    debiased_cka,
     label_stability,
     pairs_of_patients,
+    raw_values,
     reference,
     retest,
     retrieved,
     stability,
 )
+from pytest_ecgfm.evaluations.standardise import standard
 
 
 def cohort(rng, n=120, d=6, per_patient=1, offset=3.0):
@@ -55,7 +58,7 @@ def test_reference_has_mean_and_median_distance_between_patients(rng):
     assert found.typical == pytest.approx(np.median(apart), rel=0.03)
     assert reference(rows, patients).typical == reference(rows, patients, seed=0).typical
     np.testing.assert_allclose(found.mean, rows.mean(axis=0), atol=1e-6)
-    assert found.embeddings.dtype == np.float64
+    assert found.embeddings.dtype == np.float32 and reference(rows, patients).embeddings.dtype == np.float64
 
 
 def test_distances_within_a_patient_do_not_count():
@@ -107,6 +110,43 @@ def test_displacement_is_in_units_of_the_distance_between_patients(rng, times):
         scaled = stability(reference(size * rows, patients), np.arange(120), size * (rows + direction))
         assert scaled.displacement.value == pytest.approx(times)
         assert scaled.retrieval == found.retrieval
+
+
+def test_copies_of_steady_dimensions_hide_none_that_move(rng):
+    steady, moving = rng.normal(size=(200, 3)), rng.normal(size=(200, 40))
+    rows = np.column_stack([np.repeat(steady, 200, axis=1), moving])
+    other = np.column_stack([np.repeat(steady, 200, axis=1), moving + rng.normal(size=moving.shape)])
+    patients, chosen = np.arange(200).astype(str), np.arange(200)
+    assert stability(reference(rows, patients), chosen, other).displacement.value < 0.25
+    found = stability(reference(rows, patients, weights=distinct_weights(rows)), chosen, other)
+    assert found.displacement.value > 0.6
+    even = stability(reference(rows, patients, weights=np.ones(640)), chosen, other)
+    plain = stability(reference(rows, patients), chosen, other)
+    assert even.displacement == pytest.approx(plain.displacement) and even.retrieval == plain.retrieval
+
+
+@pytest.mark.parametrize("tail", [0.01, 1, 3, 10])
+def test_heavy_tails_hide_no_movement(rng, tail):
+    steady, base = rng.normal(size=(300, 4)), rng.normal(size=(300, 60))
+
+    def embedded(change):
+        return np.column_stack([steady, np.sinh(tail * (base + change))]).astype(np.float32)
+
+    clean, other = embedded(0), embedded(rng.normal(size=base.shape))
+    space = standard(clean)
+    against = reference(space(clean), np.arange(300), weights=distinct_weights(space(clean)))
+    assert stability(against, np.arange(60), space(other)[:60]).displacement.low > 0.5
+
+
+def test_what_is_raw_is_named_so(rng):
+    rows, patients = cohort(rng)
+    against = reference(rows, patients)
+    found = raw_values(against, np.arange(120), rows + 0.1)
+    moved = stability(against, np.arange(120), rows + 0.1)
+    assert found["raw_displacement"] == moved.displacement.value and found["raw_retrieval_low"] == moved.retrieval.low
+    assert found.keys() <= METRICS.keys()
+    constant = raw_values(reference(np.ones((40, 5)), np.arange(40)), np.arange(40), np.ones((40, 5)))
+    assert math.isnan(constant["raw_displacement"]) and constant["raw_retrieval"] == 0
 
 
 def test_displacement_is_a_median_that_few_records_do_not_move(rng):
@@ -197,7 +237,7 @@ def test_cka_of_weights_is_that_of_repeated_records_that_never_meet_themselves(r
         return (np.trace(p @ s) + rest) / n / (n - 3)
 
     wanted = hsic(k, q) / math.sqrt(hsic(k, k) * hsic(q, q))
-    found = module._cka(module._gram(a), module._gram(b), weights[None].astype(float))
+    found = cka_of(gram(a), gram(b), weights[None].astype(float))
     assert found[0] == pytest.approx(wanted, abs=1e-12)
 
 

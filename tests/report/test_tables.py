@@ -15,16 +15,19 @@ METRICS = ["knn_agreement", "centroid_separation", "gmm_ari", "silhouette"]
 
 def write_run(folder, encoder, seed=0, exposure="unseen"):
     rng = np.random.default_rng(seed)
-    values = rng.random((1, 1, 2, 3, 2, 4))
+    values = rng.random((1, 2, 3, 3, 3, 4))
     values[:, :, 0, 2] = np.nan  # labels within cohorts
-    values[:, :, 1, :2] = np.nan  # pairs of cohorts
+    values[:, :, 1:, :2] = np.nan  # pairs of cohorts
+    values[:, :, (0, 2), :, 0] = np.nan  # without a label: all records, in the embedding
+    values[:, 1, 1, :, 0] = np.nan
+    values[:, 0, 1, :, 1:] = np.nan
     dims = ("encoder", "space", "grouping", "cohort", "label", "metric")
     coords = {
         "encoder": [encoder],
-        "space": ["embedding"],
-        "grouping": ["label", "cohort_label"],
+        "space": ["embedding", "selected"],
+        "grouping": ["label", "cohort", "cohort_label"],
         "cohort": COHORTS,
-        "label": ["AF", "CD"],
+        "label": ["", "AF", "CD"],
         "metric": METRICS,
     }
     separability = xr.Dataset({"value": (dims, values), "adjusted": (dims, values / 2)}, coords)
@@ -49,13 +52,21 @@ def test_values_are_means_of_the_cubes(tmp_path):
     run = load(write_run(tmp_path / "run", "one"))
     found = {table.name: table.frame for table in tables([run])}
     values = run.group("separability")["value"].sel(encoder="one", space="embedding")
-    labels = found["separability-label-value"]
+    labels = found["separability-label-embedding-value"]
     for label in ("AF", "CD"):
         by_hand = np.nanmean(values.sel(grouping="label", label=label, metric="gmm_ari").values)
         assert labels.loc["one", ("GMM ARI", label)] == pytest.approx(by_hand)
-        assert found["separability-label-adjusted"].loc["one", ("GMM ARI", label)] == pytest.approx(by_hand / 2)
+        assert found["separability-label-embedding-adjusted"].loc["one", ("GMM ARI", label)] == pytest.approx(
+            by_hand / 2
+        )
     pairs = values.sel(grouping="cohort_label", label="AF", metric="knn_agreement", cohort="a|b").item()
-    assert found["separability-cohort_label-value"].loc["one", ("kNN@10", "AF")] == pytest.approx(pairs)
+    assert found["separability-cohort_label-embedding-value"].loc["one", ("kNN@10", "AF")] == pytest.approx(pairs)
+    every = run.group("separability")["value"].sel(encoder="one", grouping="cohort", cohort="a|b", metric="gmm_ari")
+    frame = found["separability-cohort-embedding-value"]
+    assert frame.loc["one", ("GMM ARI", "all labels")] == pytest.approx(every.sel(space="embedding", label="").item())
+    assert list(frame.columns) == [(heading, "all labels") for heading in ("kNN@10", "centroid separation", "GMM ARI")]
+    filtered = found["separability-cohort-selected-value"].loc["one", ("GMM ARI", "AF")]
+    assert filtered == pytest.approx(every.sel(space="selected", label="AF").item())
     # CD comes first, as in the paper.
     assert [label for _, label in labels.columns][:2] == ["CD", "AF"]
     auroc = run.group("downstream")["auroc_mean"].sel(fraction=0.05).mean().item()
@@ -65,18 +76,25 @@ def test_values_are_means_of_the_cubes(tmp_path):
     assert "b (seen)" in found["transfer-one-AF"].columns
 
 
+def test_titles_say_which_records_and_which_dimensions(tmp_path):
+    titles = {table.name: table.title for table in tables([load(write_run(tmp_path / "run", "one"))])}
+    assert len(set(titles.values())) == len(titles)
+    assert "all records of each pair" in titles["separability-cohort-selected-value"]
+    assert "SHAP-filtered" in titles["separability-cohort-selected-value"]
+    assert "positives" in titles["separability-cohort_label-embedding-adjusted"]
+    assert not any("as in the paper" in title for title in titles.values())
+
+
 def test_an_encoder_of_several_runs_has_a_row_for_each(tmp_path):
     runs = [load(write_run(tmp_path / name, "one", seed)) for seed, name in enumerate(("first", "second"))]
-    frame = next(table.frame for table in tables(runs) if table.name == "separability-label-value")
+    frame = next(table.frame for table in tables(runs) if table.name == "separability-label-embedding-value")
     assert list(frame.index) == ["one (first)", "one (second)"]
     assert frame.iloc[0].tolist() != frame.iloc[1].tolist()
 
 
 def test_names_from_outside_are_escaped_in_every_format(tmp_path):
     (table,) = (
-        t
-        for t in tables([load(write_run(tmp_path / "r", "x|y_&%"))])
-        if t.name.endswith("label-value") and "cohort" not in t.name
+        t for t in tables([load(write_run(tmp_path / "r", "x|y_&%"))]) if t.name == "separability-label-embedding-value"
     )
     assert "| x\\|y_&% |" in WRITERS["markdown"][1](table)
     assert r"x|y\_\&\%" in WRITERS["latex"][1](table)
@@ -89,8 +107,8 @@ def test_the_command_prints_and_writes(tmp_path, capsys):
     assert main(["table", str(run), "--format", "csv", "--out", str(tmp_path / "tables")]) == 0
     assert "kNN@10 CD" in capsys.readouterr().out
     written = sorted(path.name for path in (tmp_path / "tables").iterdir())
-    assert "separability-label-value.md" in written and "transfer-..-x-AF.tex" in written
-    assert len(written) == 3 * 6
+    assert "separability-label-embedding-value.md" in written and "transfer-..-x-AF.tex" in written
+    assert len(written) == 3 * (12 + 2)
 
 
 def test_a_run_that_is_none_is_one_line(tmp_path, capsys):

@@ -1,0 +1,98 @@
+"""How far two embeddings of the same records lie apart, seen from the distance between records."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pytest_ecgfm.evaluations.standardise import standard
+
+KERNELS = 32.0
+"""Units in the last place of a dimension's largest value: what kernels of other sizes add up in another order."""
+
+_USUAL = 0.1  # quantile over dimensions
+_MOST_PAIRS = 2000
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A quantity without sampling error.
+
+    Attributes
+    ----------
+    value : float
+        See the function that returned it.
+    note : str
+        What was wrong, where something was.
+    """
+
+    value: float
+    note: str = ""
+
+
+def apart(
+    first: npt.ArrayLike, second: npt.ArrayLike, records: Sequence[str], others: npt.ArrayLike | None = None
+) -> Finding:
+    """Return the largest distance between two embeddings of a record, over the median distance between records.
+
+    Both are taken in the space that probes see: each dimension z-scored over the records at hand, the mean removed. So
+    neither a large constant nor one large dimension can hide a difference. What is within `KERNELS` units in the last
+    place of a dimension's largest value, or of a value that nine tenths of the dimensions exceed, is rounding, and
+    counts as no difference.
+
+    Parameters
+    ----------
+    first, second : array_like of float32, shape (n, d)
+        Two embeddings of the same records, in the same order.
+    records : sequence of str, length n
+        Their names.
+    others : array_like, shape (m, d), optional
+        Embeddings of more records, for the z-scores and the distance between records; `first` by default.
+
+    Returns
+    -------
+    Finding
+        0 where they agree; about 1 where a record moves as far as another record is. Infinite where records do not
+        differ among themselves, and yet move. With one record alone, its change over the size of its embedding.
+    """
+    a, b = np.asarray(first), np.asarray(second)
+    pool = a if others is None else np.asarray(others)
+    rounding = _rounding(a, b, pool)
+    moved = np.abs(a.astype(np.float64) - b)
+    moved = np.where(moved > rounding, moved, 0.0)
+    if not moved.any():
+        return Finding(0.0)
+    if len(pool) < 2:
+        size = float(np.linalg.norm(a.astype(np.float64)))
+        return Finding(float(np.linalg.norm(moved)) / size if size > 0 else math.inf, f"record {records[0]}")
+    space = standard(pool.astype(np.float32))
+    # What is the same for all records must not move either: its unit is rounding.
+    distances = np.linalg.norm(moved / np.where(np.isfinite(space.scale), space.scale, rounding), axis=1)
+    worst = int(np.argmax(distances))
+    typical = between(space(pool))
+    return Finding(float(distances[worst]) / typical if typical > 0 else math.inf, f"record {records[worst]}")
+
+
+def _rounding(*embeddings: npt.NDArray[Any]) -> Floats:
+    """Return the largest change of each dimension that may be rounding, shape (d,)."""
+    largest = np.max([np.abs(rows).max(axis=0) for rows in embeddings], axis=0).astype(np.float64)
+    # A dimension near 0 may be a difference of larger numbers: its rounding is that of its neighbours. Not of the
+    # largest of them, or one huge dimension would hide all others.
+    usual = float(np.quantile(largest[largest > 0], _USUAL)) if (largest > 0).any() else 0.0
+    unit = KERNELS * float(np.finfo(np.float32).eps)
+    return np.asarray(unit * np.maximum(largest, max(usual, float(np.finfo(np.float32).tiny))), dtype=np.float64)
+
+
+def between(rows: npt.ArrayLike) -> float:
+    """Return the median distance between records, shape (n, d); 0 where they are all alike."""
+    points = np.asarray(rows, dtype=np.float64)
+    pairs = np.array(list(combinations(range(min(len(points), 200)), 2)))
+    if len(pairs) > _MOST_PAIRS:
+        pairs = pairs[np.random.default_rng(0).choice(len(pairs), _MOST_PAIRS, replace=False)]
+    return float(np.median(np.linalg.norm(points[pairs[:, 0]] - points[pairs[:, 1]], axis=1)))
