@@ -3,8 +3,8 @@ from importlib.resources import files
 
 import pytest
 
-from pytest_ecgfm.cohorts.embedded_population import MODELLED
 from pytest_ecgfm.cohorts.harmonise import VOCABULARIES, expressible, harmonise, vocabulary
+from pytest_ecgfm.cohorts.synthetic.population import MODELLED
 from pytest_ecgfm.errors import EcgfmError
 
 

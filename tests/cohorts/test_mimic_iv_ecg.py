@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pytest_ecgfm.cohorts.embedded_population import MODELLED
 from pytest_ecgfm.cohorts.harmonise import harmonise
 from pytest_ecgfm.cohorts.mimic_iv_ecg import MimicIvEcg, parse_report, parse_statement
+from pytest_ecgfm.cohorts.synthetic.population import MODELLED
 from pytest_ecgfm.errors import EcgfmError
 
 LEADS = ("I", "II", "III", "aVR", "aVF", "aVL", "V1", "V2", "V3", "V4", "V5", "V6")
