@@ -75,3 +75,41 @@ def test_a_bad_profile_is_one_line_that_names_file_and_key(write, text, message)
         load_profile(write(text))
     assert message in str(caught.value)
     assert "mine.toml" in str(caught.value)
+
+
+LVH = '[label.LVH]\nmeaning = "x"\ntrue = { scp = ["LVH"], column = ["LVH"] }\n'
+
+
+def test_labels_of_ones_own_are_defined_in_a_profile_and_inherited(write):
+    write(CHECK + 'labels = ["LVH", "scp:MI", "AF"]\n' + LVH, "base.toml")
+    profile = load_profile(write('extends = "base.toml"\n' + LVH.replace("LVH", "MI")))
+    assert set(profile.label) == {"LVH", "MI"} and profile.label["LVH"].true["column"] == ("LVH",)
+    assert profile.threshold(case(label="scp:MI")) and not profile.threshold(case(label="scp:HYP"))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (CHECK + LVH.replace("scp =", "spc ="), "unknown vocabulary 'spc'. Did you mean 'scp'?"),
+        (CHECK + LVH.replace('["LVH"], column', '["LHV"], column'), "scp has no code 'LHV'. Did you mean 'LVH'?"),
+        (CHECK + LVH.replace("meaning", "meening"), "label.LVH.meaning: is missing."),
+        (CHECK + 'labels = ["LVHH"]\n' + LVH, "unknown label 'LVHH'. Did you mean 'LVH'?"),
+        (CHECK + 'labels = ["spc:LVH"]\n', "unknown label 'spc:LVH'."),
+        (CHECK + 'labels = ["scp:LHV"]\n', "scp has no code 'LHV'. Did you mean 'LVH'?"),
+        (CHECK + 'labels = ["scp:superclass:MI"]\n', "write 'scp:superclass:MI' as 'scp:MI'"),
+        (CHECK + '[grid]\nlabels = ["snomed:1"]\n', "snomed has no code '1'."),
+    ],
+)
+def test_malformed_labels_of_ones_own(write, text, message):
+    with pytest.raises(EcgfmError) as raised:
+        load_profile(write(text))
+    assert message in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def test_thresholds_may_name_labels_that_are_asked_for_elsewhere(write):
+    path = write(CHECK + 'labels = ["brugada"]\n')
+    with pytest.raises(EcgfmError, match="unknown label 'brugada'"):
+        load_profile(path)
+    assert load_profile(path, labels=["brugada"]).threshold(case(label="brugada"))
+    assert load_profile(write(CHECK + 'labels = ["brugada"]\n[grid]\nlabels = ["brugada"]\n')).grid.labels

@@ -9,7 +9,7 @@ import pytest
 from pytest_ecgfm.cards import CohortCard
 from pytest_ecgfm.cohorts import available_cohorts, load_cohort
 from pytest_ecgfm.cohorts.base import LABELS, Cohort
-from pytest_ecgfm.cohorts.endpoints import COLUMN, Endpoint, values_of
+from pytest_ecgfm.cohorts.endpoints import COLUMN, PREFIXES, Endpoint, values_of
 from pytest_ecgfm.cohorts.offered import nearest_label, unused_columns
 from pytest_ecgfm.cohorts.stated import label_columns
 from pytest_ecgfm.errors import EcgfmError, nearest
@@ -61,7 +61,8 @@ def require_known(settings: Settings, own: Mapping[str, CohortCard], config: pyt
     EcgfmError
         Which label, and where it would be known; or a column holds something else than 1, 0 and empty cells.
     """
-    found = Known()
+    unused = [name for name in settings.profile.label if name not in settings.endpoints]
+    found = Known(notes=[f"the label {name} is defined, but not asked for: --ecgfm-labels={name}" for name in unused])
     named = Options(config).names("labels") or ()
     wanted = [label for label in settings.labels if label in settings.endpoints or label in named]
     open_cards = any(not card.labels for card in own.values())
@@ -144,7 +145,10 @@ def _unknown(label: str, settings: Settings, loaded: Mapping[str, Cohort]) -> Ec
     columns = dict.fromkeys(name for cohort in loaded.values() for name in label_columns(cohort.columns))
     valid = sorted({*LABELS, *settings.profile.label, *columns})
     near = nearest_label(label)
-    hint = nearest(label, valid) or (f" Did you mean {near[0]!r}?" if near else "")
+    prefix, colon, _ = label.partition(":")
+    hint = (
+        nearest(prefix, PREFIXES) if colon else nearest(label, valid) or (f" Did you mean {near[0]!r}?" if near else "")
+    )
     return EcgfmError(
         f"--ecgfm-labels: unknown label {label!r}: {chosen}.{known or hint} Valid: {', '.join(valid)}; codes such as "
         "scp:LVH; and columns of the chosen cohorts' tables."

@@ -3,9 +3,8 @@
 import numpy as np
 import pytest
 
-from pytest_ecgfm.cohorts.base import LABELS
 from pytest_ecgfm.cohorts.synthetic import EmbeddedCohort, load_embedded
-from pytest_ecgfm.cohorts.synthetic.population import true_labels
+from pytest_ecgfm.cohorts.synthetic.population import MODELLED, true_labels
 from pytest_ecgfm.signals.records import LEADS
 from tests.cohorts.embedded_data import NAMES
 
@@ -70,7 +69,7 @@ def test_blocks_show_in_the_leads_that_look_at_them(europe: EmbeddedCohort, labe
     assert sum(mean[lead] for lead in leads) > len(leads) / 12 * 1.3
 
 
-@pytest.mark.parametrize("label", list(LABELS))
+@pytest.mark.parametrize("label", list(MODELLED))
 def test_evidence_is_complete_and_inside_the_record(europe: EmbeddedCohort, label: str) -> None:
     records = with_truth(europe, label)
     assert records

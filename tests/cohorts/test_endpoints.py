@@ -417,3 +417,15 @@ def test_a_ninth_built_in_label_is_one_row_and_its_rows_in_vocabularies(tmp_path
 
 def _append(path: Path, line: str) -> None:
     path.write_text(path.read_text(encoding="utf-8").rstrip("\n") + f"\n{line}\n", encoding="utf-8")
+
+
+def test_the_release_of_brugada_huca_is_fetched_whole(data_root):
+    from pytest_ecgfm.cohorts.sources import SOURCES
+
+    source = SOURCES["brugada-huca"]
+    lines = (data_root / "brugada-huca" / "SHA256SUMS.txt").read_text(encoding="utf-8").splitlines()
+    names = [line.split(maxsplit=1)[1] for line in lines]
+    records = Counter(found["record"] for name in names if (found := source.pattern.fullmatch(name)))
+    assert len(records) == source.records == 363 and set(records.values()) == {2}
+    assert {"metadata.csv", "LICENSE.txt"} <= {name for name in names if source.others.fullmatch(name)}
+    assert not any(source.pattern.fullmatch(name) or source.others.fullmatch(name) for name in names if "zip" in name)

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pytest_ecgfm.cohorts.base import LABELS
 from pytest_ecgfm.cohorts.harmonise import harmonise
 from pytest_ecgfm.cohorts.mimic_iv_ecg import MimicIvEcg, parse_report, parse_statement
+from pytest_ecgfm.cohorts.synthetic.population import MODELLED
 from pytest_ecgfm.errors import EcgfmError
 
 LEADS = ("I", "II", "III", "aVR", "aVF", "aVL", "V1", "V2", "V3", "V4", "V5", "V6")
@@ -187,11 +187,11 @@ def test_unknown_reports_are_counted(make) -> None:
     cohort = MimicIvEcg(make(reports=rows))
     assert cohort.labels.loc["40689238"].isna().all()
     assert cohort.unmapped == {"All 12 leads are missing": 1}
-    assert labels_of("Some finding", "Abnormal ECG") == (set(), set(LABELS))
+    assert labels_of("Some finding", "Abnormal ECG") == (set(), set(MODELLED))
 
 
 def test_paced() -> None:
-    every = set(LABELS)
+    every = set(MODELLED)
     for text in (
         "Ventricular-paced rhythm",
         "Electronic atrial pacemaker",

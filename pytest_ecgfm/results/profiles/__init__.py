@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from pytest_ecgfm.cards import NO_TRUTH_VALUE, first_problem
 from pytest_ecgfm.cards.toml_files import read_toml
 from pytest_ecgfm.cohorts.base import LABELS
-from pytest_ecgfm.cohorts.endpoints import Definition, canonical, defined
+from pytest_ecgfm.cohorts.endpoints import Definition, canonical, defined, of_code
 from pytest_ecgfm.errors import EcgfmError, unknown_name
 from pytest_ecgfm.results.checks import CHECKS, COORDINATES, SPACES, SUITES, Case, Threshold, suites
 from pytest_ecgfm.signals.perturbations import VARIANTS
@@ -282,7 +282,7 @@ def _check_names(profile: Profile, file: str, labels: Iterable[str]) -> None:
         spelt = canonical(label, where)
         if spelt != label:
             raise EcgfmError(f"{where}: check.labels: write {label!r} as {spelt!r}, the name that the checks have.")
-        if label not in valid and ":" not in label:
+        if label not in valid and of_code(label, where=where) is None:
             raise unknown_name("label", label, valid, where=where)
     for number, rule in enumerate(profile.check):
         if rule.name not in CHECKS:
