@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pytest_ecgfm.errors import EcgfmError, NotAnEmbedding, StaleBaseline, blame, is_models_fault, reworded
 from pytest_ecgfm.report.summary import in_words, job_summary
 from pytest_ecgfm.report.terminal import summary_lines
-from pytest_ecgfm.results.basis import TOGETHER, basis, basis_lines, nowhere_in_words
+from pytest_ecgfm.results.basis import TOGETHER, Basis, basis, basis_lines, nowhere_in_words
 from pytest_ecgfm.results.checks import Case, Threshold
 from pytest_ecgfm.results.collected import Results
 from pytest_ecgfm.results.rows import Measured, failed_row, judged_row, parse_row
@@ -135,3 +135,22 @@ def test_a_line_that_blocks_although_it_is_undecided_says_why():
     for found in (Measured(-0.03, -0.07, 0.01, 60, 60), Measured(-0.03, -0.04, -0.015, 20, 60)):
         undecided = judged_row(change, strict, found)
         assert not undecided.blocks and "this blocks" not in undecided.reason
+
+
+def test_lines_say_what_is_alike_once():
+    found = Basis(
+        {
+            "AF": {"downstream": ("a", "b"), "transfer": ("a", "b")},
+            "CD": {"downstream": ("a", "b"), "transfer": ("a", "b")},
+            "SB": {"downstream": ("b",), "transfer": ()},
+            "STach": {"downstream": (), "transfer": ()},
+        },
+        {"contract": ("a", "b"), "downstream": ("a", "b"), "transfer": ("a", "b"), "stability": ()},
+    )
+    assert basis_lines(found) == [
+        "AF, CD: downstream, transfer in all 2 cohorts",
+        "SB: downstream in b; not transfer",
+        "STach: gated nowhere",
+        "contract: all 2 cohorts",
+        "stability: decided nowhere",
+    ]

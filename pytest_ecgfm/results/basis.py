@@ -117,16 +117,26 @@ def nowhere_in_words(gated_nowhere: Mapping[str, int]) -> str:
 
 
 def basis_lines(found: Basis) -> list[str]:
-    """Return the basis as lines of text: each label, then the suites that have no labels."""
-    out = []
+    """Return the basis as lines of text: labels, then the suites that have no labels; what is alike on one line."""
+    every = tuple(sorted({cohort for cohorts in found.suites.values() for cohort in cohorts} - {TOGETHER}))
+
+    def where(cohorts: tuple[str, ...]) -> str:
+        return f"all {len(every)} cohorts" if len(every) > 1 and cohorts == every else ", ".join(cohorts)
+
+    lines: dict[str, list[str]] = {}
     for label, by in found.labels.items():
-        parts = [f"{suite} in {', '.join(cohorts)}" for suite, cohorts in by.items() if cohorts]
-        out.append(f"{label}: {'; '.join(parts) or 'gated nowhere'}")
+        suites: dict[tuple[str, ...], list[str]] = {}
+        for suite, cohorts in by.items():
+            suites.setdefault(cohorts, []).append(suite)
+        parts = [f"{', '.join(names)} in {where(cohorts)}" for cohorts, names in suites.items() if cohorts]
+        if parts and () in suites:
+            parts.append(f"not {', '.join(suites[()])}")
+        lines.setdefault("; ".join(parts) or "gated nowhere", []).append(label)
     with_labels = {suite for by in found.labels.values() for suite in by}
     for suite, cohorts in found.suites.items():
         if suite not in with_labels:
-            out.append(f"{suite}: {', '.join(cohorts) or 'decided nowhere'}")
-    return out
+            lines.setdefault(where(cohorts) or "decided nowhere", []).append(suite)
+    return [f"{', '.join(names)}: {text}" for text, names in lines.items()]
 
 
 def _listed(words: Sequence[str]) -> str:
