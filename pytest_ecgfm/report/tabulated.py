@@ -13,7 +13,7 @@ from markupsafe import Markup
 from pytest_ecgfm.report.layout import NOTHING, scrolled, table
 from pytest_ecgfm.report.loaded import Loaded, in_order
 from pytest_ecgfm.report.words import OUTCOMES, bound, chip, element, listed, number, plain_name, with_interval
-from pytest_ecgfm.results.basis import nowhere_in_words
+from pytest_ecgfm.results.basis import cohorts_in_words, every_cohort, nowhere_in_words
 from pytest_ecgfm.results.checks import CHECKS
 
 
@@ -45,17 +45,16 @@ def basis(run: Loaded) -> Markup:
             continue
         if nowhere := nowhere_in_words(told.get("gated_nowhere", {})):
             body.append(element("p", element("strong", f"{nowhere}.")))
-        rows = [
-            [label, *(_cohorts(by[suite]) if suite in by else "" for suite in suites)] for label, by in labels.items()
-        ]
-        rows.append(["any check", *(_cohorts(found) for found in suites.values())])
+        every = every_cohort(suites.values())
+
+        def words(found: Sequence[str], every: Sequence[str] = every) -> str:
+            return cohorts_in_words(found, every) or "nowhere"
+
+        rows = [[label, *(words(by[suite]) if suite in by else "" for suite in suites)] for label, by in labels.items()]
+        rows.append(["any check", *(words(found) for found in suites.values())])
         named = f" of {encoder}" if len(run.models) > 1 else ""
         body.append(table(["", *suites], rows, f"cohorts in which blocking checks{named} decided"))
     return Markup("").join(body)
-
-
-def _cohorts(names: Sequence[str]) -> str:
-    return ", ".join(names) if names else "nowhere"
 
 
 def _encoders(run: Loaded) -> Markup:

@@ -116,26 +116,34 @@ def nowhere_in_words(gated_nowhere: Mapping[str, int]) -> str:
     return f"{_listed(names)} {verb} gated nowhere: {_listed(counts)} {unit}"
 
 
+def every_cohort(suites: Iterable[Sequence[str]]) -> list[str]:
+    """Return the cohorts in which anything was decided, sorted."""
+    return sorted({cohort for cohorts in suites for cohort in cohorts} - {TOGETHER})
+
+
+def cohorts_in_words(cohorts: Sequence[str], every: Sequence[str]) -> str:
+    """Name cohorts; all of them, where they are several, by their number."""
+    return f"all {len(every)} cohorts" if len(every) > 1 and list(cohorts) == list(every) else ", ".join(cohorts)
+
+
 def basis_lines(found: Basis) -> list[str]:
     """Return the basis as lines of text: labels, then the suites that have no labels; what is alike on one line."""
-    every = tuple(sorted({cohort for cohorts in found.suites.values() for cohort in cohorts} - {TOGETHER}))
-
-    def where(cohorts: tuple[str, ...]) -> str:
-        return f"all {len(every)} cohorts" if len(every) > 1 and cohorts == every else ", ".join(cohorts)
-
+    every = every_cohort(found.suites.values())
     lines: dict[str, list[str]] = {}
     for label, by in found.labels.items():
         suites: dict[tuple[str, ...], list[str]] = {}
         for suite, cohorts in by.items():
             suites.setdefault(cohorts, []).append(suite)
-        parts = [f"{', '.join(names)} in {where(cohorts)}" for cohorts, names in suites.items() if cohorts]
+        parts = [
+            f"{', '.join(names)} in {cohorts_in_words(cohorts, every)}" for cohorts, names in suites.items() if cohorts
+        ]
         if parts and () in suites:
             parts.append(f"not {', '.join(suites[()])}")
         lines.setdefault("; ".join(parts) or "gated nowhere", []).append(label)
     with_labels = {suite for by in found.labels.values() for suite in by}
     for suite, cohorts in found.suites.items():
         if suite not in with_labels:
-            lines.setdefault(where(cohorts) or "decided nowhere", []).append(suite)
+            lines.setdefault(cohorts_in_words(cohorts, every) or "decided nowhere", []).append(suite)
     return [f"{', '.join(names)}: {text}" for text, names in lines.items()]
 
 
