@@ -2,9 +2,9 @@
 
 ::
 
-    python benchmarks/releases.py --releases 200
+    python benchmarks/releases.py --releases 200 --positives 50 100 500
 
-Scores are binormal with a planted AUROC, 500 positives and 1,500 negatives, each of another patient. First, the
+Scores are binormal with a planted AUROC, three negatives a positive, each of another patient. First, the
 absolute gate: how often a model of AUROC 0.70, 0.80 or 0.90 passes or fails a threshold at, below and above it. Then
 the gate against a baseline: an equal release, and ones that are worse, whose scores correlate with the baseline's as
 those of two versions of a model do: with one cell (one label in one cohort), and with sixteen, of which one is worse.
@@ -25,43 +25,47 @@ from pytest_ecgfm.rows import Measured, judged_row
 from pytest_ecgfm.statistics import mean_auroc
 from pytest_ecgfm.verdict import corrected
 
-POSITIVES, NEGATIVES = 500, 1500
+_NEGATIVES = 3  # for each positive
 
 
-def drawn(rng, quality, shared, correlation):
+def classes(positives):
+    """Return which records are positive."""
+    return np.arange(positives * (1 + _NEGATIVES)) < positives
+
+
+def drawn(rng, quality, targets, shared, correlation):
     """Return scores with a planted AUROC that share a part of their noise."""
     noise = math.sqrt(correlation) * shared + math.sqrt(1 - correlation) * rng.standard_normal(shared.size)
-    targets = np.arange(shared.size) < POSITIVES
     return math.sqrt(2) * norm.ppf(quality) * targets + noise
 
 
-def absolute(rng, releases):
+def absolute(rng, releases, positives):
     """Yield (AUROC, threshold, share that passes, share that fails)."""
     profile = load_profile("default")
     base = profile.threshold(Case("downstream.auroc", "m", "ptb-xl", "AF", 1.0))
-    targets = np.arange(POSITIVES + NEGATIVES) < POSITIVES
+    targets = classes(positives)
     for quality in (0.7, 0.8, 0.9):
         for bound in (quality - 0.03, quality, quality + 0.03):
             words = []
             for _ in range(releases):
-                scores = drawn(rng, quality, rng.standard_normal(targets.size), 0.0)
+                scores = drawn(rng, quality, targets, rng.standard_normal(targets.size), 0.0)
                 found = mean_auroc(scores, targets)
                 words.append(judge(found.value, found.low, found.high, type(base)(bound))[0])
             yield quality, bound, words.count("pass") / releases, words.count("fail") / releases
 
 
-def one_cell(rng, quality, loss, correlation):
+def one_cell(rng, quality, loss, correlation, positives):
     """Return what the gate would measure for one label in one cohort."""
-    names = np.array([f"r{i:04d}" for i in range(POSITIVES + NEGATIVES)])
-    targets = (np.arange(names.size) < POSITIVES).astype(float)
+    targets = classes(positives)
+    names = np.array([f"r{i:04d}" for i in range(targets.size)])
     shared = rng.standard_normal(names.size)
-    then = Scores(names, names, drawn(rng, quality, shared, correlation), targets)
-    now = Scores(names, names, drawn(rng, quality - loss, shared, correlation), targets)
+    then = Scores(names, names, drawn(rng, quality, targets, shared, correlation), targets.astype(float))
+    now = Scores(names, names, drawn(rng, quality - loss, targets, shared, correlation), targets.astype(float))
     found = change(now, then, "x")
-    return Measured(found.value, found.low, found.high, POSITIVES, NEGATIVES)
+    return Measured(found.value, found.low, found.high, positives, positives * _NEGATIVES)
 
 
-def paired(rng, releases, correlation, cells):
+def paired(rng, releases, correlation, cells, positives):
     """Yield (cells, AUROC of the baseline, loss of one of them, share of releases that are blocked)."""
     case = Case("downstream.auroc_change", "m", "ptb-xl", "AF", baseline="x")
     threshold = load_profile("default").threshold(case)
@@ -70,7 +74,10 @@ def paired(rng, releases, correlation, cells):
             blocked = 0
             for _ in range(releases):
                 losses = (loss, *[0.0] * (cells - 1))
-                rows = [judged_row(case, threshold, one_cell(rng, quality, one, correlation), cells) for one in losses]
+                rows = [
+                    judged_row(case, threshold, one_cell(rng, quality, one, correlation, positives), cells)
+                    for one in losses
+                ]
                 blocked += any(row.blocks for row in corrected(rows))
             yield cells, quality, loss, blocked / releases
 
@@ -80,21 +87,29 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--releases", type=int, default=200)
     parser.add_argument("--correlation", type=float, default=0.9)
+    parser.add_argument("--positives", type=int, nargs="+", default=[50, 100, 500])
     parser.add_argument("--json", type=Path)
     asked = parser.parse_args()
+    written = {count: tables(asked.releases, asked.correlation, count) for count in asked.positives}
+    if asked.json:
+        asked.json.write_text(json.dumps(written, indent=1), encoding="utf-8")
+
+
+def tables(releases, correlation, positives):
+    """Print what the gate does with so many positives, as Markdown; return it."""
     rng = np.random.default_rng(0)
-    print(f"{asked.releases} releases each, {POSITIVES} positives, {NEGATIVES} negatives\n")
+    print(f"{releases} releases each, {positives} positives, {positives * _NEGATIVES} negatives\n")
     print("| AUROC | threshold | passes | fails |\n| --- | --- | --- | --- |")
-    first = list(absolute(rng, asked.releases))
+    first = list(absolute(rng, releases, positives))
     for quality, bound, passes, fails in first:
         print(f"| {quality:.2f} | {bound:.2f} | {100 * passes:.1f} % | {100 * fails:.1f} % |")
-    print(f"\nagainst a baseline, scores correlated by {asked.correlation:g} within a class\n")
+    print(f"\nagainst a baseline, scores correlated by {correlation:g} within a class\n")
     print("| cells | AUROC of the baseline | loss of one cell | blocked |\n| --- | --- | --- | --- |")
-    second = [row for cells in (1, 16) for row in paired(rng, asked.releases, asked.correlation, cells)]
+    second = [row for cells in (1, 16) for row in paired(rng, releases, correlation, cells, positives)]
     for cells, quality, loss, blocked in second:
-        print(f"| {cells} | {quality:.2f} | {loss:.2f} | {100 * blocked:.1f} % |")
-    if asked.json:
-        asked.json.write_text(json.dumps({"absolute": first, "paired": second}, indent=1), encoding="utf-8")
+        print(f"| {cells} | {quality:.2f} | {loss:.2f} | {100 * blocked:.1f} % |", flush=True)
+    print()
+    return {"absolute": first, "paired": second}
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from pytest_ecgfm.cohorts import load_cohort as load_cohort
     from pytest_ecgfm.cube import open_run as open_run
     from pytest_ecgfm.encoders.registry import load_encoder as load_encoder
+    from pytest_ecgfm.in_process import evaluate as evaluate
     from pytest_ecgfm.models import ecg_check as ecg_check
     from pytest_ecgfm.models import ecg_cohort as ecg_cohort
     from pytest_ecgfm.models import ecg_model as ecg_model
@@ -28,6 +29,7 @@ if not os.path.isdir(os.path.join(_HERE, "suites")):  # noqa: PTH112, PTH118
 _PUBLIC = {
     "Cell": "pytest_ecgfm.rows",
     "Measured": "pytest_ecgfm.rows",
+    "evaluate": "pytest_ecgfm.in_process",
     "ecg_check": "pytest_ecgfm.models",
     "ecg_cohort": "pytest_ecgfm.models",
     "ecg_model": "pytest_ecgfm.models",
@@ -44,6 +46,7 @@ __all__ = [
     "ecg_cohort",
     "ecg_model",
     "ecg_perturbation",
+    "evaluate",
     "evaluations",
     "load_cohort",
     "load_encoder",

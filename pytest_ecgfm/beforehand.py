@@ -18,10 +18,12 @@ def look_ahead(
     settings: Settings,
     cards: Mapping[str, ModelCard],
     own: Mapping[str, tuple[Any, Declaration, CohortCard]],
+    loaded: Mapping[str, Cohort],
 ) -> dict[str, Cohort]:
     """Load the cohorts of a run, and ask whether its encoders can read them.
 
-    A fixture that asks for other fixtures cannot be called yet: its cohort is made, and checked, when a test first
+    `loaded` holds those that are loaded already. A fixture that asks for other fixtures cannot be called yet: its
+    cohort is made, and checked, when a test first
     needs it. Embedded cohorts are ours, and are left alone.
 
     Returns
@@ -34,7 +36,7 @@ def look_ahead(
     EcgfmError
         One line: which file or fixture, record, patient or lead.
     """
-    found: dict[str, Cohort] = {}
+    found: dict[str, Cohort] = dict(loaded)
     for name in settings.cohorts:
         if name in own:
             _, declaration, card = own[name]
@@ -43,7 +45,9 @@ def look_ahead(
                 found[name] = own_cohort(card, made[0], where=declaration.where)
             leads: tuple[str, ...] | None = card.leads
         elif settings.data is not None:
-            found[name] = load_cohort(name, settings.data, cache=settings.cache, skip_bad=settings.skip_bad_records)
+            if name not in found:
+                skip_bad = settings.skip_bad_records
+                found[name] = load_cohort(name, settings.data, cache=settings.cache, skip_bad=skip_bad)
             leads = _leads(found[name])
         else:
             continue

@@ -26,6 +26,7 @@ COHORTS = {
     "sph": "Asia",
     "ludb": "Europe",
     "mimic-iv-ecg": "North America",
+    "brugada-huca": "Europe",
     "heedb": "North America",
     "cardiosoft": "Europe",
     "uk-biobank": "Europe",
@@ -51,6 +52,11 @@ def _no_truth_value(value: Any) -> Any:
 
 NO_TRUTH_VALUE = BeforeValidator(_no_truth_value)
 """For numbers: pydantic reads true as 1."""
+
+
+def _names(value: Any) -> Any:
+    return value.split() if isinstance(value, str) else value
+
 
 Leads = Annotated[tuple[str, ...], BeforeValidator(_lead_names)]
 Seconds = Annotated[float, NO_TRUTH_VALUE, Field(ge=0.1, le=3600, allow_inf_nan=False)]
@@ -132,7 +138,7 @@ class ModelCard(BaseModel):
     @field_validator("pretrained_on", "possibly_pretrained_on", mode="before")
     @classmethod
     def _as_names(cls, value: Any) -> Any:
-        return value.split() if isinstance(value, str) else value
+        return _names(value)
 
     @field_validator("pretrained_on", "possibly_pretrained_on")
     @classmethod
@@ -164,6 +170,8 @@ class CohortCard(BaseModel):
         Of the signals.
     continent : str
         Where it was recorded; may be empty.
+    labels : tuple of str
+        Columns of its table that are labels of each run which names no labels.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True)
@@ -173,6 +181,7 @@ class CohortCard(BaseModel):
     leads: Leads = LEADS
     units: Literal["mV", "uV"] = "mV"
     continent: Literal["", "Africa", "Asia", "Europe", "North America", "Oceania", "South America"] = ""
+    labels: Annotated[tuple[str, ...], BeforeValidator(_names)] = ()
 
 
 _CheckCell = Literal["source", "cohort", "label", "fraction", "perturbation", "space"]

@@ -87,6 +87,9 @@ class CheckKind:
                 raise EcgfmError(f"{self.where}: {self.name} has no variable {name!r} in the cube. Declared: {known}.")
 
 
+LAST = "contract.unchanged"
+"""The check that looks back on the whole run: judged after all others."""
+
 DECLARED = "*"
 """In place of a check's name in a suite: all checks that others declared."""
 
@@ -354,6 +357,11 @@ class Threshold:
         """Write as in a profile."""
         tier = "" if self.tier == "blocking" else ", advisory"
         return f"{self.sense} {self.bound:g}{tier}{'' if self.decide == 'interval' else ', decided by the value'}"
+
+
+def family_of(case: Case, threshold: Threshold) -> tuple[str, str, str]:
+    """Return which cells are corrected together: those that can block are a family of their own."""
+    return case.encoder, case.family, threshold.tier
 
 
 def evidence(value: float, low: float, high: float, bound: float, sense: str) -> float:

@@ -88,6 +88,10 @@ def _cohorts_arguments(parser: argparse.ArgumentParser) -> None:
     shape.add_argument("--records", action="store_true", help="print one line a record, as CSV")
     shape.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--cohort", action="append", metavar="NAME", help="only this cohort; repeatable")
+    parser.add_argument(
+        "--labels", default="", metavar="NAMES", help="count these, too: columns, codes such as scp:LVH"
+    )
+    parser.add_argument("--labels-file", type=Path, metavar="FILE", help="count the labels of a TOML file, too")
     parser.add_argument("--quick", action="store_true", help="read no signals: no quality, heart rates or digest")
 
 
@@ -119,15 +123,17 @@ def _load_all(root: Path | None, names: list[str] | None) -> Iterator[tuple["Coh
 
 
 def _cohorts(args: argparse.Namespace) -> int:
+    from pytest_ecgfm.cohorts.endpoints import asked_labels, with_labels
     from pytest_ecgfm.cohorts.overview import describe, lines, summarise, survey
 
-    status = 0
-    reports: list[dict[str, Any]] = []
-    for cohort, place in _load_all(args.dir, args.cohort):
-        if isinstance(cohort, EcgfmError):
-            complain(str(cohort))
+    status, reports = 0, list[dict[str, Any]]()
+    endpoints = asked_labels(args.labels, args.labels_file)
+    for found, place in _load_all(args.dir, args.cohort):
+        if isinstance(found, EcgfmError):
+            complain(str(found))
             status = 2
             continue
+        cohort = with_labels(found, endpoints)
         about = {**describe(cohort), **place, "digest": None}
         table = cohort.table.join(cohort.labels).rename_axis("record")
         if not args.quick:

@@ -105,7 +105,12 @@ def is_models_fault(error: BaseException, encoder: str) -> bool:
 
 def nearest(name: str, valid: Iterable[str]) -> str:
     """Return " Did you mean ...?" with the valid name that is most like `name`; "" where none is."""
-    near = get_close_matches(name, list(valid), n=1, cutoff=0.5)
+    names = list(valid)
+    near = get_close_matches(name, names, n=1, cutoff=0.5)
+    if not near:
+        # In other capitals: "afib" is like "AF".
+        folded = {one.casefold(): one for one in reversed(names)}
+        near = [folded[one] for one in get_close_matches(name.casefold(), folded, n=1, cutoff=0.5)]
     return f" Did you mean {near[0]!r}?" if near else ""
 
 

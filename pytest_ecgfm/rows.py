@@ -8,6 +8,7 @@ from typing import Any, Protocol, Self
 
 from pytest_ecgfm.checks import CHECKS, Case, Outcome, Threshold, Tier, applicable_tier, enough, judge, may_be_chance
 from pytest_ecgfm.errors import EcgfmError, is_models_fault
+from pytest_ecgfm.evaluations.differences import Finding
 
 PROPERTY = "ecgfm_row"
 """Name of the user property under which a row travels from a test to the controller, as JSON text."""
@@ -255,6 +256,11 @@ class Measured:
     def insufficient(cls, missing: str, **about: Any) -> Self:
         """Say why the quantity cannot be measured here although nothing is wrong."""
         return cls(math.nan, math.nan, math.nan, missing=missing, **about)
+
+
+def measured(found: Measured | Finding) -> Measured:
+    """Return what a suite found as the gate takes it: a quantity without sampling error has no interval yet."""
+    return found if isinstance(found, Measured) else Measured.exact(found.value, note=found.note)
 
 
 def judged_row(case: Case, threshold: Threshold, found: Measured, members: int = 1) -> Row:

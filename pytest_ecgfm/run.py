@@ -15,6 +15,7 @@ from pytest_ecgfm.cards import ModelCard
 from pytest_ecgfm.cohorts import load_cohort
 from pytest_ecgfm.cohorts.bad_records import without_bad_records
 from pytest_ecgfm.cohorts.base import Cohort
+from pytest_ecgfm.cohorts.endpoints import with_labels
 from pytest_ecgfm.cohorts.limit import limited
 from pytest_ecgfm.embeddings import EmbeddingCache, Part, Progress, chunk_rows, embed_stretches
 from pytest_ecgfm.encoders.base import Encoder
@@ -82,6 +83,7 @@ class Run:
             cohort = self._loaded.get(name)
             if cohort is None:
                 cohort = load_cohort(name, settings.data, cache=settings.cache, skip_bad=settings.skip_bad_records)
+            cohort = with_labels(cohort, settings.endpoints.values())
             excluded = dict(getattr(cohort, "excluded", {}))
             if settings.limit:
                 cohort = limited(cohort, settings.limit)
@@ -127,11 +129,15 @@ class Run:
             settings = self.settings
             with blaming(card.name):
                 encoder = Encoder(card, model, device=settings.device, precision=settings.precision)
-            if self.watch is not None:
-                encoder.watching = self.watch.batch
-            self._encoders[card.name] = encoder
-            self._note("encoder", card.name, {"weights_sha256": encoder.weights_sha256})
+            self.add_encoder(encoder)
         return self._encoders[card.name]
+
+    def add_encoder(self, encoder: Encoder) -> None:
+        """Take an encoder that is made already."""
+        if self.watch is not None:
+            encoder.watching = self.watch.batch
+        self._encoders[encoder.card.name] = encoder
+        self._note("encoder", encoder.card.name, {"weights_sha256": encoder.weights_sha256})
 
     def spread(self, name: str) -> list[str]:
         """Return a few records from all over a cohort: what is embedded at the beginning and at the end of a run."""

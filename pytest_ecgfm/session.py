@@ -12,7 +12,7 @@ import pytest
 
 from pytest_ecgfm.beforehand import look_ahead
 from pytest_ecgfm.cards import CohortCard, ModelCard
-from pytest_ecgfm.checks import CHECKS, DECLARED, Case, Threshold, is_declared
+from pytest_ecgfm.checks import CHECKS, DECLARED, LAST, Case, family_of, is_declared
 from pytest_ecgfm.cohorts.base import Cohort
 from pytest_ecgfm.cohorts.own import own_cohort
 from pytest_ecgfm.collect import SUITES_PACKAGE, suites_folder
@@ -29,6 +29,7 @@ from pytest_ecgfm.encoders.sources import resolve_checkpoint
 from pytest_ecgfm.ending import Ending
 from pytest_ecgfm.errors import EcgfmError, blame, once_in_full
 from pytest_ecgfm.evaluations.differences import Finding
+from pytest_ecgfm.known_labels import require_columns, require_known
 from pytest_ecgfm.models import Declaration
 from pytest_ecgfm.outputs import Outputs, RunFolder, new_run_id, unexpected
 from pytest_ecgfm.profiles import require_reasons
@@ -40,7 +41,7 @@ from pytest_ecgfm.report.junit import properties_of
 from pytest_ecgfm.report.page import NAME as PAGE
 from pytest_ecgfm.report.terminal import LETTERS
 from pytest_ecgfm.results import Results
-from pytest_ecgfm.rows import PROPERTY, Measured, Row, expected_to_fail, failed_row, judged_row, parse_row
+from pytest_ecgfm.rows import PROPERTY, Measured, Row, expected_to_fail, failed_row, judged_row, measured, parse_row
 from pytest_ecgfm.run import Run
 from pytest_ecgfm.settings import Settings, read_settings
 from pytest_ecgfm.verdict import Verdict
@@ -48,7 +49,6 @@ from pytest_ecgfm.watch import Watch
 from pytest_ecgfm.workers import share_cores
 
 CASE = "ecgfm_case"
-_LAST = "contract.unchanged"
 
 
 class CheckFailed(AssertionError):
@@ -71,15 +71,17 @@ def activate(config: pytest.Config) -> None:
             return
         register_declared(config)
         own = declared_cohorts(config)
-        settings = read_settings(config, tuple(own))
+        settings = read_settings(config, {name: card.labels for name, (_, _, card) in own.items()})
         cards = model_cards(config, settings)
         chosen = {name: own[name] for name in settings.cohorts if name in own}
+        known = require_known(settings, {name: card for name, (_, _, card) in chosen.items()}, config)
         # Each worker of -n would look again at what the controller has seen.
         whole = not config.option.collectonly and not hasattr(config, "workerinput")
-        loaded = look_ahead(settings, cards, chosen) if whole else {}
+        loaded = look_ahead(settings, cards, chosen, known.loaded) if whole else known.loaded
         session = Session(config, settings, cards, chosen, loaded)
     except EcgfmError as error:
         raise pytest.UsageError(terminal(str(error))) from None
+    session.warnings += known.notes
     config.pluginmanager.register(session, "ecgfm-session")
     if config.args_source is not pytest.Config.ArgsSource.ARGS:
         config.args = [SUITES_PACKAGE]
@@ -108,7 +110,7 @@ class Session(Ending):
         require_cells(settings, self.thresholds)
         require_reasons(settings.profile, self.thresholds)
         self.has_declared = any(is_declared(case.check) for case in self.thresholds)
-        self._members = Counter(_family(case, threshold) for case, threshold in self.thresholds.items())
+        self._members = Counter(family_of(case, threshold) for case, threshold in self.thresholds.items())
         worker = getattr(config, "workerinput", None)
         self.is_worker = worker is not None
         if worker:
@@ -208,7 +210,7 @@ class Session(Ending):
         """Drop what has no cell, and let a user's ``filterwarnings = error`` not reach the suites."""
         ours = [item for item in items if item.get_closest_marker("ecgfm_check")]
         # What looks back on the whole run comes last, whichever suites there are.
-        last = [item for item in ours if (case := _case_of(item)) is not None and case.check == _LAST]
+        last = [item for item in ours if (case := _case_of(item)) is not None and case.check == LAST]
         items[:] = [*(item for item in items if item not in last), *last]
         self.suites_collected = bool(ours)
         for item in ours:
@@ -225,13 +227,15 @@ class Session(Ending):
                 continue
             returned = request.getfixturevalue(name)
             self.run.add_cohort(name, partial(own_cohort, card, returned, where=declaration.where))
+        if self.own_cohorts:
+            require_columns(self.run)
         return self.run
 
     @pytest.fixture
     def ecgfm_encoder(self, request: pytest.FixtureRequest, ecgfm_case: Case) -> Encoder:
         """Give the encoder under test."""
         encoder = self._encoder(request, ecgfm_case.encoder)
-        if Case(_LAST, ecgfm_case.encoder, ecgfm_case.cohort) in self.thresholds:
+        if Case(LAST, ecgfm_case.encoder, ecgfm_case.cohort) in self.thresholds:
             # As early as anything is asked of the encoder. What goes wrong here goes wrong again where it is judged.
             with suppress(Exception):
                 request.getfixturevalue("ecgfm_run").remember(encoder, ecgfm_case.cohort)
@@ -293,10 +297,8 @@ class Session(Ending):
 
         def gate(found: Measured | Finding) -> None:
             __tracebackhide__ = True
-            if isinstance(found, Finding):
-                found = Measured(found.value, found.value, found.value, note=found.note)
             threshold = self.thresholds[ecgfm_case]
-            row = judged_row(ecgfm_case, threshold, found, self._members[_family(ecgfm_case, threshold)])
+            row = judged_row(ecgfm_case, threshold, measured(found), self._members[family_of(ecgfm_case, threshold)])
             expected = self.cards[ecgfm_case.encoder].expected_failures.get(row.check)
             row = row if expected is None else expected_to_fail(row, expected)
             request.node.user_properties.append((PROPERTY, row.to_json()))
@@ -387,11 +389,6 @@ class Session(Ending):
             *(f"ecgfm: {note}" for note in self.warnings),
         ]
         return [terminal(line) for line in lines]
-
-
-def _family(case: Case, threshold: Threshold) -> tuple[str, str, str]:
-    """Return which cells are corrected together: those that can block are a family of their own."""
-    return case.encoder, case.family, threshold.tier
 
 
 def _case_of(item: pytest.Item) -> Case | None:

@@ -3,7 +3,7 @@
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from pytest_ecgfm.baseline import Baseline, load_baselines
 from pytest_ecgfm.cards import COHORTS
 from pytest_ecgfm.checks import SUITES, Case, Threshold, cells, suites
 from pytest_ecgfm.cohorts import available_cohorts
-from pytest_ecgfm.cohorts.base import LABELS
+from pytest_ecgfm.cohorts.endpoints import Endpoint, chosen_labels, read_definitions
 from pytest_ecgfm.encoders.base import PRECISIONS, choose_device
 from pytest_ecgfm.encoders.exported import read_card_file
 from pytest_ecgfm.encoders.sources import parse_checkpoints
@@ -56,6 +56,7 @@ class Settings:
     skip_bad_records: bool
     references_named: bool = False
     timeout: float | None = None
+    endpoints: Mapping[str, Endpoint] = field(default_factory=dict)
 
     @property
     def encoders(self) -> tuple[str, ...]:
@@ -270,16 +271,16 @@ def _others(found: Sequence[str], own: Sequence[str]) -> Sequence[str]:
     return found
 
 
-def read_settings(config: pytest.Config, own_cohorts: Sequence[str] = ()) -> Settings:
+def read_settings(config: pytest.Config, own_cohorts: Mapping[str, Sequence[str]] | None = None) -> Settings:
     """Build the settings of a run.
 
     Parameters
     ----------
     config : pytest.Config
         Options and ini keys.
-    own_cohorts : sequence of str, optional
-        Cohorts that fixtures declare. They are part of each run that names no cohorts; the embedded ones are then
-        not, unless they are named.
+    own_cohorts : mapping of str to sequence of str, optional
+        Cohorts that fixtures declare, with the labels that their cards name. They are part of each run that names no
+        cohorts; the embedded ones are then not, unless they are named.
 
     Raises
     ------
@@ -287,7 +288,15 @@ def read_settings(config: pytest.Config, own_cohorts: Sequence[str] = ()) -> Set
         One line: which option, why, and the valid values.
     """
     options = Options(config)
-    profile = load_profile(options.text("profile") or "default")
+    own_cohorts = own_cohorts or {}
+    labels_file = options.path("labels_file")
+    definitions = read_definitions(labels_file) if labels_file else {}
+    asked_labels = options.names("labels")
+    profile = load_profile(
+        options.text("profile") or "default",
+        labels=(*definitions, *(asked_labels or ()), *(label for named in own_cohorts.values() for label in named)),
+    )
+    profile = profile.model_copy(update={"label": {**profile.label, **definitions}})
     grid, asked = profile.grid, profile.run
     models = options.names("") or asked.models
     if not models:
@@ -296,7 +305,7 @@ def read_settings(config: pytest.Config, own_cohorts: Sequence[str] = ()) -> Set
     # A run that is repeated keeps to its own data, also where that was the embedded cohorts.
     otherwise = asked.data if asked.models else os.environ.get("ECGFM_DATA")
     root = options.path("data") or (Path(otherwise).expanduser().absolute() if otherwise else None)
-    found = (*own_cohorts, *_others(available_cohorts(root), own_cohorts))
+    found = (*own_cohorts, *_others(available_cohorts(root), tuple(own_cohorts)))
     for name in (name for rule in profile.check for name in rule.cohorts):
         if name not in (*COHORTS, *found):
             raise unknown_name("cohort", name, (*COHORTS, *found), where=f"profile {profile.name}: check.cohorts")
@@ -308,6 +317,12 @@ def read_settings(config: pytest.Config, own_cohorts: Sequence[str] = ()) -> Set
         cohorts = asked.cohorts or (tuple(own_cohorts) if own_cohorts and root is None else found)
     references, named_here = _references(options, grid.references)
     dask = dask_address(options, config)
+    cards_name = (label for name in cohorts for label in own_cohorts.get(name, ()))
+    labels, endpoints = chosen_labels(
+        asked_labels or (*grid.labels, *cards_name),
+        profile.label,
+        where=f"profile {profile.name}" if asked_labels is None else "--ecgfm-labels",
+    )
     size = options.text("batch_size") or "auto"
     if size != "auto" and (not size.isdigit() or int(size) < 1):
         raise EcgfmError(f"--ecgfm-batch-size={size}: should be auto, or a whole number, 1 or more.")
@@ -318,7 +333,7 @@ def read_settings(config: pytest.Config, own_cohorts: Sequence[str] = ()) -> Set
         profile=profile,
         data=root,
         cohorts=cohorts,
-        labels=options.chosen("labels", "label", LABELS) or grid.labels,
+        labels=labels,
         fractions=_fractions(options) or tuple(sorted(grid.fractions)),
         seeds=options.whole("seeds") or grid.seeds,
         suites=_suites(options, grid.suites, cohorts),
@@ -339,4 +354,5 @@ def read_settings(config: pytest.Config, own_cohorts: Sequence[str] = ()) -> Set
         ),
         references_named=named_here,
         timeout=_timeout(options, dask),
+        endpoints=endpoints,
     )

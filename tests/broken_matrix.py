@@ -1,8 +1,5 @@
 """Which checks each broken encoder must fail, and which it must still pass; and what evaluates them in this process."""
 
-import importlib
-import inspect
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,12 +13,11 @@ from pytest_ecgfm.cohorts.limit import limited
 from pytest_ecgfm.cube import build_cube, write_cube
 from pytest_ecgfm.encoders.base import Encoder
 from pytest_ecgfm.encoders.demographics import Demographics
-from pytest_ecgfm.errors import EcgfmError
-from pytest_ecgfm.evaluations.differences import Finding
+from pytest_ecgfm.in_process import judged
 from pytest_ecgfm.preprocessing import resample
 from pytest_ecgfm.profiles import Profile, load_profile
 from pytest_ecgfm.records import Recording
-from pytest_ecgfm.rows import Measured, Row, failed_row, judged_row
+from pytest_ecgfm.rows import Row
 from pytest_ecgfm.run import Run
 from pytest_ecgfm.settings import Settings
 from tests import broken_models as models
@@ -86,8 +82,26 @@ MATRIX = (
     Entry(
         "coupled to its batch",
         models.Centring,
-        ("contract.batch", "contract.generated", "relevance.efficiency"),
-        contract_but("contract.batch", "contract.generated"),
+        ("contract.batch", "contract.generated", "contract.unchanged", "relevance.efficiency"),
+        contract_but("contract.batch", "contract.generated", "contract.unchanged"),
+    ),
+    Entry(
+        "coupled to its batch where that is large",
+        models.CentringLarge,
+        ("contract.batch",),
+        contract_but("contract.batch", "contract.unchanged"),
+    ),
+    Entry(
+        "counting what it has seen",
+        models.KeepingCount,
+        ("contract.unchanged",),
+        ("contract.frozen", "contract.declared_leads"),
+    ),
+    Entry(
+        "zeros for the unusual",
+        models.ZerosForTheUnusual,
+        ("contract.hard_records",),
+        (*contract_but("contract.hard_records"), "downstream.auroc"),
     ),
     Entry(
         "drifting batch normalisation",
@@ -345,45 +359,11 @@ def speaks_of(name: str, case: Case) -> bool:
     return case.check == check and part in case.cell
 
 
-def suite_tests() -> dict[str, Any]:
-    """The suites' own test functions, by check."""
-    found = {}
-    for suite in SUITES:
-        module = importlib.import_module(f"pytest_ecgfm.suites.test_{suite}")
-        for function in vars(module).values():
-            for mark in getattr(function, "pytestmark", ()):
-                if mark.name == "ecgfm_check":
-                    found[mark.args[0]] = function
-    return found
-
-
 def evaluate(run: Run, encoder: Encoder, cases: dict[Case, Any]) -> dict[Case, Row]:
     """Run the suites' tests for some cells, with what a session's fixtures would give them."""
-    tests = suite_tests()
-    members = Counter(case.family for case in planned(run.settings))
     reference = Encoder(parse_card("demographics", {"input": "records"}, where=""), Demographics())
-    rows = {}
-    for case, threshold in cases.items():
-
-        def gate(found, case=case, threshold=threshold):
-            if isinstance(found, Finding):
-                found = Measured(found.value, found.value, found.value, note=found.note)
-            rows[case] = judged_row(case, threshold, found, members[case.family])
-
-        given = {
-            "ecgfm_case": lambda case=case: case,
-            "ecgfm_encoder": lambda: encoder,
-            "ecgfm_reference": lambda: reference,
-            "ecgfm_run": lambda: run,
-            "ecgfm_sample": lambda case=case: run.sample(case.cohort),
-            "ecgfm_gate": lambda gate=gate: gate,
-        }
-        function = tests[case.check]
-        try:
-            function(**{name: given[name]() for name in inspect.signature(function).parameters})
-        except EcgfmError as error:
-            rows[case] = failed_row(case, threshold, error)
-    return rows
+    encoders = {encoder.card.name: encoder, "demographics": reference}
+    return judged(run, encoders, cases, family=planned(run.settings))
 
 
 def encoder_of(entry: Entry) -> Encoder:

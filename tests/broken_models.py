@@ -262,6 +262,37 @@ class Centring(Honest):
         return found - found.mean(0, keepdim=True)
 
 
+class CentringLarge(Honest):
+    """Takes the place and spread of its batch away, where the batch is large; beside a constant of 5,000."""
+
+    def read(self, x):
+        found = features(x)
+        if len(found) >= 12:
+            found = (found - found.mean(0, keepdim=True)) / (found.std(0, keepdim=True) + 1e-3)
+        return torch.cat([found, torch.full((len(found), 1), 5000.0)], dim=1)
+
+
+class KeepingCount(Honest):
+    """Puts how many records it has seen into its answers, from the 150th on; kept where no torch module shows it."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = {"records": 0}
+
+    def read(self, x):
+        self.seen["records"] += len(x)
+        late = max(0, self.seen["records"] - 150)
+        return features(x) + torch.sin(torch.arange(56.0, dtype=torch.float64) * late) * min(late, 1)
+
+
+class ZerosForTheUnusual(Honest):
+    """Says nothing of records that are flat, short or large."""
+
+    def read(self, x):
+        flat = (x.std(-1) < 1e-3).any(-1) | (x.abs().amax(dim=(-2, -1)) > 5)
+        return torch.where(flat[:, None], 0.0, features(x))
+
+
 class RunningStatistics(Honest):
     """A batch normalisation that keeps on learning; what it learns is only used in training."""
 

@@ -27,9 +27,9 @@ STAGES = [
     {"settings"},
     {"run", "beforehand"},
     {"measurements"},
-    {"report", "outputs", "collect", "declared", "distribution"},
+    {"report", "outputs", "collect", "declared", "distribution", "known_labels"},
     {"ending"},
-    {"listing", "session"},
+    {"listing", "session", "in_process"},
     {"plugin", "cli"},
 ]
 ORDER = {name: number for number, names in enumerate(STAGES) for name in names}

@@ -192,6 +192,7 @@ def test_the_first_that_is_missing_is_named():
         "fail": 0,
         "inconclusive": 0,
         "insufficient": 0,
+        "error": 0,
         "blocking_fail": 0,
         "planned": 3,
     }

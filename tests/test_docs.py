@@ -18,6 +18,7 @@ from pytest_ecgfm.cards import COHORTS, ModelCard, parse_card, parse_cohort_card
 from pytest_ecgfm.checks import CHECKS, GATED_POSITIVES, MINIMUM_POSITIVES, SUITES
 from pytest_ecgfm.cli import COMMANDS, _parser
 from pytest_ecgfm.cohorts.base import LABELS
+from pytest_ecgfm.cohorts.endpoints import of_code, read_definitions
 from pytest_ecgfm.cohorts.layouts import LAYOUTS
 from pytest_ecgfm.encoders.base import Encoder
 from pytest_ecgfm.encoders.exported import read_card_file
@@ -247,15 +248,23 @@ def check_command(command, config, page):
         assert (program in {"ruff", "mypy"} and words[0:1] <= ["format"]) or program in {"ruff", "mypy"}
 
 
+NARROWED = ("suites", "labels", "cohorts", "reference")
+
+
 def check_values(known, page):
     declared = set(re.findall(r"^def (\w+)\(", page.read_text(encoding="utf-8"), flags=re.MULTILINE))
     models = {*builtin_models(), *declared, "my_model"}
     assert all(name in models or name == "card.toml" for name in known.ecgfm or ())
     assert set(parse_checkpoints(known.ecgfm_checkpoint or ())) <= models
     assert known.ecgfm_profile in {None, *shipped(), "run.toml"}
-    for option, valid in (("suites", SUITES), ("labels", LABELS), ("cohorts", COHORTS), ("reference", models)):
-        given = ",".join(getattr(known, f"ecgfm_{option}") or [])
-        assert set(given.split(",")) - {""} <= set(valid), option
+    text = page.read_text(encoding="utf-8")
+    # Folders that the page makes are cohorts, and columns and definitions of the page are labels.
+    cohorts = {*COHORTS, *re.findall(r'Path\("data/([\w-]+)"\)', text)}
+    asked = {option: set(",".join(getattr(known, f"ecgfm_{option}") or []).split(",")) - {""} for option in NARROWED}
+    for option, valid in (("suites", set(SUITES)), ("cohorts", cohorts), ("reference", models)):
+        assert asked[option] <= valid, option
+    for label in asked["labels"] - set(LABELS):
+        assert f'"{label}": ' in text or f"`{label}` is" in text or of_code(label, where=page.name)
 
 
 @every_page
@@ -283,7 +292,9 @@ def test_profiles_and_cards_in_the_pages_are_valid(page, tmp_path):
         path = tmp_path / (block.file or "profile.toml")
         path.write_text(block.body, encoding="utf-8")
         (tmp_path / "model.onnx").touch()
-        if block.file:
+        if block.file == "labels.toml":
+            assert read_definitions(path)
+        elif block.file:
             assert read_card_file(path)[0].name == "card"
         else:
             assert load_profile(str(path)).check[-1].reason

@@ -2,28 +2,20 @@
 
 from abc import ABC, abstractmethod
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
 import pandas as pd
 
+from pytest_ecgfm.cohorts.label_table import built_in_labels
 from pytest_ecgfm.cohorts.read_ahead import read_ahead
 from pytest_ecgfm.errors import EcgfmError
 from pytest_ecgfm.records import RecordBatch, Recording
 
-LABELS = {
-    "CD": "conduction disturbance",
-    "AF": "atrial fibrillation",
-    "SB": "sinus bradycardia",
-    "STach": "sinus tachycardia",
-    "NORM": "normal ECG",
-    "LBBB": "left bundle branch block",
-    "RBBB": "right bundle branch block",
-    "1AVB": "first-degree atrioventricular block",
-}
-"""Harmonised labels and what they mean."""
+LABELS = {name: one.meaning for name, one in built_in_labels().items()}
+"""Built-in labels and what they mean; a cohort may get further columns of labels (`endpoints.with_labels`)."""
 
 CONTINENTS = ("Africa", "Asia", "Europe", "North America", "Oceania", "South America")
 
@@ -59,6 +51,33 @@ def _require_split_by_patient(name: str, table: pd.DataFrame, split: PublishedSp
         )
 
 
+@dataclass(frozen=True)
+class StatedCodes:
+    """The codes that annotators stated of each record.
+
+    Attributes
+    ----------
+    vocabulary : str
+        One of `harmonise.VOCABULARIES`.
+    sure, doubtful : mapping of str to frozenset of str
+        By record: what is stated, and what is stated with reservation.
+    source : str or mapping of str to str
+        Where the records come from, as in ``labels/vocabulary.csv``; one for all, or one a record.
+    classes : mapping of str to tuple of str
+        Codes of each class of codes that the cohort publishes, by the class's name (`scp_classes`).
+    """
+
+    vocabulary: str
+    sure: Mapping[str, frozenset[str]]
+    doubtful: Mapping[str, frozenset[str]]
+    source: str | Mapping[str, str]
+    classes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def source_of(self, record: str) -> str:
+        """Return where a record comes from."""
+        return self.source if isinstance(self.source, str) else self.source[record]
+
+
 class Cohort(ABC):
     """One published data set: identities, labels and signals.
 
@@ -72,7 +91,8 @@ class Cohort(ABC):
         Indexed by record (str, unique), with columns ``patient`` (str), ``age`` (years, NaN where unknown),
         ``sex`` (``"F"``, ``"M"`` or ``""``) and ``fold`` (nullable integer, missing where none is published).
     labels : DataFrame
-        The same index; one column of pandas' ``boolean`` type for each of `LABELS`: true, false or missing (unknown).
+        The same index; a column of pandas' ``boolean`` type for each of `LABELS`: true, false or missing (unknown). A
+        label without a column is unknown.
     sampling_rate : float
         In Hz, as stored.
     has_patients : bool
@@ -80,6 +100,10 @@ class Cohort(ABC):
         own and reports say so.
     split : PublishedSplit, optional
         The authors' folds.
+    codes : StatedCodes, optional
+        What the annotators stated of each record, where they did so in a vocabulary.
+    columns : DataFrame, optional
+        Text, indexed as `table`: further columns of the cohort's own table, which may be labels when asked for.
 
     Raises
     ------
@@ -97,6 +121,8 @@ class Cohort(ABC):
         sampling_rate: float,
         has_patients: bool,
         split: PublishedSplit | None = None,
+        codes: StatedCodes | None = None,
+        columns: pd.DataFrame | None = None,
     ) -> None:
         repeated = table.index[table.index.duplicated()]
         if len(repeated):
@@ -107,12 +133,14 @@ class Cohort(ABC):
         self.name = name
         self.continent = continent
         self.table = table
-        self.labels = labels.reindex(table.index)[list(LABELS)].astype("boolean")
+        self.labels = labels.reindex(index=table.index, columns=list(LABELS)).astype("boolean")
         self.sampling_rate = float(sampling_rate)
         self.has_patients = has_patients
         self.split = split
         if split is not None and has_patients:
             _require_split_by_patient(name, table, split)
+        self.codes = codes
+        self.columns = pd.DataFrame(index=table.index) if columns is None else columns
 
     default_workers = 2
     """Threads that read ahead: one would hide decoding behind a model's work; the second hides slow drives."""

@@ -247,6 +247,7 @@ class Challenge(WfdbCohort):
             continent=source.continent,
             table=cohort_table(records, patients=None, ages=stated.ages, sexes=stated.sexes),
             labels=harmonised.labels,
+            codes=harmonised.codes,
             sampling_rate=Counter(stated.rates).most_common(1)[0][0],
             has_patients=False,
             label_notes=harmonised.notes,

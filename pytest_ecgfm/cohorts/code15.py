@@ -103,6 +103,7 @@ class Code15(Hdf5Cohort):
                 sexes=["M" if male else "F" for male in choices(rows, "is_male", path, _TRUTH, any_case=True)],
             ),
             labels=harmonised.labels,
+            codes=harmonised.codes,
             sampling_rate=RATE,
             has_patients=True,
             label_notes=harmonised.notes,

@@ -74,6 +74,7 @@ class CodeTest(Hdf5Cohort):
                 sexes=choices(attributes, "sex", people, {"M": "M", "F": "F", "": ""}),
             ),
             labels=harmonised.labels,
+            codes=harmonised.codes,
             sampling_rate=RATE,
             has_patients=False,
             label_notes=harmonised.notes,

@@ -6,9 +6,11 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from pytest_ecgfm.cohorts.base import LABELS
 from pytest_ecgfm.cohorts.embedded_heart import Floats, State
 from pytest_ecgfm.cohorts.embedded_specs import CohortSpec
+
+MODELLED = ("CD", "AF", "SB", "STach", "NORM", "LBBB", "RBBB", "1AVB")
+"""Labels that these cohorts model, in the order in which a reader's slips are drawn; all others are unknown."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ def true_labels(state: State) -> dict[str, bool]:
         or (state.block != "" and state.qrs >= 110)
     )
     found["NORM"] = sinus and not any(found.values()) and not state.finding and state.ectopics == 0
-    return {label: found[label] for label in LABELS}
+    return {label: found[label] for label in MODELLED}
 
 
 def _read_labels(rng: np.random.Generator, state: State, spec: CohortSpec) -> dict[str, bool]:
@@ -68,8 +70,8 @@ def _read_labels(rng: np.random.Generator, state: State, spec: CohortSpec) -> di
     )
     wrote = true_labels(seen)
     miss, false_alarm = spec.reader_error
-    slips = rng.random(len(LABELS))
-    for label, slip in zip(LABELS, slips, strict=True):
+    slips = rng.random(len(MODELLED))
+    for label, slip in zip(MODELLED, slips, strict=True):
         wrote[label] = slip >= miss if wrote[label] else slip < false_alarm
     for one, other, first_likelier in (("SB", "STach", state.rate < 80), ("LBBB", "RBBB", state.block != "right")):
         if wrote[one] and wrote[other]:
@@ -85,7 +87,7 @@ def _read_labels(rng: np.random.Generator, state: State, spec: CohortSpec) -> di
         wrote["SB"] = wrote["STach"] = wrote["1AVB"] = False
     wrote["CD"] = wrote["CD"] or wrote["LBBB"] or wrote["RBBB"] or wrote["1AVB"]
     normal_if_mild = state.finding != "" and state.severity < 0.35 and confusion < 0.3
-    wrote["NORM"] = (wrote["NORM"] or normal_if_mild) and not any(wrote[label] for label in LABELS if label != "NORM")
+    wrote["NORM"] = (wrote["NORM"] or normal_if_mild) and not any(wrote[label] for label in MODELLED if label != "NORM")
     return wrote
 
 
@@ -268,5 +270,5 @@ def draw_population(spec: CohortSpec, key: tuple[int, ...]) -> Population:
         index=records,
     )
     readings = [_read_labels(rng, state, spec) for state in states]
-    labels = pd.DataFrame(readings, index=records, columns=list(LABELS)).astype("boolean")
+    labels = pd.DataFrame(readings, index=records, columns=list(MODELLED)).astype("boolean")
     return Population(table, labels, tuple(states), tuple(int(p) for p in patients))

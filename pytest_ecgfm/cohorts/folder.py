@@ -1,8 +1,8 @@
 """A user's own cohort: WFDB records and a ``labels.csv``.
 
 Columns of ``labels.csv``: ``record`` (a header's name without ``.hea``, below the folder), and any of ``patient``,
-``age`` (years), ``sex`` (M, F), ``fold`` and the harmonised labels (1, 0, or empty for unknown). Labels without a
-column are unknown for every record.
+``age`` (years), ``sex`` (M, F), ``fold`` and labels (1, 0, or empty for unknown). Built-in labels are read where they
+are there; any other column is a label when it is asked for. Labels without a column are unknown for every record.
 """
 
 import re
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pytest_ecgfm.cohorts.base import CONTINENTS, LABELS
 from pytest_ecgfm.cohorts.folders import Folder
-from pytest_ecgfm.cohorts.stated import COLUMNS, read_stated, require_label
+from pytest_ecgfm.cohorts.stated import COLUMNS, further_columns, read_stated, require_label
 from pytest_ecgfm.cohorts.tables import keyed, read_table
 from pytest_ecgfm.cohorts.wfdb_files import WfdbCohort, read_header
 from pytest_ecgfm.errors import EcgfmError, unknown_name
@@ -55,12 +55,13 @@ class FolderCohort(WfdbCohort):
         path = folder.root / TABLE
         if continent and continent not in CONTINENTS:
             raise unknown_name("continent", continent, CONTINENTS)
-        rows = keyed(read_table(folder, path, ("record",), optional=COLUMNS), "record", path)
+        rows = keyed(read_table(folder, path, ("record",), optional=COLUMNS, others=True), "record", path)
         require_label(rows, path)
         if rows.empty:
             raise EcgfmError(f"{path}: no record.")
         headers, rates, excluded = _usable(folder, path, list(rows.index), skip_bad=skip_bad)
-        stated = read_stated(rows.drop(index=list(excluded)), path)
+        rows = rows.drop(index=list(excluded))
+        stated = read_stated(rows, path)
         super().__init__(
             name or cohort_name(folder.root),
             folder,
@@ -73,6 +74,7 @@ class FolderCohort(WfdbCohort):
             labels=stated.labels,
             has_patients=stated.has_patients,
             split=stated.split,
+            columns=further_columns(rows, path),
         )
 
 

@@ -21,17 +21,16 @@ all; the others are unknown for each of its records. A code that no table holds 
 label that no other code makes true, and is counted in `Harmonised.unmapped`.
 """
 
-import csv
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
-from importlib.resources import files
 from types import MappingProxyType
 
 import pandas as pd
 
-from pytest_ecgfm.cohorts.base import LABELS
+from pytest_ecgfm.cohorts.base import LABELS, StatedCodes
+from pytest_ecgfm.cohorts.label_table import built_in_labels, table_rows
 from pytest_ecgfm.errors import EcgfmError, unknown_name
 
 VOCABULARIES = ("scp_ecg", "snomed_ct", "aha", "code", "ludb", "mimic_iv_ecg")
@@ -87,20 +86,14 @@ class Harmonised:
         Codes that the vocabulary's table lacks, and in how many records they occur.
     notes : mapping of str to str
         For each label that the source cannot express, or expresses indirectly: how.
+    codes : StatedCodes or None
+        What the labels were read from.
     """
 
     labels: pd.DataFrame
     unmapped: Mapping[str, int] = field(default_factory=dict)
     notes: Mapping[str, str] = field(default_factory=dict)
-
-
-def _rows(file: str, columns: Iterable[str]) -> list[dict[str, str]]:
-    text = files("pytest_ecgfm.cohorts.labels").joinpath(file).read_text(encoding="utf-8")
-    rows = list(csv.DictReader(text.splitlines()))
-    for number, row in enumerate(rows, start=2):
-        if set(row) != set(columns) or None in row.values():
-            raise EcgfmError(f"labels/{file}: line {number}: should have the columns {', '.join(columns)}.")
-    return rows
+    codes: StatedCodes | None = None
 
 
 @lru_cache
@@ -120,7 +113,7 @@ def vocabulary(name: str) -> Vocabulary:
     if name not in VOCABULARIES:
         raise unknown_name("vocabulary", name, VOCABULARIES)
     rules: dict[str, tuple[Rule, ...]] = {}
-    for number, row in enumerate(_rows(f"{name}.csv", Rule.__dataclass_fields__), start=2):
+    for number, row in enumerate(table_rows(f"{name}.csv", Rule.__dataclass_fields__), start=2):
         rule = Rule(**row)
         where = f"labels/{name}.csv: line {number}"
         if rule.rule not in _RULES:
@@ -140,15 +133,38 @@ def vocabulary(name: str) -> Vocabulary:
 
 
 @lru_cache
-def expressible(source: str) -> Mapping[str, tuple[str, str]]:
+def _said_of(source: str) -> Mapping[str, tuple[str, str]]:
+    """Return the rows of ``labels/vocabulary.csv`` for a source: by label, what is known and a note."""
+    rows = table_rows("vocabulary.csv", ("source", "label", "known", "note"))
+    return MappingProxyType({row["label"]: (row["known"], row["note"]) for row in rows if row["source"] == source})
+
+
+@lru_cache
+def expressible(source: str, name: str) -> Mapping[str, tuple[str, str]]:
     """Return what a source says about each label: ``yes``, ``derived`` or ``no``, and a note.
 
-    A source without rows (a user's own) is taken to express every label that its vocabulary has.
+    A label is unknown unless something says that it is known: no row in the vocabulary, or none for this source in
+    ``labels/vocabulary.csv``, is ``no``. A source without any row there (a user's own) is taken to express every label
+    that its vocabulary has.
+
+    Parameters
+    ----------
+    source : str
+        Where records come from.
+    name : str
+        Their vocabulary; one of `VOCABULARIES`.
     """
-    found = dict.fromkeys(LABELS, ("yes", ""))
-    for row in _rows("vocabulary.csv", ("source", "label", "known", "note")):
-        if row["source"] == source:
-            found[row["label"]] = (row["known"], row["note"])
+    rules = [rule for group in vocabulary(name).rules.values() for rule in group]
+    has = {rule.label for rule in rules if rule.rule in ("true", "sole") and rule.scope in ("", source)}
+    said = _said_of(source)
+    found: dict[str, tuple[str, str]] = {}
+    for label in LABELS:
+        if said.get(label, ("no",))[0] == "no" and said:
+            found[label] = said.get(label, ("no", "labels/vocabulary.csv has no such row"))
+        elif label not in has:
+            found[label] = ("no", f"labels/{name}.csv has no such row")
+        else:
+            found[label] = said.get(label, ("yes", ""))
     return MappingProxyType(found)
 
 
@@ -166,21 +182,25 @@ def _decide(codes: frozenset[str], doubtful: frozenset[str], name: str, source: 
             if rule.scope in ("", source)
         }
     unmapped = any(code not in table.rules for code in says)
-    known = expressible(source)
-    decided: list[bool | None] = []
+    known = expressible(source, name)
+    decided: dict[str, bool | None] = {}
     for label in LABELS:
         rules = {code: said.get(label, "") for code, said in says.items()}
         if known[label][0] == "no":
-            decided.append(None)
+            decided[label] = None
         elif "true" in rules.values():
-            decided.append(True)
+            decided[label] = True
         elif unmapped:
-            decided.append(None)
+            decided[label] = None
         elif label in table.sole:
-            decided.append(_decide_sole(rules, doubtful))
+            decided[label] = _decide_sole(rules, doubtful)
         else:
-            decided.append(None if "unknown" in rules.values() else False)
-    return tuple(decided)
+            decided[label] = None if "unknown" in rules.values() else False
+    for label, one in built_in_labels().items():
+        for implied in one.implies if known[label][0] != "no" else ():
+            if known[implied][0] != "no" and decided[implied] is not True and decided[label] is not False:
+                decided[implied] = decided[label]
+    return tuple(decided.values())
 
 
 def _decide_sole(rules: Mapping[str, str], doubtful: frozenset[str]) -> bool | None:
@@ -221,24 +241,28 @@ def harmonise(
     table = vocabulary(name)
     uncertain = doubtful or {}
     rows: list[tuple[bool | None, ...]] = []
+    held: tuple[dict[str, frozenset[str]], dict[str, frozenset[str]]] = {}, {}
+    # Most records say what others say: a set is kept once, or 800,000 of them would fill the memory.
+    once: dict[frozenset[str], frozenset[str]] = {}
     unmapped: Counter[str] = Counter()
     for record, stated in codes.items():
         sure = frozenset(stated)
         unsure = frozenset(uncertain.get(record, ())) - sure
+        held[0][record], held[1][record] = once.setdefault(sure, sure), once.setdefault(unsure, unsure)
         rows.append(_decide(sure, unsure, name, source if isinstance(source, str) else source[record]))
         unmapped.update(code for code in sure | unsure if code not in table.rules)
     labels = pd.DataFrame(rows, index=pd.Index(list(codes), dtype=object), columns=list(LABELS)).astype("boolean")
     sources = [source] if isinstance(source, str) else sorted(set(source.values()))
-    return Harmonised(labels, dict(unmapped), _notes(sources))
+    return Harmonised(labels, dict(unmapped), _notes(sources, name), StatedCodes(name, *held, source))
 
 
-def _notes(sources: list[str]) -> dict[str, str]:
+def _notes(sources: list[str], name: str) -> dict[str, str]:
     """Return, for each label that not every source states outright, what `expressible` notes."""
     notes: dict[str, str] = {}
     for label in LABELS:
         said: dict[str, list[str]] = {}
         for source in sources:
-            known, note = expressible(source)[label]
+            known, note = expressible(source, name)[label]
             if known != "yes":
                 said.setdefault(note if known == "derived" else f"unknown: {note}", []).append(source)
         if said:

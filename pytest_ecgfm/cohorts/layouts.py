@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pytest_ecgfm.cohorts import (
+    brugada_huca,
     challenge,
     chapman_ningbo,
     code15,
@@ -15,6 +16,7 @@ from pytest_ecgfm.cohorts import (
     mimic_iv_ecg,
     ptb_xl,
     sph,
+    stated,
 )
 from pytest_ecgfm.cohorts.base import LABELS, Cohort
 from pytest_ecgfm.errors import EcgfmError
@@ -141,7 +143,8 @@ def unread_table(listing: Listing) -> str | None:
     if folder.TABLE not in listing.files or not _holds_headers(listing):
         return None
     names = _columns(listing, folder.TABLE)
-    wanted = "a column `record`" if "record" not in names else f"a column of a label ({', '.join(LABELS)})"
+    labels = f"a column of a label ({', '.join(LABELS)}, or one of another name)"
+    wanted = "a column `record`" if "record" not in names else labels
     seen = ", ".join(name for name in names if name)[:200] or "nothing"
     return f"{listing.path / folder.TABLE}: its first line lacks {wanted}; it has, separated by commas: {seen}."
 
@@ -157,7 +160,12 @@ def _holds_headers(listing: Listing) -> bool:
 
 
 def _see_folder(listing: Listing) -> list[Sighting]:
-    if not any(_has_columns(listing, folder.TABLE, "record", label) for label in LABELS):
+    names = set(_columns(listing, folder.TABLE))
+    if "record" not in names:
+        return []
+    # A table of other columns may be anybody's; beside records, they are labels when they are asked for.
+    further = {name for name in names - set(stated.COLUMNS) if name and name != "record"}
+    if not (names & set(LABELS) or (further and _holds_headers(listing))):
         return []
     return [Sighting(folder.cohort_name(listing.path), (listing.path,))]
 
@@ -256,6 +264,16 @@ LAYOUTS: tuple[Layout, ...] = (
         ),
         _loads(lambda paths, skip_bad: mimic_iv_ecg.MimicIvEcg(paths[0], skip_bad=skip_bad)),
         _count_rows(mimic_iv_ecg.TABLE),
+        has_patients=True,
+    ),
+    Layout(
+        "brugada-huca",
+        ("brugada-huca",),
+        _sees(
+            lambda listing: _has_columns(listing, brugada_huca.TABLE, "patient_id", "brugada"), "brugada-huca", "files"
+        ),
+        _loads(lambda paths, skip_bad: brugada_huca.BrugadaHuca(paths[0], skip_bad=skip_bad)),
+        _count_rows(brugada_huca.TABLE),
         has_patients=True,
     ),
     Layout(

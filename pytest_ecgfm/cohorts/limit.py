@@ -6,7 +6,7 @@ from copy import copy
 import numpy as np
 import numpy.typing as npt
 
-from pytest_ecgfm.cohorts.base import LABELS, Cohort
+from pytest_ecgfm.cohorts.base import Cohort
 from pytest_ecgfm.cohorts.published import PublishedCohort
 
 
@@ -32,9 +32,7 @@ def limited(cohort: Cohort, records: int, *, seed: int = 0) -> Cohort:
     # Patients are laid out in the order of their label combination, shuffled within it; every k-th is then a
     # sample in which each combination keeps its share.
     patients = cohort.patients
-    signature = (
-        cohort.labels[list(LABELS)].astype("Int8").fillna(-1).astype(str).agg("".join, axis=1).groupby(patients).max()
-    )
+    signature = cohort.labels.astype("Int8").fillna(-1).astype(str).agg("".join, axis=1).groupby(patients).max()
     order = np.random.default_rng(seed).permutation(len(signature))
     shuffled = signature.iloc[order].sort_values(kind="stable")
     sizes = patients.value_counts()
@@ -63,6 +61,7 @@ def part_of(cohort: Cohort, keep: npt.NDArray[np.bool_], *, excluded: Mapping[st
     part.__dict__.pop("digest", None)
     part.table = cohort.table[keep]
     part.labels = cohort.labels[keep]
+    part.columns = cohort.columns[keep]
     if excluded and isinstance(part, PublishedCohort):
         part.excluded = {**part.excluded, **excluded}
     return part

@@ -102,6 +102,7 @@ class Ludb(WfdbCohort):
                 sexes=choices(rows, "Sex", path, {"M": "M", "F": "F", "": ""}),
             ),
             labels=harmonised.labels,
+            codes=harmonised.codes,
             sampling_rate=500,
             has_patients=False,
             label_notes=harmonised.notes,

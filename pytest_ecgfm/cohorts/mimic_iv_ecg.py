@@ -228,6 +228,7 @@ class MimicIvEcg(WfdbCohort):
                 sexes=[""] * len(records),
             ),
             labels=harmonised.labels,
+            codes=harmonised.codes,
             sampling_rate=500,
             has_patients=True,
             label_notes=harmonised.notes,

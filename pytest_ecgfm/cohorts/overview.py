@@ -10,6 +10,7 @@ import pandas as pd
 
 from pytest_ecgfm.cohorts.base import LABELS, Cohort
 from pytest_ecgfm.cohorts.folders import first_few
+from pytest_ecgfm.cohorts.offered import offered_codes, offered_columns
 from pytest_ecgfm.cohorts.quality import Quality, quality
 from pytest_ecgfm.errors import EcgfmError
 from pytest_ecgfm.records import Recording
@@ -22,6 +23,9 @@ RATED = 200
 
 USUAL = (0.3, 8.0)
 """Peak to peak in mV between which the median of a cohort of ECGs lies."""
+
+FEW_CODES = 12
+"""So many codes of a cohort are printed."""
 
 _LISTS = ("flat_leads", "clipped_leads", "missing_leads")
 
@@ -117,6 +121,8 @@ def describe(cohort: Cohort) -> dict[str, Any]:
         "published_folds": cohort.split is not None,
         "sampling_rate": cohort.sampling_rate,
         "labels": known,
+        "columns": offered_columns(cohort),
+        "codes": {one.name: {"meaning": one.meaning, "true": one.positives} for one in offered_codes(cohort)},
         "label_notes": dict(getattr(cohort, "label_notes", {})),
         "unmapped": dict(getattr(cohort, "unmapped", {})),
         "excluded": dict(getattr(cohort, "excluded", {})),
@@ -189,10 +195,7 @@ def lines(about: dict[str, Any], paths: Sequence[Path] = ()) -> Iterator[str]:
         yield f"  also here, not used: layout {other['layout']}: {', '.join(other['paths'])}"
     if about.get("digest"):
         yield f"  digest {about['digest']}"
-    yield f"  {'label':<8}{'true':>9}{'false':>9}{'unknown':>9}"
-    for label, counts in about["labels"].items():
-        note = about["label_notes"].get(label, "")
-        yield f"  {label:<8}{counts['true']:>9}{counts['false']:>9}{counts['unknown']:>9}{'  ' if note else ''}{note}"
+    yield from _label_lines(about)
     if about["unmapped"]:
         codes = first_few([f"{code} ({count} records)" for code, count in about["unmapped"].items()])
         yield f"  codes that no table knows: {codes}"
@@ -202,6 +205,21 @@ def lines(about: dict[str, Any], paths: Sequence[Path] = ()) -> Iterator[str]:
     if about["caution"]:
         yield f"  caution: {about['caution']}"
     yield from _quality_lines(about)
+
+
+def _label_lines(about: dict[str, Any]) -> Iterator[str]:
+    """Yield the counts of labels, and of what is a label when it is asked for."""
+    columns = {name: counts for name, counts in about["columns"].items() if name not in about["labels"]}
+    notes = {**dict.fromkeys(columns, "a column: a label when it is asked for"), **about["label_notes"]}
+    width = max(8, *(len(name) + 1 for name in (*about["labels"], *columns)))
+    yield f"  {'label':<{width}}{'true':>9}{'false':>9}{'unknown':>9}"
+    for name, counts in (*about["labels"].items(), *columns.items()):
+        note = notes.get(name, "")
+        shown = f"{counts['true']:>9}{counts['false']:>9}{counts['unknown']:>9}"
+        yield f"  {name:<{width}}{shown}{'  ' if note else ''}{note}"
+    if about["codes"]:
+        codes = first_few([f"{name} {one['true']}" for name, one in about["codes"].items()], few=FEW_CODES)
+        yield f"  codes that are labels when they are asked for, with records: {codes}"
 
 
 def _lengths(about: dict[str, Any]) -> str:

@@ -10,9 +10,9 @@ import pandas as pd
 
 from pytest_ecgfm.cards import CohortCard
 from pytest_ecgfm.cohorts.base import LABELS, Cohort
-from pytest_ecgfm.cohorts.stated import COLUMNS, read_stated, require_label
+from pytest_ecgfm.cohorts.stated import COLUMNS, further_columns, read_stated, require_label
 from pytest_ecgfm.cohorts.tables import keyed
-from pytest_ecgfm.errors import EcgfmError
+from pytest_ecgfm.errors import EcgfmError, unknown_name
 from pytest_ecgfm.records import FloatArray, Recording
 
 
@@ -41,6 +41,9 @@ class OwnCohort(Cohort):
     def __init__(self, card: CohortCard, signals: Any, table: pd.DataFrame, *, where: str) -> None:
         place = Path(f"{where}: cohort {card.name}")
         rows = _texts(table, place)
+        for label in card.labels:
+            if label not in rows:
+                raise unknown_name("column", label, rows.columns, where=f"{place}: labels")
         stated = read_stated(rows, place)
         if not callable(signals) and len(signals) != len(rows):
             raise EcgfmError(f"{place}: {len(signals)} signals, but the table has {len(rows)} records.")
@@ -52,6 +55,7 @@ class OwnCohort(Cohort):
             labels=stated.labels,
             has_patients=stated.has_patients,
             split=stated.split,
+            columns=further_columns(rows, place),
         )
         self.label_notes = {label: "unknown: the table has no such column" for label in LABELS if label not in rows}
         self._place = place
@@ -109,13 +113,20 @@ def _texts(table: pd.DataFrame, place: Path) -> pd.DataFrame:
     if repeated:
         raise EcgfmError(f"{place}: the column {repeated[0]!r} occurs twice.")
     names = table.get("record", table.index)
-    wanted = [name for name in COLUMNS if name in table]
+    wanted = [name for name in table if name in COLUMNS or (name != "record" and _can_be_read(table, name))]
     rows = pd.DataFrame({name: [_text(value) for value in table[name]] for name in wanted}, dtype=object)
     rows["record"] = [_text(name) for name in names]
     require_label(rows, place)
     if rows.empty:
         raise EcgfmError(f"{place}: no record.")
     return keyed(rows, "record", place)
+
+
+def _can_be_read(table: pd.DataFrame, name: object) -> bool:
+    """Whether a column of no meaning of its own may be text: its name stands once, and its cells are no lists."""
+    if not isinstance(name, str) or list(table.columns).count(name) > 1:
+        return False
+    return all(pd.api.types.is_scalar(value) for value in table[name])
 
 
 def _filled(value: Any) -> FloatArray:

@@ -7,11 +7,13 @@ import ast
 import math
 import os
 from collections import defaultdict
+from dataclasses import replace
 from pathlib import Path
 
 from pytest_ecgfm.cohorts.base import PublishedSplit
 from pytest_ecgfm.cohorts.folders import Folder, first_few
 from pytest_ecgfm.cohorts.harmonise import harmonise
+from pytest_ecgfm.cohorts.scp_classes import classes_of
 from pytest_ecgfm.cohorts.tables import (
     OLD_AGE,
     choices,
@@ -147,6 +149,7 @@ class PtbXl(WfdbCohort):
         }
         sure = {record: set(said) - set(doubtful[record]) for record, said in statements.items()}
         harmonised = harmonise(sure, "scp_ecg", source="ptb-xl", doubtful=doubtful)
+        codes = None if harmonised.codes is None else replace(harmonised.codes, classes=classes_of(folder))
         super().__init__(
             "ptb-xl",
             folder,
@@ -160,6 +163,7 @@ class PtbXl(WfdbCohort):
                 folds=folds.astype(int).tolist(),
             ),
             labels=harmonised.labels,
+            codes=codes,
             sampling_rate=rate,
             has_patients=True,
             split=PublishedSplit(train=tuple(range(1, 9)), validation=(9,), test=(10,)),

@@ -120,6 +120,7 @@ class Sph(Hdf5Cohort):
                 sexes=choices(rows, "Sex", path, {"M": "M", "F": "F", "": ""}),
             ),
             labels=harmonised.labels,
+            codes=harmonised.codes,
             sampling_rate=500,
             has_patients=True,
             label_notes=harmonised.notes,

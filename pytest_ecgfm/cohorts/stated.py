@@ -11,7 +11,7 @@ from pytest_ecgfm.cohorts.tables import by_field, choices, cohort_table, known, 
 from pytest_ecgfm.errors import EcgfmError
 
 COLUMNS = ("patient", "age", "sex", "fold", *LABELS)
-"""Columns that are read where they are there; all others are left alone."""
+"""Columns with a meaning of their own; any other one can be a label when it is asked for."""
 
 _SEXES = {"": "", "m": "M", "male": "M", "f": "F", "female": "F"}
 # pandas writes a column of 1 and 0 with a gap as 1.0 and 0.0; R writes TRUE and FALSE; people write yes and no.
@@ -38,16 +38,50 @@ class Stated:
     split: PublishedSplit | None
 
 
+def further_columns(rows: pd.DataFrame, path: Path) -> pd.DataFrame:
+    """Return the columns that mean nothing until they are asked for as labels; they remember their file."""
+    out = rows[[name for name in rows if name not in (*COLUMNS, "record")]].copy()
+    out.attrs["file"] = str(path)
+    return out
+
+
+def label_columns(columns: pd.DataFrame) -> list[str]:
+    """Name the columns that can be labels: they hold 1, 0 and empty cells, and 1 once at least."""
+    out = []
+    for name in columns:
+        found = {_VALUES.get(known(text.lower())) for text in set(columns[name])}
+        if "1" in found and None not in found:
+            out.append(str(name))
+    return out
+
+
+def flags(rows: pd.DataFrame, column: str, path: Path) -> pd.Series:
+    """Return a column of 1, 0 and empty cells as true, false and missing.
+
+    Raises
+    ------
+    EcgfmError
+        If it holds anything else; names the record.
+    """
+    stated = choices(rows, column, path, _VALUES, any_case=True)
+    return pd.Series(
+        pd.array([pd.NA if text == "" else text == "1" for text in stated], dtype="boolean"), index=rows.index
+    )
+
+
 def require_label(rows: pd.DataFrame, path: Path) -> None:
-    """Refuse a table without any label.
+    """Refuse a table without any column that is, or can be, a label.
 
     Raises
     ------
     EcgfmError
         Which columns would be labels.
     """
-    if not any(label in rows for label in LABELS):
-        raise EcgfmError(f"{path}: no column is a label. Valid: {', '.join(LABELS)}.")
+    if not any(label in rows for label in LABELS) and not label_columns(further_columns(rows, path)):
+        raise EcgfmError(
+            f"{path}: no column is a label. Valid: {', '.join(LABELS)}, and columns of any name that hold 1, 0 and "
+            "empty cells."
+        )
 
 
 def read_stated(rows: pd.DataFrame, path: Path) -> Stated:
@@ -69,8 +103,7 @@ def read_stated(rows: pd.DataFrame, path: Path) -> Stated:
     records = list(rows.index)
     labels = pd.DataFrame({label: pd.array([pd.NA] * len(rows), dtype="boolean") for label in LABELS}, rows.index)
     for label in (label for label in LABELS if label in rows):
-        stated = choices(rows, label, path, _VALUES, any_case=True)
-        labels[label] = pd.array([pd.NA if text == "" else text == "1" for text in stated], dtype="boolean")
+        labels[label] = flags(rows, label, path)
     folds, split = _folds(rows, path)
     has_patients = "patient" in rows
     if has_patients:

@@ -36,7 +36,13 @@ def known(text: str) -> str:
 
 
 def read_table(
-    folder: Folder, path: Path, columns: Sequence[str], *, optional: Collection[str] = (), key: str | None = None
+    folder: Folder,
+    path: Path,
+    columns: Sequence[str],
+    *,
+    optional: Collection[str] = (),
+    others: bool = False,
+    key: str | None = None,
 ) -> pd.DataFrame:
     """Return columns of a CSV file as text, white space stripped.
 
@@ -50,6 +56,8 @@ def read_table(
         Columns that it must have.
     optional : collection of str, optional
         Columns to return where it has them.
+    others : bool
+        Whether to return all further columns, too; those whose name is empty or occurs twice are left out.
     key : str, optional
         The column that identifies a row; it becomes the index, and stays a column.
 
@@ -66,6 +74,8 @@ def read_table(
             if column not in head:
                 raise EcgfmError(f"{path}: the column {column!r} is missing; there are {', '.join(head) or 'none'}.")
         wanted = [name for name in head if name in columns or name in optional]
+        if others:
+            wanted += [name for name in head if name and head.count(name) == 1 and name not in wanted]
         for name in wanted:
             if head.count(name) > 1:
                 raise EcgfmError(f"{path}: the column {name!r} occurs twice.")

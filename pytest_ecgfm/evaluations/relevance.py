@@ -19,6 +19,7 @@ import numpy.typing as npt
 from scipy.special import xlogy
 from scipy.stats import rankdata
 
+from pytest_ecgfm.cohorts.label_table import EVERY_LEAD, built_in_labels
 from pytest_ecgfm.evaluations.bootstrap import RESAMPLES, UNDEFINED, Interval, percentiles, resampled, weighted_auroc
 from pytest_ecgfm.statistics import auroc
 
@@ -56,13 +57,11 @@ METRICS: Mapping[str, Mapping[str, Any]] = {
 """Attributes of each variable in the cube; None where there is nothing to say."""
 
 PRIORS: Mapping[str, tuple[str, ...]] = {
-    "LBBB": ("I", "II", "V1", "V5", "V6"),
-    "RBBB": ("I", "V1", "V2", "V6"),
-    "AF": ("II", "V1"),
+    name: one.leads for name, one in built_in_labels().items() if one.leads and one.leads != (EVERY_LEAD,)
 }
 """Players in whose leads a label shows [3]_, [4]_; aVL follows from I and II. None for pooled labels."""
 
-UNIFORM = ("SB", "STach")
+UNIFORM = tuple(name for name, one in built_in_labels().items() if one.leads == (EVERY_LEAD,))
 """Labels of rate alone, which every lead shows."""
 
 

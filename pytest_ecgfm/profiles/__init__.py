@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from pytest_ecgfm.cards import NO_TRUTH_VALUE, first_problem
 from pytest_ecgfm.checks import CHECKS, COORDINATES, SPACES, SUITES, Case, Threshold, suites
 from pytest_ecgfm.cohorts.base import LABELS
+from pytest_ecgfm.cohorts.endpoints import Definition, canonical, defined
 from pytest_ecgfm.errors import EcgfmError, unknown_name
 from pytest_ecgfm.perturbations import VARIANTS
 from pytest_ecgfm.toml_files import read_toml
@@ -123,6 +124,8 @@ class Profile(_Strict):
         Shipped profile that this one comes from; thresholds looser than its need a reason.
     check : tuple of Rule
         Of the entries that hold for a cell, the last decides. A cell without an entry is not evaluated.
+    label : dict of str to Definition
+        Labels of one's own, by name.
     run : Asked
         Only in ``run.toml``.
     """
@@ -132,6 +135,7 @@ class Profile(_Strict):
     inconclusive: Literal["allow", "block"] = "allow"
     base: str = "default"
     check: tuple[Rule, ...]
+    label: dict[str, Definition] = {}
     run: Asked = Asked()
 
     def threshold(self, case: Case) -> Threshold | None:
@@ -144,7 +148,7 @@ class Profile(_Strict):
         return CHECKS[case.check].default
 
 
-_KEYS = ("extends", *(key for model in (Profile, Rule, Grid, Asked) for key in model.model_fields))
+_KEYS = ("extends", *(key for model in (Profile, Rule, Grid, Asked, Definition) for key in model.model_fields))
 
 
 def shipped() -> dict[str, Path]:
@@ -206,8 +210,15 @@ def _shipped_profile(name: str) -> Profile:
     return load_profile(name)
 
 
-def load_profile(name: str) -> Profile:
+def load_profile(name: str, *, labels: Iterable[str] = ()) -> Profile:
     """Load a shipped profile by name, or a TOML file by path.
+
+    Parameters
+    ----------
+    name : str
+        Name, or path that ends in ``.toml``.
+    labels : iterable of str
+        Labels of one's own that are known from elsewhere; its thresholds may name them.
 
     Raises
     ------
@@ -226,7 +237,7 @@ def load_profile(name: str) -> Profile:
         profile = Profile.model_validate(raw)
     except ValidationError as error:
         raise EcgfmError(f"profile {path.name}: {first_problem(error, _KEYS)}") from None
-    _check_names(profile, path.name)
+    _check_names(profile, path.name, labels)
     return profile
 
 
@@ -248,7 +259,7 @@ def _read(path: Path, above: tuple[Path, ...]) -> dict[str, Any]:
         raise unknown_name("profile", str(parent), [*known, "PATH.toml"], where=f"profile {path.name}: extends")
     base = _read(known.get(parent, path.parent / parent), (*above, path.resolve()))
     merged = {**base, **raw, **({"base": base["base"]} if "base" in base and "base" not in raw else {})}
-    for table in ("grid", "run"):
+    for table in ("grid", "run", "label"):
         if isinstance(base.get(table), dict) and isinstance(raw.get(table), dict):
             merged[table] = {**base[table], **raw[table]}
     if isinstance(base.get("check"), list) and isinstance(raw.get("check", []), list):
@@ -256,16 +267,23 @@ def _read(path: Path, above: tuple[Path, ...]) -> dict[str, Any]:
     return merged
 
 
-def _check_names(profile: Profile, file: str) -> None:
+def _check_names(profile: Profile, file: str, labels: Iterable[str]) -> None:
     where = f"profile {file}"
     if profile.base not in shipped():
         raise unknown_name("profile", profile.base, shipped(), where=f"{where}: base")
     for suite in profile.grid.suites:
         if suite not in suites():
             raise unknown_name("suite", suite, suites(), where=f"{where}: grid.suites")
-    for label in (*profile.grid.labels, *(label for rule in profile.check for label in rule.labels)):
-        if label not in LABELS:
-            raise unknown_name("label", label, LABELS, where=where)
+    for label, definition in profile.label.items():
+        defined(label, definition, where=where)
+    # A name of the grid may be that of a column: whether it is, is found once the cohorts are known.
+    valid = dict.fromkeys((*LABELS, *profile.label, *labels, *(canonical(one, where) for one in profile.grid.labels)))
+    for label in (label for rule in profile.check for label in rule.labels):
+        spelt = canonical(label, where)
+        if spelt != label:
+            raise EcgfmError(f"{where}: check.labels: write {label!r} as {spelt!r}, the name that the checks have.")
+        if label not in valid and ":" not in label:
+            raise unknown_name("label", label, valid, where=where)
     for number, rule in enumerate(profile.check):
         if rule.name not in CHECKS:
             raise unknown_name("check", rule.name, CHECKS, where=f"{where}: check.name")

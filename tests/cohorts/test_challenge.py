@@ -169,8 +169,8 @@ def test_every_source_has_its_vocabulary() -> None:
 
     for source in SOURCES.values():
         assert source.continent in CONTINENTS
-        assert expressible(source.vocabulary)["NORM"][0] in ("derived", "no", "yes")
-    assert expressible("ptb-xl-challenge")["NORM"][0] == "derived"
+        assert expressible(source.vocabulary, "snomed_ct")["NORM"][0] in ("derived", "no", "yes")
+    assert expressible("ptb-xl-challenge", "snomed_ct")["NORM"][0] == "derived"
 
 
 CODES = ("426783006", "164889003", "59118001", "270492004", "427084000", "426177001")

@@ -55,7 +55,7 @@ def test_numbered_folds(make) -> None:
 @pytest.mark.parametrize(
     ("table", "message"),
     [
-        ("record,af\na,1\n", "no column is a label. Valid: CD, AF"),
+        ("record,af\na,x\n", "no column is a label. Valid: CD, AF"),
         ("record,AF\n", "no record"),
         ("AF\n1\n", "column 'record' is missing"),
         ("record,AF\na,1\na,0\n", "record 'a': record occurs in more than one row"),
@@ -96,8 +96,8 @@ def test_unknown_continent(make) -> None:
         ("record;patient;AF\na;p1;1\n", r"lacks a column `record`; it has, separated by commas: record;patient;AF\.$"),
         ("patient,AF\np1,1\n", r"lacks a column `record`; it has, separated by commas: patient, AF\.$"),
         (
-            "record,afib\na,1\n",
-            r"lacks a column of a label \(CD, AF, .*\); it has, separated by commas: record, afib\.$",
+            "record,age\na,1\n",
+            r"lacks a column of a label \(CD, AF, .*\); it has, separated by commas: record, age\.$",
         ),
         ("", r"lacks a column `record`; it has, separated by commas: nothing\.$"),
     ],

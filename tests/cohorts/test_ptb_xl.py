@@ -29,6 +29,7 @@ def make(tmp_path: Path, write_record) -> Callable[..., Path]:
         second = {
             **ROW,
             "ecg_id": "2",
+            "patient_id": "13243.0",
             "sex": "0",
             "strat_fold": "10",
             "scp_codes": "{'CLBBB': 15.0, 'AFIB': 0.0}",

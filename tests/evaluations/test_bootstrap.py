@@ -120,7 +120,7 @@ def test_resamples_without_a_known_record_say_nothing(rng):
 
 def test_interval_of_a_median_is_that_of_large_samples(rng):
     patients = np.arange(900).astype(str)
-    against = Reference(np.zeros((900, 1)), patients, np.zeros(1), 2.0)
+    against = Reference(np.zeros((900, 1)), patients, np.zeros(1), 2.0, None, 2.0)
     # Distances of 0 to 2, over a typical one of 2: the median is 1/2, its standard error 1 / (2 sqrt(n)).
     moved = rng.permutation(np.linspace(0, 2, 900))[:, None]
     found = retest(against, np.zeros((900, 1)), moved, patients)
