@@ -15,7 +15,15 @@ _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 
 
 class EcgfmError(Exception):
-    """Bad input: the message says what is wrong, where (file, record, field), and what would be valid."""
+    """Bad input: the message says what is wrong, where (file, record, field), and what would be valid.
+
+    Attributes
+    ----------
+    again : str
+        Of what holds for a model whatever the record: what to say where the message was given before.
+    """
+
+    again = ""
 
 
 class NotApplicable(EcgfmError):
@@ -26,13 +34,17 @@ class NotAnEmbedding(EcgfmError):
     """What a model returned is no embedding: the model is at fault, not the record."""
 
 
+class MachineLacks(EcgfmError):
+    """Something that a model needs is not on this machine, and nobody is to blame."""
+
+
 class StaleBaseline(EcgfmError):
     """An earlier run cannot be compared with: a gate that rests on it fails."""
 
 
 def blame(error: Raised, model: str) -> Raised:
     """Note whose exception this is, unless that is known, or the machine is at fault: a package or room is missing."""
-    machine = isinstance(error, ImportError) or (isinstance(error, OSError) and error.errno in _NO_ROOM)
+    machine = isinstance(error, ImportError | MachineLacks) or (isinstance(error, OSError) and error.errno in _NO_ROOM)
     if not machine and not hasattr(error, _MODEL):
         setattr(error, _MODEL, model)
     return error
@@ -53,6 +65,18 @@ def reworded(error: EcgfmError, text: str) -> EcgfmError:
     other = type(error)(text)
     vars(other).update(vars(error))
     return other
+
+
+def once_in_full(error: BaseException, said: set[str]) -> BaseException:
+    """Return an error, or what it says where it was said before; `said` is added to.
+
+    What holds for a model whatever the record would else be said by each check, and hide what else there is.
+    """
+    again = error.again if isinstance(error, EcgfmError) else ""
+    if again in said and isinstance(error, EcgfmError):
+        return reworded(error, again)
+    said |= {again} - {""}
+    return error
 
 
 def utf8(value: Any) -> Any:

@@ -104,6 +104,26 @@ MATRIX = (
         (*contract_but("contract.hard_records"), "downstream.auroc"),
     ),
     Entry(
+        "one answer for the unusual",
+        models.TheUsualForTheUnusual,
+        ("contract.hard_records",),
+        (*contract_but("contract.hard_records"), "downstream.auroc"),
+    ),
+    Entry(
+        "random, and over what it said before",
+        models.ReusingMemory,
+        ("contract.repeatable", "contract.batch", "contract.lead_order", "contract.unchanged"),
+        ("contract.frozen", "contract.hard_records"),
+    ),
+    Entry("several fields", models.SeveralFields, (*CONTRACT, "contract.memory", "downstream.auroc"), ()),
+    Entry("complex numbers", models.ComplexNumbers, (*CONTRACT, "downstream.auroc"), ()),
+    Entry(
+        "a closure that drifts",
+        models.drifting_closure,
+        ("contract.frozen",),
+        (*contract_but("contract.frozen", "contract.declared_leads"), "downstream.auroc"),
+    ),
+    Entry(
         "drifting batch normalisation",
         models.RunningStatistics,
         ("contract.frozen",),

@@ -293,6 +293,56 @@ class ZerosForTheUnusual(Honest):
         return torch.where(flat[:, None], 0.0, features(x))
 
 
+class TheUsualForTheUnusual(Honest):
+    """Says of records that are flat, short or large what it would say of the usual one, with a little noise."""
+
+    def read(self, x):
+        flat = (x.std(-1) < 1e-3).any(-1) | (x.abs().amax(dim=(-2, -1)) > 5)
+        usual = torch.linspace(-2, 1, 56, dtype=torch.float64)
+        return torch.where(flat[:, None], usual + 1e-5 * noise_of(x), features(x))
+
+
+class ReusingMemory(Honest):
+    """Draws noise at each call, and writes each answer over the one before."""
+
+    def __init__(self):
+        super().__init__()
+        self.memory = {}
+
+    def forward(self, x):
+        held = self.memory.setdefault(len(x), torch.zeros(len(x), 56))
+        return held.copy_(features(x) + 0.5 * torch.randn(len(x), 56))
+
+
+class SeveralFields(Honest):
+    """Returns a dictionary, in which the embedding is."""
+
+    def forward(self, x):
+        found = features(x).float()
+        return {"logits": found[:, :2], "pooler_output": found}
+
+
+class ComplexNumbers(Honest):
+    """Returns a spectrum whose imaginary parts a cast would lose."""
+
+    def forward(self, x):
+        return torch.fft.rfft(features(x))
+
+
+def drifting_closure():
+    """Make a function whose network drifts out of sight: by less than any answer shows."""
+    net = torch.nn.Linear(56, 56)
+    with torch.no_grad():
+        net.weight.copy_(torch.eye(56))
+        net.bias.zero_()
+
+    def embed(x):
+        net.bias += 1e-5
+        return net(features(x).float())
+
+    return embed
+
+
 class RunningStatistics(Honest):
     """A batch normalisation that keeps on learning; what it learns is only used in training."""
 

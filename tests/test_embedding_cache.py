@@ -65,6 +65,21 @@ def test_a_part_is_kept_beside_its_cohort(tmp_path):
     assert served(cache, cohort)[1] == 0
 
 
+def test_a_few_records_are_found_without_reading_or_making_the_rest(tmp_path):
+    cache, cohort = EmbeddingCache(tmp_path, "a"), MemoryCohort()
+    encoder = encoder_of(means, version="1")
+    assert cache.kept(encoder, cohort, [0, 1]) is None
+    served(cache, cohort, fail_after=1)
+    found = cache.kept(encoder, cohort, [3, 0])
+    expected = embed_cohort(encoder, cohort)
+    np.testing.assert_allclose(found, expected[[3, 0]], atol=1e-6)
+    assert cache.kept(encoder, cohort, [3, 39]) is None
+    for path in sorted(cache.folder.rglob("*.npz")):
+        path.write_text("damaged")
+    assert cache.kept(encoder, cohort, [3, 0]) is None
+    assert not list(tmp_path.rglob("*.tmp"))
+
+
 @pytest.mark.parametrize("stop", [0, 1, 2])
 def test_a_stopped_run_goes_on_where_it_was_and_reads_only_what_is_missing(tmp_path, stop):
     undisturbed, _ = served(EmbeddingCache(tmp_path / "other", "a"), MemoryCohort())

@@ -1,7 +1,7 @@
 """Records to embeddings: streamed, batched, cached on disk."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -162,6 +162,13 @@ class EmbeddingCache:
         """Return the embeddings of a whole cohort, or of what `part` says, as one array; see `chunks`."""
         rows = len(cohort) if part is None else part.records
         return _assembled(cohort, rows, self.chunks(encoder, cohort, make, part=part, length=length))
+
+    def kept(self, encoder: Encoder, cohort: Cohort, rows: Sequence[int]) -> FloatArray | None:
+        """Return some records' embeddings if all of them are on disk, shape (rows, dimensions); nothing is made."""
+        found: dict[int, npt.NDArray[Any]] = {}
+        for begin, values in self._store(encoder, cohort, None).read(rows):
+            found |= {row: values[row - begin] for row in rows if begin <= row < begin + len(values)}
+        return np.stack([found[row] for row in rows]) if found and all(row in found for row in rows) else None
 
     def chunks(
         self, encoder: Encoder, cohort: Cohort, make: Make, *, part: Part | None = None, length: int | None = None

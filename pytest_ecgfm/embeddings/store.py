@@ -10,7 +10,7 @@ import os
 import re
 import stat
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,11 +92,14 @@ class ArrayStore:
             left.unlink(missing_ok=True)
         self._describe()
 
-    def read(self) -> Iterator[tuple[int, Array]]:
-        """Yield the first row and the values of each intact chunk, in order; no row twice, all rows of one shape."""
+    def read(self, rows: Collection[int] | None = None) -> Iterator[tuple[int, Array]]:
+        """Yield the first row and the values of each intact chunk, in order; no row twice, all rows of one shape.
+
+        With `rows`, only the chunks that hold one of these.
+        """
         end, shape = 0, None
         for begin, stop, path in _chunks(self.folder):
-            if begin < end or stop > self.rows:
+            if begin < end or stop > self.rows or (rows is not None and not any(begin <= row < stop for row in rows)):
                 continue
             values = _intact(path, self.key, begin, stop)
             if values is None or shape not in (None, values.shape[1:]):

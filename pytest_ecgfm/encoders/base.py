@@ -16,6 +16,8 @@ import numpy as np
 from pytest_ecgfm.cards import ModelCard
 from pytest_ecgfm.cards.identity import code_digest, digest, file_digest
 from pytest_ecgfm.encoders import preprocessing
+from pytest_ecgfm.encoders.modules import explained, freeze, held_modules, is_torch_module, unusable
+from pytest_ecgfm.encoders.returned import real_array
 from pytest_ecgfm.errors import EcgfmError, NotAnEmbedding, blaming, reworded
 from pytest_ecgfm.signals.records import FloatArray, RecordBatch, canonical_leads
 
@@ -80,18 +82,16 @@ class Encoder:
         self.precision = precision
         self._dimensions = card.dimensions
         self.watching: Callable[[str, Sequence[str]], AbstractContextManager[None]] = lambda *_: nullcontext()
-        self._is_module = _is_torch_module(model)
+        self._is_module = is_torch_module(model)
+        where = f"model {card.name!r}"
         if self._is_module:
-            model.eval().requires_grad_(False).to(device)
+            freeze(model, device, where)
         elif self.module is not None and hasattr(model, "device"):
             # A model that does its own preprocessing keeps its torch module in `module`, and says where it runs.
             self.module.to(device)
             model.device = device
-        elif not callable(model) and not callable(getattr(model, "embed", None)):
-            raise EcgfmError(
-                f"model {card.name!r} is a {type(model).__name__}, but should be a torch.nn.Module, "
-                "a callable, or an object with embed(batch)."
-            )
+        elif what := unusable(model):
+            raise EcgfmError(f"{where} {what}.")
 
     def embed(self, signal: Any, *, sampling_rate: float, leads: Sequence[str]) -> FloatArray:
         """Embed records given as an array.
@@ -193,7 +193,7 @@ class Encoder:
     def _embedded(self, batch: RecordBatch, prepared: RecordBatch) -> FloatArray:
         try:
             with _naming(batch), blaming(self.card.name), self.watching(self.card.name, batch.records):
-                return self._checked(self._run(prepared), batch)
+                return self._checked(self._asked(prepared), batch)
         except MemoryError as error:
             return self._in_halves(batch, error)
         except RuntimeError as error:
@@ -210,6 +210,14 @@ class Encoder:
             [self.embed_batch(batch.rows(range(half))), self.embed_batch(batch.rows(range(half, len(batch))))]
         )
 
+    def _asked(self, batch: RecordBatch) -> Any:
+        try:
+            return self._run(batch)
+        except Exception as error:
+            if (line := explained(error, self.model, f"model {self.card.name!r}")) is not None:
+                raise line from None
+            raise
+
     def _run(self, batch: RecordBatch) -> Any:
         if self.card.input == "array":
             return self._callable(batch.signals)
@@ -224,8 +232,7 @@ class Encoder:
                 stack.enter_context(torch.autocast(kind, dtype=getattr(torch, self.precision)))
             if self.card.input == "records":
                 return self.model.embed(batch)
-            out = self._callable(torch.from_numpy(batch.signals).to(self.device if self._is_module else "cpu"))
-            return out.detach().float().cpu().numpy() if isinstance(out, torch.Tensor) else out
+            return self._callable(torch.from_numpy(batch.signals).to(self.device if self._is_module else "cpu"))
 
     @property
     def _callable(self) -> Any:
@@ -234,10 +241,7 @@ class Encoder:
 
     def _checked(self, out: Any, batch: RecordBatch) -> FloatArray:
         where = f"model {self.card.name!r}"
-        try:
-            array = np.asarray(out, dtype=np.float32)
-        except (TypeError, ValueError):
-            raise NotAnEmbedding(f"{where}: returned a {type(out).__name__}, but should return an array.") from None
+        array = real_array(out, where)
         if array.ndim != 2 or len(array) != len(batch) or array.shape[1] == 0:
             raise NotAnEmbedding(f"{where}: embedding.shape={array.shape}, but should be ({len(batch)}, dimensions).")
         if self._dimensions is not None and array.shape[1] != self._dimensions:
@@ -272,11 +276,17 @@ class Encoder:
     def module(self) -> Any:
         """The torch module behind the model, or None."""
         module = self.model if self._is_module else getattr(self.model, "module", None)
-        return module if _is_torch_module(module) else None
+        return module if is_torch_module(module) else None
 
     def weights(self) -> dict[str, str]:
-        """SHA-256 of each parameter and buffer; empty for a model without a torch module."""
-        return {} if self.module is None else tensor_digests(self.module)
+        """SHA-256 of each parameter and buffer; also of modules that a function or an object holds (`held_modules`)."""
+        if self.module is not None:
+            return tensor_digests(self.module)
+        return {
+            f"{name}.{tensor}": found
+            for name, module in held_modules(self.model).items()
+            for tensor, found in tensor_digests(module).items()
+        }
 
     @property
     def weights_sha256(self) -> str:
@@ -284,11 +294,6 @@ class Encoder:
         if self.module is not None:
             return weights_digest(self.module)
         return str(getattr(self.model, "sha256", ""))
-
-
-def _is_torch_module(model: object) -> bool:
-    # Asked without importing torch: an encoder that is no module must not pay for it.
-    return any(base.__module__.startswith("torch.nn") and base.__name__ == "Module" for base in type(model).__mro__)
 
 
 def _foreign_code(bases: Iterable[type]) -> Iterator[bytes]:

@@ -1,6 +1,7 @@
 """Is it an encoder at all? What every encoder has to keep to before its performance means anything."""
 
 import gc
+import math
 import sys
 import tracemalloc
 from collections.abc import Callable, Sequence
@@ -15,6 +16,8 @@ from pytest_ecgfm.signals.records import FloatArray, RecordBatch
 Embed = Callable[[RecordBatch], FloatArray]
 
 _PASSES = 3
+_ROUNDS = 3
+_LITTLE = 0.001
 _ALONE = 8  # records that are also embedded one by one: each is a batch of its own
 
 
@@ -144,8 +147,8 @@ def memory(embed: Embed, leads: tuple[str, ...]) -> Finding:
     Returns
     -------
     Finding
-        Growth by a pass, mean of 3, as a share of the records' own size; 0 or more, in steps of 0.001. What is made
-        once (a table, a compiled kernel) does not count.
+        Growth by a pass, mean of 3, as a share of the records' own size; 0 or more, in steps of 0.001. Where it is
+        more than 0.001, the smallest of three rounds: what is made once (a table, a compiled kernel) does not count.
     """
     rng = np.random.default_rng(0)
     signals = (rng.normal(size=(4, len(leads), 5000)).cumsum(axis=-1) / 50).astype(np.float32)
@@ -157,10 +160,15 @@ def memory(embed: Embed, leads: tuple[str, ...]) -> Finding:
         # What is made once is made by now.
         for _ in range(2):
             embed(batch)
-        before = _held_bytes()
-        for _ in range(_PASSES):
-            embed(batch)
-        growth = (_held_bytes() - before) / _PASSES
+        growth = math.inf
+        # What is made once, but late, is found in one round and not in the next; what leaks is found in each.
+        for _ in range(_ROUNDS):
+            before = _held_bytes()
+            for _ in range(_PASSES):
+                embed(batch)
+            growth = min(growth, (_held_bytes() - before) / _PASSES)
+            if growth <= _LITTLE * signals.nbytes:
+                break
     finally:
         if not traced_already:
             tracemalloc.stop()

@@ -13,7 +13,7 @@ def unchanged(run: Run, encoder: Encoder, case: Case) -> Measured:
     """Largest distance between what is said of a few records at the end and what was said of them before.
 
     Before is at the first use of the encoder on the cohort, and in the embeddings that the run rests on, which may come
-    from the cache of an earlier run.
+    from the cache of an earlier run; where this process asked for none, in the cache, if it holds these records.
     """
     records = run.spread(case.cohort)
     then, now = run.remember(encoder, case.cohort), run.embed_again(encoder, case.cohort)
@@ -23,6 +23,9 @@ def unchanged(run: Run, encoder: Encoder, case: Case) -> Measured:
         position = {str(record): row for row, record in enumerate(run.cohort(case.cohort).records)}
         held = whole[np.array([position[record] for record in records])]
         found.append((apart(held, now, records, whole), "from the embeddings that the run rests on"))
+    elif (kept := run.kept(encoder, case.cohort)) is not None:
+        # Of an earlier run, or of another process of this one.
+        found.append((apart(kept, now, records), "from the embeddings in the cache"))
     worst, since = max(found, key=lambda one: one[0].value)
     note = f"{worst.note}, {since}" if worst.note else ""
     return Measured(worst.value, worst.value, worst.value, note=note)

@@ -2,7 +2,9 @@
 
 import math
 import zlib
+from collections.abc import Callable
 from dataclasses import replace
+from functools import wraps
 from typing import Any
 
 import numpy as np
@@ -12,6 +14,7 @@ import xarray as xr
 from pytest_ecgfm.cohorts.base import Cohort
 from pytest_ecgfm.encoders.base import Encoder
 from pytest_ecgfm.encoders.preprocessing import resample
+from pytest_ecgfm.errors import NotApplicable
 from pytest_ecgfm.evaluations import relevance as evaluation
 from pytest_ecgfm.evaluations.downstream import seeds_for
 from pytest_ecgfm.evaluations.relevance import Profile, lead_profile
@@ -38,9 +41,24 @@ ORDERS = 3
 
 _EXAMPLE_RATE = 250.0
 
-_FEW = "a profile of fewer than 2 players says nothing"
+_FEW = "not applicable: the encoder reads one independent lead alone, so there is nothing to compare it with"
+_FEWER = "not applicable: the encoder reads fewer than 3 independent leads, so orders of removal hardly differ"
 
 
+def _where_applicable(measure: Callable[[Run, Encoder, Case], Measured]) -> Callable[[Run, Encoder, Case], Measured]:
+    """Let what cannot be asked of these records, whatever the encoder, be missing."""
+
+    @wraps(measure)
+    def asked(run: Run, encoder: Encoder, case: Case) -> Measured:
+        try:
+            return measure(run, encoder, case)
+        except NotApplicable as error:
+            return replace(_of(UNDEFINED), missing=f"not applicable: {error}")
+
+    return asked
+
+
+@_where_applicable
 def efficiency(run: Run, encoder: Encoder, case: Case) -> Measured:
     """Largest difference between the sum of Shapley values and the change of the logit, over all records and probes.
 
@@ -68,6 +86,7 @@ def efficiency(run: Run, encoder: Encoder, case: Case) -> Measured:
     return Measured(worst, worst, worst, cells=tuple(cells), arrays=(_example(run, cohort),))
 
 
+@_where_applicable
 def shuffled_labels(run: Run, encoder: Encoder, case: Case) -> Measured:
     """Agreement of a probe's Shapley values with those of probes whose labels were shuffled."""
     cohort = run.cohort(case.cohort)
@@ -88,6 +107,7 @@ def shuffled_labels(run: Run, encoder: Encoder, case: Case) -> Measured:
     return replace(_of(found), cells=cells)
 
 
+@_where_applicable
 def baselines(run: Run, encoder: Encoder, case: Case) -> Measured:
     """Agreement of the lead profiles over two baselines."""
     cohort = run.cohort(case.cohort)
@@ -99,6 +119,7 @@ def baselines(run: Run, encoder: Encoder, case: Case) -> Measured:
     return _of(evaluation.baseline_agreement(a[use], b[use], found[0].patients[use]))
 
 
+@_where_applicable
 def cohorts(run: Run, encoder: Encoder, case: Case) -> Measured:
     """Agreement of the lead profiles of all cohorts."""
     phis, patients = [], []
@@ -110,16 +131,20 @@ def cohorts(run: Run, encoder: Encoder, case: Case) -> Measured:
             phi, use = _phi(explained, probes)
             phis.append(phi[use])
             patients.append(explained.patients[use])
-    if len(phis) < 2 or len(cast_of(encoder, run)) < 2:
-        return replace(_of(UNDEFINED), missing=_FEW if len(phis) > 1 else "fewer than two cohorts have a probe")
+    if len(cast_of(encoder, run)) < 2:
+        return replace(_of(UNDEFINED), missing=_FEW)
+    if len(phis) < 2:
+        return replace(_of(UNDEFINED), missing="fewer than two cohorts have a probe")
     return _of(evaluation.cohort_agreement(phis, patients))
 
 
+@_where_applicable
 def concentration(run: Run, encoder: Encoder, case: Case) -> Measured:
     """Relevance of the most relevant lead."""
     return _profiled(run, encoder, case, lambda phi, patients: evaluation.concentration(phi, patients))
 
 
+@_where_applicable
 def prior(run: Run, encoder: Encoder, case: Case) -> Measured:
     """Agreement of relevance with where cardiology looks."""
     names = [player.name for player in cast_of(encoder, run)]
@@ -127,18 +152,19 @@ def prior(run: Run, encoder: Encoder, case: Case) -> Measured:
         run, encoder, case, lambda phi, patients: evaluation.prior_agreement(phi, names, case.label, patients)
     )
     if not found.missing and not math.isfinite(found.value):
-        return replace(found, missing="no such place among the leads that the encoder reads")
+        return replace(found, missing="not applicable: no such place is among the leads that the encoder reads")
     at = {"encoder": case.encoder, "cohort": case.cohort, "label": case.label}
     return replace(found, cells=(Cell("relevance", at, {"prior": found.value}),))
 
 
+@_where_applicable
 def deletion(run: Run, encoder: Encoder, case: Case) -> Measured:
     """AUROC lost by removing leads in order of relevance, beyond what random orders lose; mean over steps."""
     cohort = run.cohort(case.cohort)
     probes = record_probes(run, encoder, cohort, case.label)
     cast = cast_of(encoder, run)
     if probes is None or len(cast) < 3:
-        return _undefined(case) if probes is None else replace(_of(UNDEFINED), missing="fewer than 3 players")
+        return _undefined(case) if probes is None else replace(_of(UNDEFINED), missing=_FEWER)
     explained = _explained(run, encoder, cohort, BASELINES[0])
     phi, use = _phi(explained, probes)
     # Profiles of a label's own positives and negatives alike: what the probe looks at, whatever it finds.

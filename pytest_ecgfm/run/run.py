@@ -161,6 +161,12 @@ class Run:
         found = self._made.get(("embeddings", encoder.card.name, name))
         return cast("FloatArray", found) if isinstance(found, np.ndarray) else None
 
+    def kept(self, encoder: Encoder, name: str) -> FloatArray | None:
+        """Return what the cache holds of the records that `remember` embeds, if it holds all of them."""
+        cohort = self.cohort(name)
+        position = {str(record): row for row, record in enumerate(cohort.records)}
+        return self._cache.kept(encoder, cohort, [position[record] for record in self.spread(name)])
+
     def embeddings(self, encoder: Encoder, cohort: Cohort) -> FloatArray:
         """Embed a cohort, or find it embedded: float32, shape (records, dimensions).
 

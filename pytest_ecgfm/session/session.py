@@ -16,7 +16,7 @@ from pytest_ecgfm.cohorts.base import Cohort
 from pytest_ecgfm.cohorts.own import own_cohort
 from pytest_ecgfm.encoders.base import Encoder
 from pytest_ecgfm.encoders.sources import resolve_checkpoint
-from pytest_ecgfm.errors import EcgfmError, blame
+from pytest_ecgfm.errors import EcgfmError, blame, once_in_full
 from pytest_ecgfm.evaluations.differences import Finding
 from pytest_ecgfm.report.escape import terminal
 from pytest_ecgfm.report.html import HtmlColumns, link_from
@@ -114,6 +114,7 @@ class Session(Ending):
         self.own_cohorts = own_cohorts
         self.results = Results()
         self._weights_asked: set[str] = set()
+        self._said: set[str] = set()
         self.thresholds = settings.planned()
         require_cells(settings, self.thresholds)
         require_reasons(settings.profile, self.thresholds)
@@ -329,12 +330,13 @@ class Session(Ending):
         case = _case_of(item)
         if case is None or call.excinfo is None:
             return report
-        if call.excinfo.errisinstance((EcgfmError, CheckFailed)):
-            report.longrepr = call.excinfo.getrepr(style="value")
+        error = once_in_full(call.excinfo.value, self._said)
+        if isinstance(error, EcgfmError | CheckFailed):
+            report.longrepr = call.excinfo.getrepr(style="value") if error is call.excinfo.value else str(error)
             if (text := str(report.longrepr)) != terminal(text):
                 report.longrepr = terminal(text)
         if call.when != "teardown" and not any(name == PROPERTY for name, _ in report.user_properties):
-            row = failed_row(case, self.thresholds[case], call.excinfo.value)
+            row = failed_row(case, self.thresholds[case], error)
             item.user_properties.append((PROPERTY, row.to_json()))
             report.user_properties.append((PROPERTY, row.to_json()))
         return report

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from pytest_ecgfm.errors import EcgfmError
+from pytest_ecgfm.errors import NotApplicable
 from pytest_ecgfm.signals.leads import select_leads
 from pytest_ecgfm.signals.records import LEADS, RecordBatch
 
@@ -84,13 +84,14 @@ def with_leads(
 
     Raises
     ------
-    EcgfmError
+    NotApplicable
         If a player's lead is not in the records.
     """
     position = {lead: row for row, lead in enumerate(batch.leads)}
     missing = [lead for one in cast for lead in one.leads if lead not in position]
     if missing:
-        raise EcgfmError(f"lead {missing[0]!r} is needed, but the records have only {', '.join(batch.leads)}.")
+        have = f"but the records have only {', '.join(batch.leads) or 'others'}"
+        raise NotApplicable(f"lead {missing[0]!r} is needed to take leads away one by one, {have}")
     signals = batch.signals.copy()
     for column, player in enumerate(cast):
         gone = np.flatnonzero(~present[:, column])

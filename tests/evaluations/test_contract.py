@@ -11,6 +11,7 @@ from hypothesis import Phase, given, settings
 from pytest_ecgfm.cards import parse_card
 from pytest_ecgfm.cohorts.synthetic import load_embedded
 from pytest_ecgfm.encoders.base import Encoder
+from pytest_ecgfm.errors import NotAnEmbedding
 from pytest_ecgfm.evaluations import contract
 from pytest_ecgfm.evaluations import hard_records as hard
 from pytest_ecgfm.evaluations.differences import Finding
@@ -267,12 +268,36 @@ def nearly_zeros(batch):
     return zeros(batch) + noise
 
 
-@pytest.mark.parametrize("embed", [zeros, the_mean, nearly_zeros])
+def an_unseen_place(batch):
+    """As zeros, at a place that no other record has: one of the dimensions says that something is odd."""
+    odd = np.abs(batch.signals).max() >= 5
+    return np.concatenate([zeros(batch), np.full((len(batch), 1), float(odd))], axis=1)
+
+
+@pytest.mark.parametrize("embed", [zeros, the_mean, nearly_zeros, an_unseen_place])
 def test_one_embedding_for_all_that_is_disliked_is_none(sample, embed):
     found = hard_records(lambda batch: embed(batch).astype(np.float32), sample, lambda batch: batch)
     assert "spikes of 16 mV: two different records get the same embedding" in found.note
     assert "offset of 50 mV: two different records get the same embedding" in found.note
     assert found.value == pytest.approx(0.8)
+
+
+def test_records_that_are_told_apart_are_asked_where_most_of_the_sample_are_one(sample):
+    def embed(batch):
+        known = [name in ("r4", "r1") or "(" in name for name in batch.records]
+        return np.where(np.array(known)[:, None], zeros(batch), 7.0).astype(np.float32)
+
+    found = hard_records(embed, sample, lambda batch: batch)
+    assert "spikes of 16 mV: two different records get the same embedding" in found.note
+
+
+def test_what_is_said_of_every_record_is_no_finding_about_one(sample):
+    for ask in (
+        lambda embed: hard_records(embed, sample, lambda batch: batch),
+        lambda embed: generated(embed, LEADS, examples=3),
+    ):
+        with pytest.raises(NotAnEmbedding, match=r"returned a dict with pooler_output \(\d, 12\)"):
+            ask(encoder_of(lambda x: {"pooler_output": x.mean(-1)}).embed_batch)
 
 
 def test_what_is_no_signal_any_more_may_get_one_embedding(sample):
@@ -307,6 +332,24 @@ def test_the_note_tells_of_the_first_batch_that_was_wrong():
 
     found = generated(embed, LEADS, examples=5)
     assert found.value == 0.0 and len(asked) > 1 and found.note.endswith("ValueError: no. 1")
+
+
+def test_what_is_made_once_but_late_is_no_leak():
+    held, calls = [], []
+
+    def embed(batch):
+        calls.append(1)
+        if len(calls) == 4:
+            held.append(np.ones(10 * batch.signals.size))
+        return batch.signals.mean(axis=-1)
+
+    assert contract.memory(embed, LEADS).value == 0.0
+
+    def leaking(batch):
+        held.append(batch.signals[:, :1].copy())
+        return embed(batch)
+
+    assert contract.memory(leaking, LEADS).value == pytest.approx(1 / 12, abs=0.002)
 
 
 @pytest.mark.parametrize("kept", ["nothing", "tensors", "arrays", "cycles", "once"])
