@@ -12,7 +12,7 @@ from pytest_ecgfm.cohorts.base import Cohort
 from pytest_ecgfm.cohorts.limit import limited
 from pytest_ecgfm.cube import build_cube, write_cube
 from pytest_ecgfm.encoders.base import Encoder
-from pytest_ecgfm.encoders.demographics import Demographics
+from pytest_ecgfm.encoders.registry import load_encoder
 from pytest_ecgfm.in_process import judged
 from pytest_ecgfm.preprocessing import resample
 from pytest_ecgfm.profiles import Profile, load_profile
@@ -381,8 +381,7 @@ def speaks_of(name: str, case: Case) -> bool:
 
 def evaluate(run: Run, encoder: Encoder, cases: dict[Case, Any]) -> dict[Case, Row]:
     """Run the suites' tests for some cells, with what a session's fixtures would give them."""
-    reference = Encoder(parse_card("demographics", {"input": "records"}, where=""), Demographics())
-    encoders = {encoder.card.name: encoder, "demographics": reference}
+    encoders = {encoder.card.name: encoder, "demographics": load_encoder("demographics")}
     return judged(run, encoders, cases, family=planned(run.settings))
 
 
