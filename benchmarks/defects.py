@@ -14,7 +14,7 @@ import torch
 
 from benchmarks.rounding import Convolutions, Tokens, batch_of
 from pytest_ecgfm.cards import parse_card
-from pytest_ecgfm.cohorts.embedded_specs import SPECS
+from pytest_ecgfm.cohorts.synthetic.specs import SPECS
 from pytest_ecgfm.encoders.base import Encoder
 from pytest_ecgfm.encoders.registry import load_encoder
 from pytest_ecgfm.evaluations.hard_records import SAME, between_defects

@@ -20,7 +20,7 @@ import torch
 
 from pytest_ecgfm.encoders.registry import load_encoder
 from pytest_ecgfm.encoders.sources import parse_checkpoints
-from pytest_ecgfm.records import LEADS, RecordBatch
+from pytest_ecgfm.signals.records import LEADS, RecordBatch
 
 
 def seconds(call: Callable[[], Any]) -> float:

@@ -32,24 +32,24 @@ from hypothesis import Phase, settings
 
 ROOT = Path(__file__).parents[1]
 TARGETS = {
-    "verdict": ("pytest_ecgfm.verdict", (), ("tests/test_checks_and_verdict.py", "tests/test_boundaries.py")),
+    "verdict": ("pytest_ecgfm.results.verdict", (), ("tests/test_checks_and_verdict.py", "tests/test_boundaries.py")),
     "checks": (
-        "pytest_ecgfm.checks",
+        "pytest_ecgfm.results.checks",
         ("judge", "looser_than", "applicable_tier", "enough", "cells"),
         ("tests/test_checks_and_verdict.py", "tests/test_boundaries.py"),
     ),
     "rows": (
-        "pytest_ecgfm.rows",
+        "pytest_ecgfm.results.rows",
         ("judged_row", "blocks", "expected_to_fail", "failed_row"),
         ("tests/test_checks_and_verdict.py", "tests/test_boundaries.py"),
     ),
     "statistics": (
-        "pytest_ecgfm.statistics",
+        "pytest_ecgfm.evaluations.statistics",
         (),
         ("tests/test_statistics.py", "tests/test_statistics_differences.py", "tests/test_boundaries.py"),
     ),
     "variance": (
-        "pytest_ecgfm.variance",
+        "pytest_ecgfm.evaluations.statistics.variance",
         (),
         ("tests/test_statistics.py", "tests/test_statistics_differences.py", "tests/test_boundaries.py"),
     ),
@@ -96,7 +96,7 @@ IMPORTED = (
     "shap",
     "sklearn.linear_model",
     "sklearn.model_selection",
-    "pytest_ecgfm.cube",
+    "pytest_ecgfm.results.cube",
     "pytest_ecgfm.cohorts",
 )
 # Where numba compiles at the first call: the tests are run once before there are mutants.

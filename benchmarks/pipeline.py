@@ -31,7 +31,7 @@ from pytest_ecgfm.embeddings import EmbeddingCache, chunk_rows, embed_stretches
 from pytest_ecgfm.encoders.base import Encoder
 from pytest_ecgfm.encoders.ecgfounder import Net1D, preprocess
 from pytest_ecgfm.encoders.registry import load_encoder
-from pytest_ecgfm.records import LEADS
+from pytest_ecgfm.signals.records import LEADS
 
 with warnings.catch_warnings():
     # wfdb uses parts of pandas that newer versions deprecate.

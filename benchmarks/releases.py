@@ -18,12 +18,12 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import norm
 
-from pytest_ecgfm.baseline import Scores, change
-from pytest_ecgfm.checks import Case, judge
-from pytest_ecgfm.profiles import load_profile
-from pytest_ecgfm.rows import Measured, judged_row
-from pytest_ecgfm.statistics import mean_auroc
-from pytest_ecgfm.verdict import corrected
+from pytest_ecgfm.evaluations.statistics import mean_auroc
+from pytest_ecgfm.results.baseline import Scores, change
+from pytest_ecgfm.results.checks import Case, judge
+from pytest_ecgfm.results.profiles import load_profile
+from pytest_ecgfm.results.rows import Measured, judged_row
+from pytest_ecgfm.results.verdict import corrected
 
 _NEGATIVES = 3  # for each positive
 

@@ -19,11 +19,11 @@ from torch import nn
 
 from pytest_ecgfm.cards import parse_card
 from pytest_ecgfm.cohorts import load_cohort
-from pytest_ecgfm.cohorts.embedded_specs import SPECS
+from pytest_ecgfm.cohorts.synthetic.specs import SPECS
 from pytest_ecgfm.encoders.base import Encoder
 from pytest_ecgfm.encoders.registry import load_encoder
 from pytest_ecgfm.evaluations.differences import apart
-from pytest_ecgfm.records import RecordBatch
+from pytest_ecgfm.signals.records import RecordBatch
 
 RECORDS = 64
 SIZES = (1, 4)

@@ -20,9 +20,9 @@ from decode import peak_memory
 from pytest_ecgfm.cards import parse_card
 from pytest_ecgfm.cohorts.base import LABELS, Cohort
 from pytest_ecgfm.embeddings import EmbeddingCache, chunk_rows, embed_stretches
+from pytest_ecgfm.embeddings.store import entries
 from pytest_ecgfm.encoders.base import Encoder
-from pytest_ecgfm.records import LEADS, Recording
-from pytest_ecgfm.store import entries
+from pytest_ecgfm.signals.records import LEADS, Recording
 
 DIMENSIONS = 768
 _TEMPLATES = 64

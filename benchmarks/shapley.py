@@ -20,10 +20,10 @@ from pathlib import Path
 import numpy as np
 
 import pytest_ecgfm
-from pytest_ecgfm.coalitions import coalitions, complete, players, with_leads
 from pytest_ecgfm.evaluations.fold_probes import fold_probes
 from pytest_ecgfm.evaluations.shapley import lead_shapley, projected
 from pytest_ecgfm.evaluations.splits import make_split
+from pytest_ecgfm.signals.coalitions import coalitions, complete, players, with_leads
 
 LABELS = ("CD", "AF", "SB", "STach")
 FRACTIONS = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0)

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pytest_ecgfm import evaluations as evaluations
+    from pytest_ecgfm.cards.declarations import ecg_check as ecg_check
+    from pytest_ecgfm.cards.declarations import ecg_cohort as ecg_cohort
+    from pytest_ecgfm.cards.declarations import ecg_model as ecg_model
+    from pytest_ecgfm.cards.declarations import ecg_perturbation as ecg_perturbation
     from pytest_ecgfm.cohorts import load_cohort as load_cohort
-    from pytest_ecgfm.cube import open_run as open_run
     from pytest_ecgfm.encoders.registry import load_encoder as load_encoder
-    from pytest_ecgfm.in_process import evaluate as evaluate
-    from pytest_ecgfm.models import ecg_check as ecg_check
-    from pytest_ecgfm.models import ecg_cohort as ecg_cohort
-    from pytest_ecgfm.models import ecg_model as ecg_model
-    from pytest_ecgfm.models import ecg_perturbation as ecg_perturbation
-    from pytest_ecgfm.rows import Cell as Cell
-    from pytest_ecgfm.rows import Measured as Measured
+    from pytest_ecgfm.results.cube import open_run as open_run
+    from pytest_ecgfm.results.rows import Cell as Cell
+    from pytest_ecgfm.results.rows import Measured as Measured
+    from pytest_ecgfm.session.in_process import evaluate as evaluate
 
 _HERE = os.path.dirname(__file__)  # noqa: PTH120 - pathlib would be imported in every pytest run
 if not os.path.isdir(os.path.join(_HERE, "suites")):  # noqa: PTH112, PTH118
@@ -27,16 +27,16 @@ if not os.path.isdir(os.path.join(_HERE, "suites")):  # noqa: PTH112, PTH118
     __path__.append(os.path.dirname(_HERE))  # noqa: PTH120
 
 _PUBLIC = {
-    "Cell": "pytest_ecgfm.rows",
-    "Measured": "pytest_ecgfm.rows",
-    "evaluate": "pytest_ecgfm.in_process",
-    "ecg_check": "pytest_ecgfm.models",
-    "ecg_cohort": "pytest_ecgfm.models",
-    "ecg_model": "pytest_ecgfm.models",
-    "ecg_perturbation": "pytest_ecgfm.models",
+    "Cell": "pytest_ecgfm.results.rows",
+    "Measured": "pytest_ecgfm.results.rows",
+    "evaluate": "pytest_ecgfm.session.in_process",
+    "ecg_check": "pytest_ecgfm.cards.declarations",
+    "ecg_cohort": "pytest_ecgfm.cards.declarations",
+    "ecg_model": "pytest_ecgfm.cards.declarations",
+    "ecg_perturbation": "pytest_ecgfm.cards.declarations",
     "load_cohort": "pytest_ecgfm.cohorts",
     "load_encoder": "pytest_ecgfm.encoders.registry",
-    "open_run": "pytest_ecgfm.cube",
+    "open_run": "pytest_ecgfm.results.cube",
 }
 
 __all__ = [

@@ -16,17 +16,17 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
-from pytest_ecgfm import gate
-from pytest_ecgfm.bounded_files import read_bounded
+from pytest_ecgfm.cards.bounded_files import read_bounded
 from pytest_ecgfm.errors import EcgfmError
 from pytest_ecgfm.report.escape import terminal
+from pytest_ecgfm.results import gate
 
 _LEAST_RATE = 100.0  # Hz that finding beats needs
 _LEAST_SECONDS = 3.0  # two beats at 40 bpm
 
 if TYPE_CHECKING:
     from pytest_ecgfm.cohorts.base import Cohort
-    from pytest_ecgfm.records import Recording
+    from pytest_ecgfm.signals.records import Recording
 
 
 @dataclass(frozen=True)
@@ -315,8 +315,8 @@ def _cache_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _cache(args: argparse.Namespace) -> int:
+    from pytest_ecgfm.embeddings.store import cache_folder, entries
     from pytest_ecgfm.report.cached import counted, prune, table_lines
-    from pytest_ecgfm.store import cache_folder, entries
 
     if args.older_than is not None and not args.older_than >= 0:
         raise EcgfmError(f"--older-than={args.older_than:g}: should be a number of days, 0 or more.")

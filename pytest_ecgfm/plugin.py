@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from pytest_ecgfm.collect import SuiteModule
+    from pytest_ecgfm.session.collect import SuiteModule
 
 SUITES_FOLDER = "pytest_ecgfm.suites"
 
@@ -95,7 +95,7 @@ def _asked_for(config: pytest.Config) -> bool:
     if not profile or not str(profile).endswith(".toml"):
         return False
     from pytest_ecgfm.errors import EcgfmError
-    from pytest_ecgfm.profiles import load_profile
+    from pytest_ecgfm.results.profiles import load_profile
 
     try:
         return bool(load_profile(profile).run.models)
@@ -109,7 +109,7 @@ def pytest_configure(config: pytest.Config) -> None:
     for name, text in MARKERS.items():
         config.addinivalue_line("markers", f"{name}: {text}")
     if _asked_for(config):
-        from pytest_ecgfm.session import activate
+        from pytest_ecgfm.session.session import activate
 
         activate(config)
 
@@ -117,7 +117,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collect_directory(path: Path, parent: pytest.Collector) -> pytest.Collector | None:
     """Collect the suites' folder in our own way, so that a user's ``python_files`` and the like do not reach it."""
     if path.name == "suites" and (path / "test_downstream.py").is_file():
-        from pytest_ecgfm.collect import collect_directory
+        from pytest_ecgfm.session.collect import collect_directory
 
         return collect_directory(path, parent)
     return None
@@ -126,7 +126,7 @@ def pytest_collect_directory(path: Path, parent: pytest.Collector) -> pytest.Col
 def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> "SuiteModule | None":
     """Collect one suite given by name (``--pyargs pytest_ecgfm.suites.test_downstream``)."""
     if module_path.parent.name == "suites" and module_path.name.startswith("test_"):
-        from pytest_ecgfm.collect import collect_module
+        from pytest_ecgfm.session.collect import collect_module
 
         return collect_module(module_path, parent)
     return None

@@ -6,7 +6,7 @@ from pytest_ecgfm.evaluations import contract
 from pytest_ecgfm.evaluations.differences import Finding
 from pytest_ecgfm.evaluations.hard_records import generated, hard_records
 from pytest_ecgfm.measurements.contract import unchanged
-from pytest_ecgfm.records import LEADS
+from pytest_ecgfm.signals.records import LEADS
 
 pytestmark = pytest.mark.ecgfm_contract
 

@@ -4,22 +4,22 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from pytest_ecgfm.baseline import Baseline
 from pytest_ecgfm.cards import parse_card
-from pytest_ecgfm.checks import CHECKS, SUITES, Case
 from pytest_ecgfm.cohorts import load_cohort
 from pytest_ecgfm.cohorts.base import Cohort
 from pytest_ecgfm.cohorts.limit import limited
-from pytest_ecgfm.cube import build_cube, write_cube
 from pytest_ecgfm.encoders.base import Encoder
+from pytest_ecgfm.encoders.preprocessing import resample
 from pytest_ecgfm.encoders.registry import load_encoder
-from pytest_ecgfm.in_process import judged
-from pytest_ecgfm.preprocessing import resample
-from pytest_ecgfm.profiles import Profile, load_profile
-from pytest_ecgfm.records import Recording
-from pytest_ecgfm.rows import Row
-from pytest_ecgfm.run import Run
-from pytest_ecgfm.settings import Settings
+from pytest_ecgfm.results.baseline import Baseline
+from pytest_ecgfm.results.checks import CHECKS, SUITES, Case
+from pytest_ecgfm.results.cube import build_cube, write_cube
+from pytest_ecgfm.results.profiles import Profile, load_profile
+from pytest_ecgfm.results.rows import Row
+from pytest_ecgfm.run.run import Run
+from pytest_ecgfm.run.settings import Settings
+from pytest_ecgfm.session.in_process import judged
+from pytest_ecgfm.signals.records import Recording
 from tests import broken_models as models
 
 EUROPE, SOUTH_AMERICA = COHORTS = ("synthetic-europe", "synthetic-south-america")

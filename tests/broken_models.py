@@ -5,7 +5,7 @@ import zlib
 import numpy as np
 import torch
 
-from pytest_ecgfm.preprocessing import resample
+from pytest_ecgfm.encoders.preprocessing import resample
 
 
 class Plain(torch.nn.Module):

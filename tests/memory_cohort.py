@@ -6,7 +6,7 @@ import pandas as pd
 from pytest_ecgfm.cards import parse_card
 from pytest_ecgfm.cohorts.base import LABELS, Cohort
 from pytest_ecgfm.encoders.base import Encoder
-from pytest_ecgfm.records import LEADS, Recording
+from pytest_ecgfm.signals.records import LEADS, Recording
 
 
 class MemoryCohort(Cohort):

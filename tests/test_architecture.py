@@ -1,4 +1,4 @@
-"""Data flows one way: a module imports only from stages before its own."""
+"""Data flows one way: a module imports only from its own room, and from rooms below it."""
 
 import ast
 import subprocess
@@ -10,34 +10,29 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 
-STAGES = [
-    {"errors", "identity"},
-    {"records", "variance", "store", "bounded_files", "toml_files", "cube_files", "workers", "watch", "gate"},
-    {"statistics", "cards"},
-    {"cohorts"},
-    {"preprocessing", "perturbations", "electrodes", "coalitions"},
-    {"checks", "models"},
-    {"profiles"},
-    {"encoders"},
-    {"embeddings", "evaluations"},
-    {"progress", "rows", "cluster"},
-    {"results", "basis"},
-    {"cube", "verdict"},
-    {"baseline"},
-    {"settings"},
-    {"run", "beforehand"},
-    {"measurements"},
-    {"report", "outputs", "collect", "declared", "distribution", "known_labels"},
-    {"ending"},
-    {"listing", "session", "in_process"},
-    {"plugin", "cli"},
+FLOORS = [
+    "errors",
+    "signals",
+    "cards",
+    "cohorts",
+    "encoders",
+    "evaluations",
+    "embeddings",
+    "results",
+    "run",
+    "measurements",
+    "report",
+    "session",
+    "plugin cli",
 ]
-ORDER = {name: number for number, names in enumerate(STAGES) for name in names}
+"""The rooms of the package, from the ground up: each imports only from rooms below its own."""
+
+ORDER = {name: number for number, names in enumerate(FLOORS) for name in names.split()}
 MODULES = sorted(path for path in (ROOT / "pytest_ecgfm").rglob("*.py") if path.parent.name != "pytest_ecgfm")
 MODULES += sorted(path for path in (ROOT / "pytest_ecgfm").glob("*.py") if path.stem != "__init__")
 
 
-def stage(path):
+def room(path):
     return path.relative_to(ROOT / "pytest_ecgfm").parts[0].removesuffix(".py")
 
 
@@ -56,14 +51,23 @@ def imported(path):
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_imports_go_one_way(path):
-    own = stage(path)
-    assert own in ORDER, f"{path.name} has no place in STAGES"
-    # `plugin` and `session` hand over to each other: the light half imports the heavy one when a model is named.
+    own = room(path)
+    assert own in ORDER, f"{path.name} is in no room of FLOORS"
     back = {name for name in imported(path) if ORDER[name] > ORDER[own]}
-    assert not back, f"{path.name} imports from a later stage: {sorted(back)}"
+    assert not back, f"{path.name} imports from a room above its own: {sorted(back)}"
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "pytest_ecgfm" / "evaluations").glob("*.py")), ids=lambda p: p.name)
+def test_the_package_has_fourteen_rooms_and_contributing_names_each():
+    others = ("__init__", "__pycache__", "py")
+    rooms = {path.stem for path in (ROOT / "pytest_ecgfm").iterdir() if path.stem not in others}
+    assert rooms == set(ORDER)
+    assert len(rooms) <= 14
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    for name in rooms:
+        assert f"`{name}/`" in text or f"`{name}.py`" in text, f"CONTRIBUTING.md does not name {name}"
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "pytest_ecgfm" / "evaluations").rglob("*.py")), ids=lambda p: p.name)
 def test_evaluations_know_no_pytest_and_no_files(path):
     names = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -86,7 +90,7 @@ def test_names_of_suite_tests_are_unique():
 
 
 def test_every_check_has_a_suite_test():
-    from pytest_ecgfm.checks import CHECKS
+    from pytest_ecgfm.results.checks import CHECKS
 
     text = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "suites").glob("test_*.py"))
     for name, kind in CHECKS.items():
@@ -95,7 +99,7 @@ def test_every_check_has_a_suite_test():
 
 
 def test_checks_link_to_definitions_that_exist():
-    from pytest_ecgfm.checks import CHECKS
+    from pytest_ecgfm.results.checks import CHECKS
 
     for kind in CHECKS.values():
         file, _, anchor = kind.definition.partition("#")

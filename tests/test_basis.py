@@ -8,14 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_ecgfm.basis import TOGETHER, basis, basis_lines, nowhere_in_words
-from pytest_ecgfm.checks import Case, Threshold
 from pytest_ecgfm.errors import EcgfmError, NotAnEmbedding, StaleBaseline, blame, is_models_fault, reworded
 from pytest_ecgfm.report.summary import in_words, job_summary
 from pytest_ecgfm.report.terminal import summary_lines
-from pytest_ecgfm.results import Results
-from pytest_ecgfm.rows import Measured, failed_row, judged_row, parse_row
-from pytest_ecgfm.verdict import VerdictFile, decide
+from pytest_ecgfm.results.basis import TOGETHER, basis, basis_lines, nowhere_in_words
+from pytest_ecgfm.results.checks import Case, Threshold
+from pytest_ecgfm.results.collected import Results
+from pytest_ecgfm.results.rows import Measured, failed_row, judged_row, parse_row
+from pytest_ecgfm.results.verdict import VerdictFile, decide
 
 THRESHOLD = Threshold(0.7)
 OUTCOMES = ("pass", "fail", "inconclusive", "insufficient", "error")

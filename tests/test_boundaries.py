@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from pytest_ecgfm.checks import OTHERS, Case, Threshold, cells, judge
 from pytest_ecgfm.cohorts.base import PublishedSplit
-from pytest_ecgfm.cube import build_cube, open_run, read_into_memory
 from pytest_ecgfm.errors import EcgfmError
 from pytest_ecgfm.evaluations.geometry import effective_rank, intrinsic_dimension
 from pytest_ecgfm.evaluations.splits import make_split, nested_subset
-from pytest_ecgfm.rows import Measured, judged_row
-from pytest_ecgfm.statistics import Estimate, delong_interval, mean_auroc, mean_auroc_difference, p_value
-from pytest_ecgfm.verdict import corrected, decide
+from pytest_ecgfm.evaluations.statistics import Estimate, delong_interval, mean_auroc, mean_auroc_difference, p_value
+from pytest_ecgfm.results.checks import OTHERS, Case, Threshold, cells, judge
+from pytest_ecgfm.results.cube import build_cube, open_run, read_into_memory
+from pytest_ecgfm.results.rows import Measured, judged_row
+from pytest_ecgfm.results.verdict import corrected, decide
 
 STRICT = Threshold(0.7, inconclusive="block")
 

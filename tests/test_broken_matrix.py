@@ -7,7 +7,7 @@ import pytest
 import torch
 from threadpoolctl import threadpool_limits
 
-from pytest_ecgfm.checks import CHECKS
+from pytest_ecgfm.results.checks import CHECKS
 from tests import broken_models as models
 from tests.broken_matrix import (
     EUROPE,

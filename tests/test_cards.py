@@ -1,10 +1,10 @@
 import pytest
 
 from pytest_ecgfm.cards import COHORTS, parse_card
+from pytest_ecgfm.cards.declarations import declared_in, ecg_model
 from pytest_ecgfm.cohorts.base import CONTINENTS
 from pytest_ecgfm.errors import EcgfmError
-from pytest_ecgfm.models import declared_in, ecg_model
-from pytest_ecgfm.records import LEADS
+from pytest_ecgfm.signals.records import LEADS
 
 
 def test_leads_are_spelled_in_the_customary_way():

@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import norm
 
-from pytest_ecgfm.checks import Case, Threshold, applicable_tier, cells, enough, evidence, judge
 from pytest_ecgfm.errors import EcgfmError, NotAnEmbedding
-from pytest_ecgfm.rows import Cell, Measured, Row, expected_to_fail, failed_row, judged_row, parse_row
-from pytest_ecgfm.verdict import VerdictFile, corrected, decide
+from pytest_ecgfm.results.checks import Case, Threshold, applicable_tier, cells, enough, evidence, judge
+from pytest_ecgfm.results.rows import Cell, Measured, Row, expected_to_fail, failed_row, judged_row, parse_row
+from pytest_ecgfm.results.verdict import VerdictFile, corrected, decide
 
 CASE = Case("downstream.auroc", "m", "ptb-xl", "AF", 0.01)
 THRESHOLD = Threshold(0.7)

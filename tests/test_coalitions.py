@@ -3,9 +3,9 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from pytest_ecgfm.coalitions import DEPENDENT, INDEPENDENT, Player, coalitions, complete, players, with_leads
 from pytest_ecgfm.errors import EcgfmError
-from pytest_ecgfm.records import LEADS, RecordBatch
+from pytest_ecgfm.signals.coalitions import DEPENDENT, INDEPENDENT, Player, coalitions, complete, players, with_leads
+from pytest_ecgfm.signals.records import LEADS, RecordBatch
 
 
 def random_batch(rng, n=4, leads=LEADS, samples=20):

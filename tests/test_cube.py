@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from pytest_ecgfm.checks import Case, Threshold
-from pytest_ecgfm.cube import SCHEMA_VERSION, build_cube, open_run, write_cube
 from pytest_ecgfm.errors import EcgfmError
-from pytest_ecgfm.rows import Cell, Measured, judged_row
+from pytest_ecgfm.results.checks import Case, Threshold
+from pytest_ecgfm.results.cube import SCHEMA_VERSION, build_cube, open_run, write_cube
+from pytest_ecgfm.results.rows import Cell, Measured, judged_row
 
 
 def cell(seed=None, *, cohort="a", fraction=0.1, **values):

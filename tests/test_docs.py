@@ -13,9 +13,8 @@ import pytest
 import yaml
 
 import pytest_ecgfm
-from pytest_ecgfm import cube
 from pytest_ecgfm.cards import COHORTS, ModelCard, parse_card, parse_cohort_card
-from pytest_ecgfm.checks import CHECKS, GATED_POSITIVES, MINIMUM_POSITIVES, SUITES
+from pytest_ecgfm.cards.declarations import COHORT, declared_in
 from pytest_ecgfm.cli import COMMANDS, _parser
 from pytest_ecgfm.cohorts.base import LABELS
 from pytest_ecgfm.cohorts.endpoints import of_code, read_definitions
@@ -24,17 +23,18 @@ from pytest_ecgfm.encoders.base import Encoder
 from pytest_ecgfm.encoders.exported import read_card_file
 from pytest_ecgfm.encoders.registry import builtin_models
 from pytest_ecgfm.encoders.sources import parse_checkpoints
-from pytest_ecgfm.evaluations.bootstrap import RESAMPLES
 from pytest_ecgfm.evaluations.clusters import METRICS as CLUSTER_METRICS
 from pytest_ecgfm.evaluations.clusters import NEIGHBOURS
 from pytest_ecgfm.evaluations.probes import C_GRID, FALLBACK_C
 from pytest_ecgfm.evaluations.separability import PERMUTATIONS
+from pytest_ecgfm.evaluations.statistics.bootstrap import RESAMPLES
 from pytest_ecgfm.measurements.relevance import SHUFFLES
-from pytest_ecgfm.models import COHORT, declared_in
-from pytest_ecgfm.perturbations import VARIANTS
 from pytest_ecgfm.plugin import OPTIONS
-from pytest_ecgfm.profiles import load_profile, shipped
-from pytest_ecgfm.verdict import SCHEMA
+from pytest_ecgfm.results import cube
+from pytest_ecgfm.results.checks import CHECKS, GATED_POSITIVES, MINIMUM_POSITIVES, SUITES
+from pytest_ecgfm.results.profiles import load_profile, shipped
+from pytest_ecgfm.results.verdict import SCHEMA
+from pytest_ecgfm.signals.perturbations import VARIANTS
 from tests.doc_blocks import PAGES, ROOT, blocks, commands, commands_of
 
 DOCS = ROOT / "docs"

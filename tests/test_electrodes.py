@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from pytest_ecgfm.electrodes import ELECTRODES, electrode_lost, lead_matrix, leads_of, swapped_arms
 from pytest_ecgfm.errors import NotApplicable
-from pytest_ecgfm.records import LEADS, RecordBatch
+from pytest_ecgfm.signals.electrodes import ELECTRODES, electrode_lost, lead_matrix, leads_of, swapped_arms
+from pytest_ecgfm.signals.records import LEADS, RecordBatch
 
 CHEST = LEADS[6:]
 

@@ -12,7 +12,7 @@ from pytest_ecgfm.encoders.base import choose_device
 from pytest_ecgfm.encoders.frozen import Frozen
 from pytest_ecgfm.encoders.registry import load_encoder
 from pytest_ecgfm.errors import EcgfmError
-from pytest_ecgfm.records import LEADS
+from pytest_ecgfm.signals.records import LEADS
 from tests.memory_cohort import MemoryCohort, encoder_of, means
 
 

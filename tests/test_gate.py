@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from pytest_ecgfm.cli import main
-from pytest_ecgfm.gate import newest
+from pytest_ecgfm.results.gate import newest
 
 BASE = {"schema": 1, "outcome": "pass", "complete": True, "started": "2026-01-01T00:00:00Z"}
 
@@ -62,7 +62,7 @@ def test_an_earlier_pass_does_not_stand_in_for_a_later_run(tmp_path):
 def test_a_batch_that_takes_too_long_ends_the_process(body):
     script = f"""
 import ctypes, time
-from pytest_ecgfm import watch
+from pytest_ecgfm.run import watch
 watch._GRACE = 0.5
 with watch.Watch(0.3, lambda where: print(where, flush=True)).batch("slow", ["r1", "r2"]):
     {body}

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_ecgfm.identity import closure, code_digest
+from pytest_ecgfm.cards.identity import closure, code_digest
 
 PACKAGE = Path(__file__).parents[1] / "pytest_ecgfm"
 
@@ -22,7 +22,7 @@ from pytest_ecgfm.encoders.base import Encoder
 from pytest_ecgfm.encoders.handcrafted import Handcrafted
 from pytest_ecgfm.cards import parse_card
 from pytest_ecgfm.measurements import explained, separability, stability
-from pytest_ecgfm.run import Run
+from pytest_ecgfm.run.run import Run
 
 card = parse_card("handcrafted", {"input": "records", "version": "1"}, where="test")
 encoder, cohort = Encoder(card, Handcrafted()), load_cohort("synthetic-europe")
@@ -97,12 +97,12 @@ def test_code_changes_the_keys_of_what_it_makes_and_of_nothing_else(changed, fil
 
 
 PLACES = {
-    "RECORDS": "records.py",
-    "SYNTHETIC": "cohorts/embedded_signal.py",
-    "PREPROCESSING": "preprocessing.py",
-    "PERTURBATIONS": "perturbations.py",
-    "ELECTRODES": "electrodes.py",
-    "COALITIONS": "coalitions.py",
+    "RECORDS": "signals/records.py",
+    "SYNTHETIC": "cohorts/synthetic/signal.py",
+    "PREPROCESSING": "encoders/preprocessing.py",
+    "PERTURBATIONS": "signals/perturbations.py",
+    "ELECTRODES": "signals/electrodes.py",
+    "COALITIONS": "signals/coalitions.py",
 }
 
 
@@ -119,7 +119,7 @@ def test_code_that_takes_no_part_changes_no_key(changed):
 @pytest.fixture
 def package(tmp_path, monkeypatch):
     """A package of a few modules in the place of ours."""
-    from pytest_ecgfm import identity
+    from pytest_ecgfm.cards import identity
 
     def make(**files):
         for name, text in files.items():

@@ -5,9 +5,9 @@ from types import ModuleType, SimpleNamespace
 import pytest
 
 from pytest_ecgfm import Measured, ecg_check
-from pytest_ecgfm.checks import CHECKS, CheckKind, Threshold, forget_declared, register, suites
-from pytest_ecgfm.declared import register_declared
 from pytest_ecgfm.errors import EcgfmError
+from pytest_ecgfm.results.checks import CHECKS, CheckKind, Threshold, forget_declared, register, suites
+from pytest_ecgfm.session.declared import register_declared
 
 FIELDS = {"title": "Dimensions", "maximum": 100, "reason": "what our index holds"}
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from pytest_ecgfm import ecg_perturbation
-from pytest_ecgfm.declared import register_declared
 from pytest_ecgfm.errors import EcgfmError
-from pytest_ecgfm.perturbations import PERTURBATIONS, VARIANTS, forget_declared_perturbations
-from pytest_ecgfm.records import RecordBatch
+from pytest_ecgfm.session.declared import register_declared
+from pytest_ecgfm.signals.perturbations import PERTURBATIONS, VARIANTS, forget_declared_perturbations
+from pytest_ecgfm.signals.records import RecordBatch
 
 FIELDS = {"parameter": "offset of every lead", "units": "mV", "severities": (0.5, 1.0)}
 

@@ -5,8 +5,8 @@ import pytest
 from scipy.signal import butter, firwin, sosfreqz
 
 from pytest_ecgfm.errors import NotApplicable
-from pytest_ecgfm.perturbations import PERTURBATIONS, VARIANTS, variant_name
-from pytest_ecgfm.records import LEADS, RecordBatch
+from pytest_ecgfm.signals.perturbations import PERTURBATIONS, VARIANTS, variant_name
+from pytest_ecgfm.signals.records import LEADS, RecordBatch
 
 NOISE = ("baseline_wander", "mains_50hz", "mains_60hz", "muscle")
 LIMB = LEADS[:6]

@@ -7,9 +7,10 @@ from hypothesis import strategies as st
 from scipy.stats import zscore
 
 from pytest_ecgfm.cards import parse_card
+from pytest_ecgfm.encoders.preprocessing import fit_length, normalise, prepare, resample
 from pytest_ecgfm.errors import EcgfmError
-from pytest_ecgfm.preprocessing import fit_length, normalise, prepare, resample, select_leads
-from pytest_ecgfm.records import LEADS, RecordBatch
+from pytest_ecgfm.signals.leads import select_leads
+from pytest_ecgfm.signals.records import LEADS, RecordBatch
 
 
 def batch_of(signals, leads=LEADS, rate=500.0):

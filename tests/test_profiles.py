@@ -1,8 +1,8 @@
 import pytest
 
-from pytest_ecgfm.checks import Case
 from pytest_ecgfm.errors import EcgfmError
-from pytest_ecgfm.profiles import load_profile, shipped
+from pytest_ecgfm.results.checks import Case
+from pytest_ecgfm.results.profiles import load_profile, shipped
 
 CHECK = '[[check]]\nname = "downstream.auroc"\nminimum = 0.6\n'
 

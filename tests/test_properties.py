@@ -11,15 +11,15 @@ from hypothesis import strategies as st
 from scipy.stats import special_ortho_group
 from threadpoolctl import threadpool_limits
 
-from pytest_ecgfm import preprocessing, statistics
 from pytest_ecgfm.cards import parse_card
-from pytest_ecgfm.checks import Case, Threshold
-from pytest_ecgfm.cube import build_cube
+from pytest_ecgfm.encoders import preprocessing
 from pytest_ecgfm.errors import EcgfmError
-from pytest_ecgfm.evaluations import geometry, relevance, separability, splits, stability
+from pytest_ecgfm.evaluations import geometry, relevance, separability, splits, stability, statistics
 from pytest_ecgfm.evaluations.downstream import evaluate
-from pytest_ecgfm.records import LEADS, RecordBatch
-from pytest_ecgfm.rows import Cell, Measured, judged_row
+from pytest_ecgfm.results.checks import Case, Threshold
+from pytest_ecgfm.results.cube import build_cube
+from pytest_ecgfm.results.rows import Cell, Measured, judged_row
+from pytest_ecgfm.signals.records import LEADS, RecordBatch
 
 seeds = st.integers(0, 2**32 - 1)
 some = settings(deadline=None, derandomize=True, database=None, max_examples=12)

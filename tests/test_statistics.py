@@ -8,9 +8,17 @@ from scipy.special import expit, logit
 from scipy.stats import norm, t
 from sklearn.metrics import roc_auc_score
 
-from pytest_ecgfm import statistics, variance
 from pytest_ecgfm.errors import EcgfmError
-from pytest_ecgfm.statistics import auroc, aurocs, delong_interval, mean_auroc, p_value, placements
+from pytest_ecgfm.evaluations import statistics
+from pytest_ecgfm.evaluations.statistics import (
+    auroc,
+    aurocs,
+    delong_interval,
+    mean_auroc,
+    p_value,
+    placements,
+    variance,
+)
 from tests.planted_scores import binormal, brute_placements, mean_placements, satterthwaite
 
 

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from scipy.stats import norm, t
 from sklearn.metrics import roc_auc_score
 
-from pytest_ecgfm import statistics
-from pytest_ecgfm.statistics import Estimate, aurocs, delong_interval, holm, p_value
+from pytest_ecgfm.evaluations import statistics
+from pytest_ecgfm.evaluations.statistics import Estimate, aurocs, delong_interval, holm, p_value
 from tests.planted_scores import binormal, brute_placements, mean_placements, satterthwaite
 
 

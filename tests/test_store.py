@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from pytest_ecgfm.cli import main
+from pytest_ecgfm.embeddings.store import ArrayStore, cache_folder, entries, gaps, remove
 from pytest_ecgfm.errors import EcgfmError
-from pytest_ecgfm.store import ArrayStore, cache_folder, entries, gaps, remove
 
 ROWS, CHUNK = 23, 5
 
@@ -161,7 +161,7 @@ def test_a_chunk_is_never_half_written(tmp_path):
     code = (
         "import resource, signal, sys, numpy as np\n"
         "from pathlib import Path\n"
-        "from pytest_ecgfm.store import ArrayStore\n"
+        "from pytest_ecgfm.embeddings.store import ArrayStore\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "store = ArrayStore(Path(sys.argv[1]), 'm-c', 'k1', 2000, {})\n"
         "store.write(0, np.ones((10, 3), np.float32))\n"

@@ -11,14 +11,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pytest_ecgfm import cube_files
 from pytest_ecgfm.cards import parse_card, parse_cohort_card
-from pytest_ecgfm.cube import open_run
+from pytest_ecgfm.cards.toml_files import parse_toml, read_toml
 from pytest_ecgfm.encoders.exported import read_card_file
 from pytest_ecgfm.errors import EcgfmError
-from pytest_ecgfm.profiles import load_profile
 from pytest_ecgfm.report.loaded import load
-from pytest_ecgfm.toml_files import parse_toml, read_toml
+from pytest_ecgfm.results import cube_files
+from pytest_ecgfm.results.cube import open_run
+from pytest_ecgfm.results.profiles import load_profile
 from tests.report.runs import write_run
 
 needs_pipes = pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes")
@@ -182,7 +182,7 @@ def test_what_could_wait_for_ever_is_refused_at_once(tmp_path: Path, run: Path, 
 
 @pytest.mark.skipif(not Path("/proc/self/maps").is_file(), reason="no /proc")
 def test_files_that_hide_their_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pytest_ecgfm.toml_files._MAXIMUM_BYTES", 100)
+    monkeypatch.setattr("pytest_ecgfm.cards.toml_files._MAXIMUM_BYTES", 100)
     with pytest.raises(EcgfmError, match="larger than 100 bytes"):
         read_toml(Path("/proc/self/maps"), "profile")
 

@@ -18,7 +18,7 @@ def available_cohorts(root: Path | None) -> tuple[str, ...]:
         If `root` is no folder, or holds no cohort.
     """
     if root is None:
-        from pytest_ecgfm.cohorts.embedded import SPECS
+        from pytest_ecgfm.cohorts.synthetic import SPECS
 
         return tuple(SPECS)
     from pytest_ecgfm.cohorts.discovery import LAYOUTS, discover
@@ -72,7 +72,7 @@ def load_cohort(
         from pytest_ecgfm.cohorts.discovery import load_cohort as load
 
         return load(name, Path(root), sampling_rate=sampling_rate, skip_bad=skip_bad)
-    from pytest_ecgfm.cohorts.embedded import SPECS, load_embedded
+    from pytest_ecgfm.cohorts.synthetic import SPECS, load_embedded
     from pytest_ecgfm.errors import unknown_name
 
     if name not in SPECS:

@@ -12,7 +12,7 @@ import pandas as pd
 from pytest_ecgfm.cohorts.label_table import built_in_labels
 from pytest_ecgfm.cohorts.read_ahead import read_ahead
 from pytest_ecgfm.errors import EcgfmError
-from pytest_ecgfm.records import RecordBatch, Recording
+from pytest_ecgfm.signals.records import RecordBatch, Recording
 
 LABELS = {name: one.meaning for name, one in built_in_labels().items()}
 """Built-in labels and what they mean; a cohort may get further columns of labels (`endpoints.with_labels`)."""

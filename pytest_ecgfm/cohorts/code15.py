@@ -16,7 +16,7 @@ from pytest_ecgfm.cohorts.harmonise import harmonise
 from pytest_ecgfm.cohorts.hdf5_files import Hdf5Cohort, dataset, open_hdf5
 from pytest_ecgfm.cohorts.tables import choices, cohort_table, identifiers, keyed, numbers, read_table, rows_here
 from pytest_ecgfm.errors import EcgfmError
-from pytest_ecgfm.records import LEADS
+from pytest_ecgfm.signals.records import LEADS
 
 TABLE = "exams.csv"
 """The table that the layout is recognised by, with a part beside it."""

@@ -23,12 +23,12 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pytest_ecgfm.cards import first_problem
+from pytest_ecgfm.cards.toml_files import read_toml
 from pytest_ecgfm.cohorts.base import LABELS, Cohort, StatedCodes
 from pytest_ecgfm.cohorts.harmonise import Vocabulary, vocabulary
 from pytest_ecgfm.cohorts.scp_classes import class_key, packaged_classes
 from pytest_ecgfm.cohorts.stated import flags
 from pytest_ecgfm.errors import EcgfmError, nearest, unknown_name
-from pytest_ecgfm.toml_files import read_toml
 
 PREFIXES: Mapping[str, str] = {
     "scp": "scp_ecg",

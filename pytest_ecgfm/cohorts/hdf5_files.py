@@ -16,7 +16,7 @@ from pytest_ecgfm.cohorts.folders import Folder
 from pytest_ecgfm.cohorts.published import PublishedCohort
 from pytest_ecgfm.cohorts.quality import padding_of
 from pytest_ecgfm.errors import EcgfmError
-from pytest_ecgfm.records import FloatArray, Recording
+from pytest_ecgfm.signals.records import FloatArray, Recording
 
 _MAXIMUM_CHUNK = 2_000_000_000  # bytes: a chunk is read whole, whatever it is read for
 

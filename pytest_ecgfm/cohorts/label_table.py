@@ -13,7 +13,7 @@ from importlib.resources import files
 from types import MappingProxyType
 
 from pytest_ecgfm.errors import EcgfmError, unknown_name
-from pytest_ecgfm.records import LEADS
+from pytest_ecgfm.signals.records import LEADS
 
 EVERY_LEAD = "all"
 """Stands in the column ``leads`` for a label that each lead shows alike."""

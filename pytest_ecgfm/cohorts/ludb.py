@@ -24,7 +24,7 @@ from pytest_ecgfm.cohorts.tables import (
 )
 from pytest_ecgfm.cohorts.wfdb_files import WfdbCohort, read_header, read_recording
 from pytest_ecgfm.errors import EcgfmError
-from pytest_ecgfm.records import Recording
+from pytest_ecgfm.signals.records import Recording
 
 TABLE = "ludb.csv"
 """The table that the layout is recognised by."""

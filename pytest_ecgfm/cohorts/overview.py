@@ -13,7 +13,7 @@ from pytest_ecgfm.cohorts.folders import first_few
 from pytest_ecgfm.cohorts.offered import offered_codes, offered_columns
 from pytest_ecgfm.cohorts.quality import Quality, quality
 from pytest_ecgfm.errors import EcgfmError
-from pytest_ecgfm.records import Recording
+from pytest_ecgfm.signals.records import Recording
 
 RESIDUAL = 0.1
 """Limb-lead residual above which a record is named."""

@@ -13,7 +13,7 @@ from pytest_ecgfm.cohorts.base import LABELS, Cohort
 from pytest_ecgfm.cohorts.stated import COLUMNS, further_columns, read_stated, require_label
 from pytest_ecgfm.cohorts.tables import keyed
 from pytest_ecgfm.errors import EcgfmError, unknown_name
-from pytest_ecgfm.records import FloatArray, Recording
+from pytest_ecgfm.signals.records import FloatArray, Recording
 
 
 class OwnCohort(Cohort):

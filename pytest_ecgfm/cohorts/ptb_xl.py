@@ -27,7 +27,7 @@ from pytest_ecgfm.cohorts.tables import (
 )
 from pytest_ecgfm.cohorts.wfdb_files import WfdbCohort
 from pytest_ecgfm.errors import EcgfmError
-from pytest_ecgfm.records import Recording
+from pytest_ecgfm.signals.records import Recording
 
 DATABASE = "ptbxl_database.csv"
 """The table that the layout is recognised by."""

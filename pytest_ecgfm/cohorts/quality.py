@@ -7,7 +7,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from pytest_ecgfm.cohorts.base import Cohort
-from pytest_ecgfm.records import LEADS, FloatArray, Recording
+from pytest_ecgfm.signals.records import LEADS, FloatArray, Recording
 
 CLIPPED_SECONDS = 0.02
 """A lead that stays at its own extreme for so long, and for five samples at least, is clipped."""

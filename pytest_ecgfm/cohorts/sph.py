@@ -15,7 +15,7 @@ from pytest_ecgfm.cohorts.harmonise import harmonise, vocabulary
 from pytest_ecgfm.cohorts.hdf5_files import Hdf5Cohort, dataset, open_hdf5
 from pytest_ecgfm.cohorts.tables import by_field, choices, cohort_table, fault, keyed, numbers, read_table
 from pytest_ecgfm.errors import EcgfmError
-from pytest_ecgfm.records import LEADS
+from pytest_ecgfm.signals.records import LEADS
 
 TABLE = "metadata.csv"
 """The table that the layout is recognised by, with its column ``AHA_Code``."""

@@ -32,7 +32,7 @@ from pytest_ecgfm.cohorts.wfdb_header import (
     where_of,
 )
 from pytest_ecgfm.errors import EcgfmError
-from pytest_ecgfm.records import FloatArray, Recording, canonical_leads
+from pytest_ecgfm.signals.records import FloatArray, Recording, canonical_leads
 
 __all__ = ["Header", "WfdbCohort", "parse_header", "read_header", "read_recording", "verify_checksums"]
 

@@ -13,13 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from pytest_ecgfm import preprocessing
 from pytest_ecgfm.cards import ModelCard
+from pytest_ecgfm.cards.identity import code_digest, digest, file_digest
+from pytest_ecgfm.encoders import preprocessing
 from pytest_ecgfm.encoders.modules import explained, freeze, held_modules, is_torch_module, unusable
 from pytest_ecgfm.encoders.returned import real_array
 from pytest_ecgfm.errors import EcgfmError, NotAnEmbedding, blaming, reworded
-from pytest_ecgfm.identity import code_digest, digest, file_digest
-from pytest_ecgfm.records import FloatArray, RecordBatch, canonical_leads
+from pytest_ecgfm.signals.records import FloatArray, RecordBatch, canonical_leads
 
 DEVICES = "auto, cpu, cuda, cuda:N, mps"
 PRECISIONS = ("float32", "bfloat16")

@@ -18,10 +18,11 @@ from torch.nn import functional
 from pytest_ecgfm.encoders.checkpoints import descend, read_checkpoint
 from pytest_ecgfm.encoders.ecgfounder import Same
 from pytest_ecgfm.encoders.frozen import require_seconds
+from pytest_ecgfm.encoders.preprocessing import resample
 from pytest_ecgfm.encoders.vit import FrozenTransformer, load_module
 from pytest_ecgfm.errors import EcgfmError
-from pytest_ecgfm.preprocessing import resample, select_leads
-from pytest_ecgfm.records import FloatArray, RecordBatch
+from pytest_ecgfm.signals.leads import select_leads
+from pytest_ecgfm.signals.records import FloatArray, RecordBatch
 
 RATE = 500.0
 SAMPLES = 5000

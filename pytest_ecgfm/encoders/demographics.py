@@ -6,7 +6,7 @@ Its AUROC is what a label owes to who is examined and how fast the heart beats.
 import numpy as np
 
 from pytest_ecgfm.encoders.beats import find_beats, heart_rate
-from pytest_ecgfm.records import FloatArray, RecordBatch, signals_by_name
+from pytest_ecgfm.signals.records import FloatArray, RecordBatch, signals_by_name
 
 SAMPLING_RATE = 250.0
 """Hz."""

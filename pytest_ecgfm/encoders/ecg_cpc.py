@@ -18,7 +18,7 @@ from pytest_ecgfm.encoders.checkpoints import descend, load_backbone, read_check
 from pytest_ecgfm.encoders.frozen import Frozen, require_seconds, without_weights
 from pytest_ecgfm.encoders.windowed_sinc import resample_windowed_sinc
 from pytest_ecgfm.errors import EcgfmError
-from pytest_ecgfm.records import FloatArray, RecordBatch
+from pytest_ecgfm.signals.records import FloatArray, RecordBatch
 
 RATE = 240
 CROP_SECONDS = 2.5

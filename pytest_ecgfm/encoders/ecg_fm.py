@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from pytest_ecgfm.encoders.checkpoints import descend, load_backbone, read_checkpoint
 from pytest_ecgfm.encoders.frozen import Frozen, require_seconds, without_weights
-from pytest_ecgfm.records import FloatArray, RecordBatch
+from pytest_ecgfm.signals.records import FloatArray, RecordBatch
 
 RATE = 500
 SEGMENT = 5 * RATE

@@ -16,9 +16,10 @@ from torch import Tensor, nn
 
 from pytest_ecgfm.encoders.checkpoints import descend, read_checkpoint
 from pytest_ecgfm.encoders.frozen import require_seconds
+from pytest_ecgfm.encoders.preprocessing import fit_length
 from pytest_ecgfm.encoders.vit import Block, FrozenTransformer, load_module
-from pytest_ecgfm.preprocessing import fit_length, select_leads
-from pytest_ecgfm.records import FloatArray, RecordBatch
+from pytest_ecgfm.signals.leads import select_leads
+from pytest_ecgfm.signals.records import FloatArray, RecordBatch
 
 LEADS = ("I", "II", "V1", "V2", "V3", "V4", "V5", "V6")
 SAMPLING_RATE = 250.0

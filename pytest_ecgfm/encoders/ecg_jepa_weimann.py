@@ -20,8 +20,8 @@ from torch import Tensor, nn
 from pytest_ecgfm.encoders.checkpoints import descend, read_checkpoint
 from pytest_ecgfm.encoders.frozen import require_seconds
 from pytest_ecgfm.encoders.vit import Block, FrozenTransformer, load_module
-from pytest_ecgfm.preprocessing import select_leads
-from pytest_ecgfm.records import LEADS, FloatArray, RecordBatch
+from pytest_ecgfm.signals.leads import select_leads
+from pytest_ecgfm.signals.records import LEADS, FloatArray, RecordBatch
 
 SAMPLING_RATE = 500.0
 SAMPLES = 5000

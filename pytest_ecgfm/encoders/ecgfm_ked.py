@@ -16,9 +16,10 @@ from torch.nn import functional
 
 from pytest_ecgfm.encoders.checkpoints import descend, load_backbone, read_checkpoint
 from pytest_ecgfm.encoders.frozen import Frozen, require_seconds, without_weights
+from pytest_ecgfm.encoders.preprocessing import fit_length
 from pytest_ecgfm.errors import EcgfmError
-from pytest_ecgfm.preprocessing import fit_length, select_leads
-from pytest_ecgfm.records import LEADS, FloatArray, RecordBatch
+from pytest_ecgfm.signals.leads import select_leads
+from pytest_ecgfm.signals.records import LEADS, FloatArray, RecordBatch
 
 RATE = 100
 SAMPLES = 1000

@@ -8,10 +8,10 @@ import numpy as np
 import numpy.typing as npt
 
 from pytest_ecgfm.cards import ModelCard, parse_card
+from pytest_ecgfm.cards.identity import digest
+from pytest_ecgfm.cards.toml_files import read_toml
 from pytest_ecgfm.errors import EcgfmError
-from pytest_ecgfm.identity import digest
-from pytest_ecgfm.records import FloatArray
-from pytest_ecgfm.toml_files import read_toml
+from pytest_ecgfm.signals.records import FloatArray
 
 _CHUNK = 1 << 20
 

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from pytest_ecgfm.errors import EcgfmError
-from pytest_ecgfm.records import FloatArray
+from pytest_ecgfm.signals.records import FloatArray
 
 Built = TypeVar("Built", bound=torch.nn.Module)
 

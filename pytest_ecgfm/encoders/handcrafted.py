@@ -27,7 +27,7 @@ from pytest_ecgfm.encoders.beats import (
     windows,
     without_spikes,
 )
-from pytest_ecgfm.records import FloatArray, RecordBatch, signals_by_name
+from pytest_ecgfm.signals.records import FloatArray, RecordBatch, signals_by_name
 
 SAMPLING_RATE = 250.0
 """Hz."""

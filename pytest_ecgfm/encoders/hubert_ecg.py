@@ -18,8 +18,8 @@ from torch.nn.utils import parametrizations, parametrize
 from pytest_ecgfm.encoders.checkpoints import descend, load_backbone, read_checkpoint
 from pytest_ecgfm.encoders.frozen import Frozen, require_seconds, without_weights
 from pytest_ecgfm.errors import EcgfmError, unknown_name
-from pytest_ecgfm.preprocessing import select_leads
-from pytest_ecgfm.records import LEADS, FloatArray, RecordBatch
+from pytest_ecgfm.signals.leads import select_leads
+from pytest_ecgfm.signals.records import LEADS, FloatArray, RecordBatch
 
 RATE = 500
 """Hz, at which records are scaled and cropped; the network reads a fifth of it."""

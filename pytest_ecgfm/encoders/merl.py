@@ -15,9 +15,10 @@ from torch.nn import functional
 
 from pytest_ecgfm.encoders.checkpoints import load_backbone, read_checkpoint
 from pytest_ecgfm.encoders.frozen import Frozen, require_seconds, without_weights
+from pytest_ecgfm.encoders.preprocessing import fit_length, resample
 from pytest_ecgfm.errors import unknown_name
-from pytest_ecgfm.preprocessing import fit_length, resample, select_leads
-from pytest_ecgfm.records import FloatArray, RecordBatch
+from pytest_ecgfm.signals.leads import select_leads
+from pytest_ecgfm.signals.records import FloatArray, RecordBatch
 
 RATE = 500
 SAMPLES = 5000

@@ -15,9 +15,10 @@ from torch.nn import functional
 
 from pytest_ecgfm.encoders.checkpoints import descend, read_checkpoint
 from pytest_ecgfm.encoders.frozen import require_seconds
+from pytest_ecgfm.encoders.preprocessing import resample
 from pytest_ecgfm.encoders.vit import FrozenTransformer, load_module, sine_table
-from pytest_ecgfm.preprocessing import resample, select_leads
-from pytest_ecgfm.records import LEADS, FloatArray, RecordBatch
+from pytest_ecgfm.signals.leads import select_leads
+from pytest_ecgfm.signals.records import LEADS, FloatArray, RecordBatch
 
 RATE = 100.0
 SAMPLES = 1000

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from pytest_ecgfm.records import FloatArray, RecordBatch
+from pytest_ecgfm.signals.records import FloatArray, RecordBatch
 
 _LEAST = 4  # records a process: fewer are done before they have been handed over
 

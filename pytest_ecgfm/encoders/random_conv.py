@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import numpy as np
 
 from pytest_ecgfm.errors import EcgfmError
-from pytest_ecgfm.records import LEADS, FloatArray, RecordBatch, signals_by_name
+from pytest_ecgfm.signals.records import LEADS, FloatArray, RecordBatch, signals_by_name
 
 __all__ = ["DIMENSIONS", "LEADS", "SAMPLING_RATE", "RandomConv"]
 

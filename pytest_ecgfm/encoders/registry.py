@@ -6,10 +6,10 @@ from pkgutil import iter_modules
 from typing import Any
 
 from pytest_ecgfm.cards import parse_card
+from pytest_ecgfm.cards.declarations import Declaration, declared_in
 from pytest_ecgfm.encoders.base import Encoder, choose_device
 from pytest_ecgfm.encoders.sources import resolve_checkpoint
 from pytest_ecgfm.errors import unknown_name
-from pytest_ecgfm.models import Declaration, declared_in
 
 
 def fixture_modules() -> list[Any]:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from pytest_ecgfm.errors import NotAnEmbedding
-from pytest_ecgfm.records import FloatArray
+from pytest_ecgfm.signals.records import FloatArray
 
 _EMBEDDINGS = ("pooler_output", "embeddings", "embedding", "features", "image_embeds", "pooled_output")
 _TOKENS = ("last_hidden_state", "hidden_states", "encoder_last_hidden_state")

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from pytest_ecgfm.encoders.checkpoints import descend, read_checkpoint
 from pytest_ecgfm.encoders.frozen import require_seconds
 from pytest_ecgfm.encoders.vit import FrozenTransformer, attend, load_module
-from pytest_ecgfm.preprocessing import select_leads
-from pytest_ecgfm.records import LEADS, FloatArray, RecordBatch
+from pytest_ecgfm.signals.leads import select_leads
+from pytest_ecgfm.signals.records import LEADS, FloatArray, RecordBatch
 
 SAMPLING_RATE = 250.0
 SAMPLES = 2250

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from pytest_ecgfm.encoders.checkpoints import load_backbone
 from pytest_ecgfm.encoders.frozen import Frozen
-from pytest_ecgfm.records import FloatArray
+from pytest_ecgfm.signals.records import FloatArray
 
 Built = TypeVar("Built", bound=nn.Module)
 

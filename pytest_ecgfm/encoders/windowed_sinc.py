@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.signal.windows import kaiser
 
-from pytest_ecgfm.records import FloatArray
+from pytest_ecgfm.signals.records import FloatArray
 
 _Table = npt.NDArray[np.float64]
 

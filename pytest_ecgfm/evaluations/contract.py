@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from pytest_ecgfm.evaluations.differences import Finding, apart
-from pytest_ecgfm.records import FloatArray, RecordBatch
+from pytest_ecgfm.signals.records import FloatArray, RecordBatch
 
 Embed = Callable[[RecordBatch], FloatArray]
 

@@ -22,7 +22,7 @@ from pytest_ecgfm.evaluations.fold_probes import (
     score_scale,
 )
 from pytest_ecgfm.evaluations.splits import Split
-from pytest_ecgfm.statistics import Estimate, auroc_estimates, mean_auroc, mean_auroc_difference
+from pytest_ecgfm.evaluations.statistics import Estimate, auroc_estimates, mean_auroc, mean_auroc_difference
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.intp]
@@ -179,7 +179,7 @@ def auroc(
     targets : array_like of bool, shape (n,)
     patients : array_like, shape (n,), optional
         Where one repeats, the interval comes from resampling patients; else from DeLong's variance. On the logit
-        scale either way (see `pytest_ecgfm.statistics.auroc_estimates`).
+        scale either way (see `pytest_ecgfm.evaluations.statistics.auroc_estimates`).
     level : float
         Nominal coverage, in (0, 1).
 

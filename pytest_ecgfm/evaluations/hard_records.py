@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pytest_ecgfm.errors import EcgfmError, NotAnEmbedding
 from pytest_ecgfm.evaluations.differences import Finding, apart, between
 from pytest_ecgfm.evaluations.standardise import standard
-from pytest_ecgfm.records import FloatArray, RecordBatch
+from pytest_ecgfm.signals.records import FloatArray, RecordBatch
 
 Embed = Callable[[RecordBatch], FloatArray]
 

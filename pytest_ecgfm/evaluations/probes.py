@@ -13,7 +13,7 @@ from pytest_ecgfm.errors import EcgfmError, unknown_name
 from pytest_ecgfm.evaluations.logistic import C_GRID, Path, logistic_path
 from pytest_ecgfm.evaluations.splits import patient_folds
 from pytest_ecgfm.evaluations.standardise import blocks, standardisation
-from pytest_ecgfm.statistics import aurocs
+from pytest_ecgfm.evaluations.statistics import aurocs
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.intp]

@@ -20,8 +20,15 @@ from scipy.special import xlogy
 from scipy.stats import rankdata
 
 from pytest_ecgfm.cohorts.label_table import EVERY_LEAD, built_in_labels
-from pytest_ecgfm.evaluations.bootstrap import RESAMPLES, UNDEFINED, Interval, percentiles, resampled, weighted_auroc
-from pytest_ecgfm.statistics import auroc
+from pytest_ecgfm.evaluations.statistics import auroc
+from pytest_ecgfm.evaluations.statistics.bootstrap import (
+    RESAMPLES,
+    UNDEFINED,
+    Interval,
+    percentiles,
+    resampled,
+    weighted_auroc,
+)
 
 Floats = npt.NDArray[np.float64]
 

@@ -18,8 +18,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.sparse import csr_array
 
-from pytest_ecgfm.evaluations.bootstrap import percentiles, resampled, wilson
 from pytest_ecgfm.evaluations.clusters import Space
+from pytest_ecgfm.evaluations.statistics.bootstrap import percentiles, resampled, wilson
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.intp]

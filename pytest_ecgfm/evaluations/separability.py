@@ -16,14 +16,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pytest_ecgfm.evaluations.bootstrap import UNDEFINED, Interval, percentiles, resampled, wilson
 from pytest_ecgfm.evaluations.clusters import METRICS as PAPER
 from pytest_ecgfm.evaluations.clusters import Space, cluster_metrics, many_metrics
 from pytest_ecgfm.evaluations.neighbours import neighbours_elsewhere
 from pytest_ecgfm.evaluations.probes import fit_probe
 from pytest_ecgfm.evaluations.robustness import Robustness, robustness_index
 from pytest_ecgfm.evaluations.splits import patient_folds
-from pytest_ecgfm.statistics import mean_auroc
+from pytest_ecgfm.evaluations.statistics import mean_auroc
+from pytest_ecgfm.evaluations.statistics.bootstrap import UNDEFINED, Interval, percentiles, resampled, wilson
 
 __all__ = [
     "METRICS",

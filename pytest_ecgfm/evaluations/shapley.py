@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pytest_ecgfm.coalitions import Player, coalitions, with_leads
-from pytest_ecgfm.records import RecordBatch
+from pytest_ecgfm.signals.coalitions import Player, coalitions, with_leads
+from pytest_ecgfm.signals.records import RecordBatch
 
 Floats = npt.NDArray[np.float64]
 EmbedAll = Callable[[Iterable[RecordBatch]], Iterable[npt.NDArray[Any]]]
@@ -79,7 +79,7 @@ def lead_shapley(
     baseline : ndarray, shape like ``batch.signals``
         What stands in for leads that are taken away, in mV.
     cast : sequence of Player
-        From `pytest_ecgfm.coalitions.players`; ``2 ** len(cast)`` embeddings a record are made.
+        From `pytest_ecgfm.signals.coalitions.players`; ``2 ** len(cast)`` embeddings a record are made.
     batch_size : int
         Records a batch.
     progress : callable, optional

@@ -17,9 +17,16 @@ import numpy as np
 import numpy.typing as npt
 
 from pytest_ecgfm.errors import EcgfmError
-from pytest_ecgfm.evaluations.bootstrap import RESAMPLES, UNDEFINED, Interval, percentiles, resampled, weighted_auroc
 from pytest_ecgfm.evaluations.cka import cka_of, gram
-from pytest_ecgfm.statistics import aurocs
+from pytest_ecgfm.evaluations.statistics import aurocs
+from pytest_ecgfm.evaluations.statistics.bootstrap import (
+    RESAMPLES,
+    UNDEFINED,
+    Interval,
+    percentiles,
+    resampled,
+    weighted_auroc,
+)
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.intp]

@@ -12,7 +12,7 @@ from scipy.stats import rankdata
 from pytest_ecgfm.evaluations.downstream import DownstreamResult
 from pytest_ecgfm.evaluations.probes import Probe, fit_probe
 from pytest_ecgfm.evaluations.splits import Split
-from pytest_ecgfm.statistics import Estimate, mean_auroc, mean_auroc_difference
+from pytest_ecgfm.evaluations.statistics import Estimate, mean_auroc, mean_auroc_difference
 
 Floats = npt.NDArray[np.float64]
 

@@ -11,12 +11,12 @@ import numpy.typing as npt
 
 from pytest_ecgfm.cohorts.base import Cohort
 from pytest_ecgfm.encoders.base import Encoder
+from pytest_ecgfm.encoders.preprocessing import prepare
 from pytest_ecgfm.errors import NotApplicable
 from pytest_ecgfm.measurements.chosen import Rows, batches_of, chosen_rows
-from pytest_ecgfm.perturbations import PERTURBATIONS, Perturbation, variant_name
-from pytest_ecgfm.preprocessing import prepare
-from pytest_ecgfm.records import RecordBatch
-from pytest_ecgfm.run import Run
+from pytest_ecgfm.run.run import Run
+from pytest_ecgfm.signals.perturbations import PERTURBATIONS, Perturbation, variant_name
+from pytest_ecgfm.signals.records import RecordBatch
 
 _ROUNDING = 1e-5  # of a record's largest value: float32 has 6e-8, and filters and scaling add some
 _STILL = 1e-3  # standard deviations of the cohort, root mean square over dimensions

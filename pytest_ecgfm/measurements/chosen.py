@@ -8,13 +8,13 @@ import numpy as np
 import numpy.typing as npt
 
 from pytest_ecgfm.cohorts.base import Cohort
-from pytest_ecgfm.records import RecordBatch
+from pytest_ecgfm.signals.records import RecordBatch
 
 # This module is part of the cache's key, and these are needed by names alone.
 if TYPE_CHECKING:
     from pytest_ecgfm.embeddings import Progress
     from pytest_ecgfm.encoders.base import Encoder
-    from pytest_ecgfm.run import Run
+    from pytest_ecgfm.run.run import Run
 
 Rows = npt.NDArray[np.intp]
 

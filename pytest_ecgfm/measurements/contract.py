@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from pytest_ecgfm.checks import Case
 from pytest_ecgfm.encoders.base import Encoder
 from pytest_ecgfm.evaluations.differences import apart
-from pytest_ecgfm.rows import Measured
-from pytest_ecgfm.run import Run
+from pytest_ecgfm.results.checks import Case
+from pytest_ecgfm.results.rows import Measured
+from pytest_ecgfm.run.run import Run
 
 
 def unchanged(run: Run, encoder: Encoder, case: Case) -> Measured:

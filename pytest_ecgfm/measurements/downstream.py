@@ -6,17 +6,17 @@ from uuid import uuid4
 
 import numpy as np
 
-from pytest_ecgfm.baseline import Scores, change
-from pytest_ecgfm.checks import Case
+from pytest_ecgfm.cards.identity import digest
 from pytest_ecgfm.cohorts.base import Cohort
 from pytest_ecgfm.encoders.base import Encoder
 from pytest_ecgfm.evaluations.downstream import DownstreamResult, evaluate, paired_difference, seeds_for
 from pytest_ecgfm.evaluations.splits import Labelled
-from pytest_ecgfm.identity import digest
+from pytest_ecgfm.evaluations.statistics import Estimate
 from pytest_ecgfm.measurements.record_probes import fitted_once
-from pytest_ecgfm.rows import Cell, Measured
-from pytest_ecgfm.run import Run
-from pytest_ecgfm.statistics import Estimate
+from pytest_ecgfm.results.baseline import Scores, change
+from pytest_ecgfm.results.checks import Case
+from pytest_ecgfm.results.rows import Cell, Measured
+from pytest_ecgfm.run.run import Run
 
 
 @dataclass(frozen=True)

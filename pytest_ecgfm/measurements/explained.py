@@ -14,16 +14,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from pytest_ecgfm.coalitions import Player, complete, players, with_leads
 from pytest_ecgfm.cohorts.base import Cohort
 from pytest_ecgfm.embeddings import Part, Progress
 from pytest_ecgfm.evaluations.shapley import LeadShapley, lead_shapley
 from pytest_ecgfm.measurements.chosen import Rows, batches_of, chosen_rows, embed_changed
-from pytest_ecgfm.records import RecordBatch
+from pytest_ecgfm.signals.coalitions import Player, complete, players, with_leads
+from pytest_ecgfm.signals.records import RecordBatch
 
 if TYPE_CHECKING:
     from pytest_ecgfm.encoders.base import Encoder
-    from pytest_ecgfm.run import Run
+    from pytest_ecgfm.run.run import Run
 
 MODULES = (__name__,)
 """What derives these embeddings."""

@@ -9,16 +9,16 @@ import numpy.typing as npt
 import xarray as xr
 from scipy.stats import rankdata
 
-from pytest_ecgfm.checks import Case
 from pytest_ecgfm.cohorts.base import Cohort
 from pytest_ecgfm.encoders.base import Encoder
 from pytest_ecgfm.evaluations import features as evaluation
 from pytest_ecgfm.evaluations.fold_probes import FoldProbe
 from pytest_ecgfm.evaluations.probes import fit_probe
+from pytest_ecgfm.evaluations.statistics import mean_auroc
 from pytest_ecgfm.measurements.record_probes import record_probes
-from pytest_ecgfm.rows import Cell, Measured
-from pytest_ecgfm.run import Run
-from pytest_ecgfm.statistics import mean_auroc
+from pytest_ecgfm.results.checks import Case
+from pytest_ecgfm.results.rows import Cell, Measured
+from pytest_ecgfm.run.run import Run
 
 
 @dataclass(frozen=True)

@@ -15,16 +15,16 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
-from pytest_ecgfm.checks import Case
 from pytest_ecgfm.cohorts.base import Cohort
 from pytest_ecgfm.encoders.base import Encoder
 from pytest_ecgfm.errors import EcgfmError
 from pytest_ecgfm.measurements.chosen import batches_of, chosen_rows
 from pytest_ecgfm.measurements.stability import geometry_of
-from pytest_ecgfm.perturbations import PERTURBATIONS
-from pytest_ecgfm.records import RecordBatch
-from pytest_ecgfm.rows import Cell, Measured
-from pytest_ecgfm.run import Run
+from pytest_ecgfm.results.checks import Case
+from pytest_ecgfm.results.rows import Cell, Measured
+from pytest_ecgfm.run.run import Run
+from pytest_ecgfm.signals.perturbations import PERTURBATIONS
+from pytest_ecgfm.signals.records import RecordBatch
 
 _RECORDS = 8
 _AT_ONCE = 2

@@ -7,7 +7,7 @@ from pytest_ecgfm.encoders.base import Encoder
 from pytest_ecgfm.evaluations.downstream import seeds_for
 from pytest_ecgfm.evaluations.fold_probes import Fit, Fitted, Prepared, first_tested, fit_fold
 from pytest_ecgfm.evaluations.splits import Fold
-from pytest_ecgfm.run import Run
+from pytest_ecgfm.run.run import Run
 
 Key = tuple[str, str, float, int, int]
 

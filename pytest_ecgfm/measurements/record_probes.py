@@ -21,7 +21,7 @@ from pytest_ecgfm.evaluations.fold_probes import (
 from pytest_ecgfm.evaluations.probes import Probe
 from pytest_ecgfm.evaluations.splits import Fold
 from pytest_ecgfm.measurements.probe_grid import fit_anywhere
-from pytest_ecgfm.run import Run
+from pytest_ecgfm.run.run import Run
 
 Floats = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.intp]

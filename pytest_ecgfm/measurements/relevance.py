@@ -11,24 +11,24 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from pytest_ecgfm.checks import Case
-from pytest_ecgfm.coalitions import complete
 from pytest_ecgfm.cohorts.base import Cohort
 from pytest_ecgfm.encoders.base import Encoder
+from pytest_ecgfm.encoders.preprocessing import resample
 from pytest_ecgfm.errors import NotApplicable
 from pytest_ecgfm.evaluations import relevance as evaluation
-from pytest_ecgfm.evaluations.bootstrap import UNDEFINED, Interval
 from pytest_ecgfm.evaluations.downstream import seeds_for
 from pytest_ecgfm.evaluations.relevance import Profile, lead_profile
 from pytest_ecgfm.evaluations.shapley import efficiency_error, projected
 from pytest_ecgfm.evaluations.stability import MINIMUM_CLASS
+from pytest_ecgfm.evaluations.statistics.bootstrap import UNDEFINED, Interval
 from pytest_ecgfm.measurements.chosen import chosen_rows
 from pytest_ecgfm.measurements.explained import Explained, cast_of, explain, without
 from pytest_ecgfm.measurements.record_probes import SHARED_SEEDS, RecordProbes, record_probes
-from pytest_ecgfm.preprocessing import resample
-from pytest_ecgfm.records import RecordBatch
-from pytest_ecgfm.rows import Cell, Measured
-from pytest_ecgfm.run import Run
+from pytest_ecgfm.results.checks import Case
+from pytest_ecgfm.results.rows import Cell, Measured
+from pytest_ecgfm.run.run import Run
+from pytest_ecgfm.signals.coalitions import complete
+from pytest_ecgfm.signals.records import RecordBatch
 
 BASELINES = ("zero", "other")
 """What stands in for a lead that is taken away: nothing, or the same lead of another patient's record."""

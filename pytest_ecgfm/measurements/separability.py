@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from pytest_ecgfm.checks import Case, enough, judge
+from pytest_ecgfm.cards.identity import digest
 from pytest_ecgfm.cohorts.base import Cohort
 from pytest_ecgfm.embeddings import Part, Progress
 from pytest_ecgfm.encoders.base import Encoder
@@ -19,12 +19,12 @@ from pytest_ecgfm.evaluations.clusters import Space
 from pytest_ecgfm.evaluations.geometry import intrinsic_dimension
 from pytest_ecgfm.evaluations.separability import Adjusted
 from pytest_ecgfm.evaluations.umap_map import Map, umap_map
-from pytest_ecgfm.identity import digest
 from pytest_ecgfm.measurements.features import dimensions, selected_in
 from pytest_ecgfm.measurements.record_probes import record_probes
-from pytest_ecgfm.profiles import demanded
-from pytest_ecgfm.rows import Cell, Measured
-from pytest_ecgfm.run import Run
+from pytest_ecgfm.results.checks import Case, enough, judge
+from pytest_ecgfm.results.profiles import demanded
+from pytest_ecgfm.results.rows import Cell, Measured
+from pytest_ecgfm.run.run import Run
 
 Rows = npt.NDArray[np.intp]
 

@@ -10,26 +10,26 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pytest_ecgfm import perturbations
-from pytest_ecgfm.checks import Case
 from pytest_ecgfm.cohorts.base import Cohort
 from pytest_ecgfm.embeddings import Part
 from pytest_ecgfm.encoders.base import Encoder
 from pytest_ecgfm.errors import EcgfmError, NotAnEmbedding, NotApplicable
 from pytest_ecgfm.evaluations import stability as evaluation
-from pytest_ecgfm.evaluations.bootstrap import UNDEFINED, Interval
 from pytest_ecgfm.evaluations.geometry import collapse_bound, distinct_weights
 from pytest_ecgfm.evaluations.geometry import effective_rank as rank_of
 from pytest_ecgfm.evaluations.stability import LabelStability, Reference, Stability
 from pytest_ecgfm.evaluations.standardise import Standard, standard
+from pytest_ecgfm.evaluations.statistics.bootstrap import UNDEFINED, Interval
 from pytest_ecgfm.measurements import chosen
 from pytest_ecgfm.measurements.applicability import require_change, rescaled_away
 from pytest_ecgfm.measurements.chosen import Rows, chosen_rows, embed_changed, training_rows
 from pytest_ecgfm.measurements.record_probes import record_probes
-from pytest_ecgfm.perturbations import PERTURBATIONS, VARIANTS, Perturbation, half, variant_name
-from pytest_ecgfm.records import RecordBatch
-from pytest_ecgfm.rows import Cell, Measured
-from pytest_ecgfm.run import Run
+from pytest_ecgfm.results.checks import Case
+from pytest_ecgfm.results.rows import Cell, Measured
+from pytest_ecgfm.run.run import Run
+from pytest_ecgfm.signals import perturbations
+from pytest_ecgfm.signals.perturbations import PERTURBATIONS, VARIANTS, Perturbation, half, variant_name
+from pytest_ecgfm.signals.records import RecordBatch
 
 MODULES = (perturbations.__name__, chosen.__name__)
 """What derives the embeddings of this suite."""

@@ -2,14 +2,14 @@
 
 import math
 
-from pytest_ecgfm.checks import OTHERS, Case, judge
 from pytest_ecgfm.encoders.base import Encoder
 from pytest_ecgfm.evaluations.probes import Probe
 from pytest_ecgfm.evaluations.transfer import Source, fit_source, transfer
 from pytest_ecgfm.measurements.downstream import found
-from pytest_ecgfm.profiles import demanded
-from pytest_ecgfm.rows import Cell, Measured
-from pytest_ecgfm.run import Run
+from pytest_ecgfm.results.checks import OTHERS, Case, judge
+from pytest_ecgfm.results.profiles import demanded
+from pytest_ecgfm.results.rows import Cell, Measured
+from pytest_ecgfm.run.run import Run
 
 
 def drop(run: Run, encoder: Encoder, case: Case) -> Measured:

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterator, Sequence
 
-from pytest_ecgfm.store import Entry, remove
+from pytest_ecgfm.embeddings.store import Entry, remove
 
 
 def counted(count: int) -> str:

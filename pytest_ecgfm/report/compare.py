@@ -5,10 +5,10 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from pytest_ecgfm.baseline import Baseline, change
 from pytest_ecgfm.errors import EcgfmError
+from pytest_ecgfm.evaluations.statistics import Estimate
 from pytest_ecgfm.report.loaded import Loaded
-from pytest_ecgfm.statistics import Estimate
+from pytest_ecgfm.results.baseline import Baseline, change
 
 
 class Difference(NamedTuple):

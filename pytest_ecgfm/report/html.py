@@ -12,8 +12,8 @@ from markupsafe import Markup
 from pytest_ecgfm.report.charts import fixed, scale
 from pytest_ecgfm.report.tabulated import anchor
 from pytest_ecgfm.report.words import element
-from pytest_ecgfm.rows import Row
-from pytest_ecgfm.verdict import Verdict
+from pytest_ecgfm.results.rows import Row
+from pytest_ecgfm.results.verdict import Verdict
 
 COLUMNS = ("Check", "Value", "95 % interval", "Threshold", "Tier", "Outcome")
 

@@ -3,7 +3,7 @@
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
-from pytest_ecgfm.rows import Row
+from pytest_ecgfm.results.rows import Row
 
 
 def properties_of(row: Row) -> list[tuple[str, str]]:

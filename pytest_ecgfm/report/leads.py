@@ -7,13 +7,13 @@ from itertools import product
 import numpy as np
 from markupsafe import Markup
 
-from pytest_ecgfm.records import LEADS
 from pytest_ecgfm.report import charts
 from pytest_ecgfm.report.charts import Box
 from pytest_ecgfm.report.layout import NOTHING, behind, figure, figures
 from pytest_ecgfm.report.loaded import Loaded
 from pytest_ecgfm.report.series import Example, Floats, example_beat, lead_shares
 from pytest_ecgfm.report.words import Triple, element, plain, text_of, with_interval
+from pytest_ecgfm.signals.records import LEADS
 
 LAYOUT = (("I", "aVR", "V1", "V4"), ("II", "aVL", "V2", "V5"), ("III", "aVF", "V3", "V6"))
 """Three rows of four, as most printed ECGs have them."""

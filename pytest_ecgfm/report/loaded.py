@@ -11,11 +11,11 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from pytest_ecgfm.bounded_files import read_json
-from pytest_ecgfm.checks import SUITES
+from pytest_ecgfm.cards.bounded_files import read_json
 from pytest_ecgfm.cohorts.base import LABELS
-from pytest_ecgfm.cube import open_run, read_into_memory
 from pytest_ecgfm.errors import EcgfmError
+from pytest_ecgfm.results.checks import SUITES
+from pytest_ecgfm.results.cube import open_run, read_into_memory
 
 _Name = TypeVar("_Name")
 

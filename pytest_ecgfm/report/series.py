@@ -9,10 +9,10 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from pytest_ecgfm.perturbations import PERTURBATIONS
-from pytest_ecgfm.records import LEADS
 from pytest_ecgfm.report.loaded import Loaded, at, estimate, numbers
 from pytest_ecgfm.report.words import Triple, percent, plain_name
+from pytest_ecgfm.signals.perturbations import PERTURBATIONS
+from pytest_ecgfm.signals.records import LEADS
 
 Floats = npt.NDArray[np.float64]
 

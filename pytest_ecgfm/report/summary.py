@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pytest_ecgfm.basis import basis_lines, nowhere_in_words
 from pytest_ecgfm.report.escape import markdown
-from pytest_ecgfm.rows import Row
-from pytest_ecgfm.verdict import Verdict
+from pytest_ecgfm.results.basis import basis_lines, nowhere_in_words
+from pytest_ecgfm.results.rows import Row
+from pytest_ecgfm.results.verdict import Verdict
 
 _SHOWN = 10
 _COLUMNS = ("pass", "blocking_fail", "inconclusive", "insufficient", "error")

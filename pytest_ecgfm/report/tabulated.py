@@ -10,11 +10,11 @@ import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
-from pytest_ecgfm.basis import nowhere_in_words
-from pytest_ecgfm.checks import CHECKS
 from pytest_ecgfm.report.layout import NOTHING, scrolled, table
 from pytest_ecgfm.report.loaded import Loaded, in_order
 from pytest_ecgfm.report.words import OUTCOMES, bound, chip, element, listed, number, plain_name, with_interval
+from pytest_ecgfm.results.basis import nowhere_in_words
+from pytest_ecgfm.results.checks import CHECKS
 
 
 def matrix(run: Loaded) -> Markup:

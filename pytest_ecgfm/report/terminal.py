@@ -3,9 +3,9 @@
 from collections.abc import Iterator, Sequence
 from math import isnan
 
-from pytest_ecgfm.basis import basis_lines, nowhere_in_words
-from pytest_ecgfm.rows import Row
-from pytest_ecgfm.verdict import COUNTED, EncoderVerdict, Verdict
+from pytest_ecgfm.results.basis import basis_lines, nowhere_in_words
+from pytest_ecgfm.results.rows import Row
+from pytest_ecgfm.results.verdict import COUNTED, EncoderVerdict, Verdict
 
 LETTERS = {"inconclusive": "i", "insufficient": "u", "error": "E"}
 """Progress letters of outcomes that pytest does not have."""

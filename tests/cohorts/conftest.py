@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pytest_ecgfm.cohorts.embedded import EmbeddedCohort, load_embedded
+from pytest_ecgfm.cohorts.synthetic import EmbeddedCohort, load_embedded
 from tests.cohorts.embedded_data import NAMES, small
 
 with warnings.catch_warnings():

@@ -2,8 +2,8 @@
 
 from dataclasses import replace
 
-from pytest_ecgfm.cohorts.embedded import SPECS, EmbeddedCohort
-from pytest_ecgfm.cohorts.embedded_heart import State
+from pytest_ecgfm.cohorts.synthetic import SPECS, EmbeddedCohort
+from pytest_ecgfm.cohorts.synthetic.heart import State
 
 NAMES = list(SPECS)
 

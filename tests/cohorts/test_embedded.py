@@ -10,20 +10,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pytest_ecgfm.cohorts import embedded_heart, embedded_noise, embedded_signal
-from pytest_ecgfm.cohorts.embedded import SPECS, EmbeddedCohort, load_embedded
-from pytest_ecgfm.cohorts.embedded_heart import State
-from pytest_ecgfm.cohorts.embedded_population import draw_population
 from pytest_ecgfm.cohorts.limit import limited
+from pytest_ecgfm.cohorts.synthetic import SPECS, EmbeddedCohort, load_embedded
+from pytest_ecgfm.cohorts.synthetic import heart as heart_model
+from pytest_ecgfm.cohorts.synthetic import noise as noise_model
+from pytest_ecgfm.cohorts.synthetic import signal as signal_model
+from pytest_ecgfm.cohorts.synthetic.heart import State
+from pytest_ecgfm.cohorts.synthetic.population import draw_population
 from pytest_ecgfm.errors import EcgfmError
-from pytest_ecgfm.records import LEADS
+from pytest_ecgfm.signals.records import LEADS
 from tests.cohorts.embedded_data import NAMES, small, usual_state
 
 ROW = {lead: row for row, lead in enumerate(LEADS)}
 
 
-def usual_heart() -> embedded_heart.Heart:
-    return embedded_heart.draw_heart(np.random.default_rng(8), age=55.0, female=False)
+def usual_heart() -> heart_model.Heart:
+    return heart_model.draw_heart(np.random.default_rng(8), age=55.0, female=False)
 
 
 # ------------------------------------------------------------------------------------------------ signals: physics
@@ -85,11 +87,11 @@ def test_chest_leads_see_what_a_cardiologist_expects() -> None:
     spec = SPECS["synthetic-europe"]
     rs, ts = [], []
     for seed in range(40):
-        heart = embedded_heart.draw_heart(np.random.default_rng(seed), age=55.0, female=bool(seed % 2))
+        heart = heart_model.draw_heart(np.random.default_rng(seed), age=55.0, female=bool(seed % 2))
         t = np.arange(0.0, 140.0, 1000 / spec.sampling_rate)
-        leads = embedded_signal.twelve(heart.leads @ embedded_signal.qrs_dipole(heart, usual_state(), t))
+        leads = signal_model.twelve(heart.leads @ signal_model.qrs_dipole(heart, usual_state(), t))
         rs.append((leads.max(axis=1), -leads.min(axis=1)))
-        ts.append(embedded_signal.twelve(heart.leads @ embedded_signal._t_vector(heart, usual_state())[:, None])[:, 0])
+        ts.append(signal_model.twelve(heart.leads @ signal_model._t_vector(heart, usual_state())[:, None])[:, 0])
     r, s = np.median(rs, axis=0)
     assert r[ROW["V1"]] < s[ROW["V1"]]
     assert r[ROW["V5"]] > 2 * s[ROW["V5"]]
@@ -104,8 +106,8 @@ def test_bundle_blocks_look_like_bundle_blocks() -> None:
     t = np.arange(0.0, 200.0)
 
     def leads(**changes: object) -> dict[str, np.ndarray]:
-        dipole = embedded_signal.qrs_dipole(heart, usual_state(**changes), t)
-        return dict(zip(LEADS, embedded_signal.twelve(heart.leads @ dipole), strict=True))
+        dipole = signal_model.qrs_dipole(heart, usual_state(**changes), t)
+        return dict(zip(LEADS, signal_model.twelve(heart.leads @ dipole), strict=True))
 
     normal, left, right = leads(), leads(block="left", qrs=150.0), leads(block="right", qrs=150.0)
     late = t > 95
@@ -125,7 +127,7 @@ def test_a_blocked_qrs_is_as_wide_as_its_state_says(qrs: float, block: str) -> N
     t = np.arange(-40.0, 260.0)
 
     def width(state: State) -> float:
-        size = np.linalg.norm(embedded_signal.qrs_dipole(heart, state, t), axis=0)
+        size = np.linalg.norm(signal_model.qrs_dipole(heart, state, t), axis=0)
         active = t[size > 0.05 * size.max()]
         return float(np.ptp(active))
 
@@ -136,18 +138,18 @@ def test_a_blocked_qrs_is_as_wide_as_its_state_says(qrs: float, block: str) -> N
 
 @given(frontal=st.floats(-180, 180), transverse=st.floats(-180, 180))
 def test_rotation_keeps_lengths(frontal: float, transverse: float) -> None:
-    matrix = embedded_heart.rotation(frontal, transverse)
+    matrix = heart_model.rotation(frontal, transverse)
     np.testing.assert_allclose(matrix @ matrix.T, np.eye(3), atol=1e-12)
     assert np.linalg.det(matrix) == pytest.approx(1.0)
 
 
 def test_derivation_ignores_what_all_electrodes_share() -> None:
-    np.testing.assert_allclose(embedded_noise.DERIVATION.sum(axis=1), 0.0, atol=1e-6)
+    np.testing.assert_allclose(noise_model.DERIVATION.sum(axis=1), 0.0, atol=1e-6)
 
 
 def test_filters_pass_the_heart_and_stop_the_rest() -> None:
     device = SPECS["synthetic-asia"].device
-    gain = embedded_noise.response(device, 5000, 500.0)
+    gain = noise_model.response(device, 5000, 500.0)
     f = np.fft.rfftfreq(5000, 1 / 500)
     assert gain[0] == 0
     assert gain[f == 10][0] == pytest.approx(1.0, abs=0.01)
@@ -177,7 +179,7 @@ def test_cohorts_do_not_share_patients(cohorts: dict[str, EmbeddedCohort]) -> No
 def test_one_record_alone_equals_the_same_in_bulk(cohorts: dict[str, EmbeddedCohort]) -> None:
     cohort = cohorts["synthetic-north-america"]
     for i in (0, 31, 59):
-        alone = embedded_signal.twelve(cohort._generate(i).astype(np.float32))
+        alone = signal_model.twelve(cohort._generate(i).astype(np.float32))
         stored = cohort.read(cohort.records[i]).signals
         np.testing.assert_array_equal(stored, alone * np.float32(cohort.spec.device.resolution / 1000))
 

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_ecgfm.cohorts.base import CONTINENTS, LABELS
-from pytest_ecgfm.cohorts.embedded import SPECS, EmbeddedCohort, load_embedded
-from pytest_ecgfm.cohorts.embedded_population import true_labels
+from pytest_ecgfm.cohorts.synthetic import SPECS, EmbeddedCohort, load_embedded
+from pytest_ecgfm.cohorts.synthetic.population import true_labels
 from tests.cohorts.embedded_data import NAMES, usual_state
 
 # ----------------------------------------------------------------------------------------------- table and labels

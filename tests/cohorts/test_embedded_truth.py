@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from pytest_ecgfm.cohorts.base import LABELS
-from pytest_ecgfm.cohorts.embedded import EmbeddedCohort, load_embedded
-from pytest_ecgfm.cohorts.embedded_population import true_labels
-from pytest_ecgfm.records import LEADS
+from pytest_ecgfm.cohorts.synthetic import EmbeddedCohort, load_embedded
+from pytest_ecgfm.cohorts.synthetic.population import true_labels
+from pytest_ecgfm.signals.records import LEADS
 from tests.cohorts.embedded_data import NAMES
 
 

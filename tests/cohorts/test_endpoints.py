@@ -366,10 +366,10 @@ def test_brugada_huca_without_some_files(tmp_path, write_record):
 
 NINTH = """
 from pytest_ecgfm.cohorts import LABELS, load_cohort
-from pytest_ecgfm.cohorts.embedded import SPECS
+from pytest_ecgfm.cohorts.synthetic import SPECS
 from pytest_ecgfm.cohorts.harmonise import VOCABULARIES, harmonise
 from pytest_ecgfm.evaluations.relevance import PRIORS
-from pytest_ecgfm.profiles import load_profile
+from pytest_ecgfm.results.profiles import load_profile
 print("LVH" in LABELS, PRIORS.get("LVH"))
 for source, vocabulary, codes in (
     ("ptb-xl", "scp_ecg", ("LVH", "NORM")), ("georgia", "snomed_ct", ("164873001", "426783006")),

@@ -5,11 +5,11 @@ import pandas as pd
 import pytest
 
 from pytest_ecgfm.cards import CohortCard, parse_cohort_card
+from pytest_ecgfm.cards.declarations import COHORT, declared_in, ecg_cohort
 from pytest_ecgfm.cohorts.base import LABELS
 from pytest_ecgfm.cohorts.folder import FolderCohort
 from pytest_ecgfm.cohorts.own import own_cohort
 from pytest_ecgfm.errors import EcgfmError
-from pytest_ecgfm.models import COHORT, declared_in, ecg_cohort
 
 CARD = CohortCard(name="my_hospital", sampling_rate=250, leads="V1 I", units="uV", continent="Asia")
 SIGNALS = np.arange(3 * 2 * 4, dtype=np.int16).reshape(3, 2, 4)

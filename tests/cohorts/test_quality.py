@@ -8,7 +8,7 @@ from pytest_ecgfm.cohorts.challenge import Challenge
 from pytest_ecgfm.cohorts.code15 import Code15
 from pytest_ecgfm.cohorts.ptb_xl import PtbXl
 from pytest_ecgfm.cohorts.quality import padding_of, quality, quality_table
-from pytest_ecgfm.records import LEADS, Recording
+from pytest_ecgfm.signals.records import LEADS, Recording
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from pytest_ecgfm.cohorts.challenge import Challenge
 from pytest_ecgfm.cohorts.read_ahead import CHUNK, read_ahead
 from pytest_ecgfm.cohorts.tables import cohort_table
 from pytest_ecgfm.errors import EcgfmError
-from pytest_ecgfm.records import LEADS, Recording
+from pytest_ecgfm.signals.records import LEADS, Recording
 
 NORMAL = ("#Age: 71", "#Sex: Female", "#Dx: 426783006")
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from pytest_ecgfm.encoders.beats import find_beats, heart_rate, median_beat, usual_beats
 from pytest_ecgfm.errors import EcgfmError
-from pytest_ecgfm.records import RecordBatch, signals_by_name
+from pytest_ecgfm.signals.records import RecordBatch, signals_by_name
 
 with warnings.catch_warnings():
     # wfdb uses parts of pandas that newer versions deprecate.

@@ -10,12 +10,12 @@ from pytest_ecgfm.fixtures import clef as fixtures
 from scipy.signal import resample_poly
 
 from pytest_ecgfm.cards import parse_card
+from pytest_ecgfm.cards.declarations import declared_in
 from pytest_ecgfm.encoders import clef
 from pytest_ecgfm.encoders.base import Encoder
 from pytest_ecgfm.encoders.clef import CLEF, preprocess
 from pytest_ecgfm.errors import EcgfmError
-from pytest_ecgfm.models import declared_in
-from pytest_ecgfm.records import LEADS, RecordBatch
+from pytest_ecgfm.signals.records import LEADS, RecordBatch
 
 DECLARATIONS = {name: found[2] for name, found in declared_in(fixtures).items()}
 CARDS = {name: parse_card(name, found.fields, where=found.where) for name, found in DECLARATIONS.items()}

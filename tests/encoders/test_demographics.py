@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pytest_ecgfm.encoders.demographics import DIMENSIONS, LEADS, SAMPLING_RATE, Demographics
-from pytest_ecgfm.records import RecordBatch
+from pytest_ecgfm.signals.records import RecordBatch
 
 
 def batch_of(signals, ages=(), sexes=()):

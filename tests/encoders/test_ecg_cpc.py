@@ -12,14 +12,14 @@ import torch
 from pytest_ecgfm.fixtures import ecg_cpc as fixtures
 
 from pytest_ecgfm.cards import parse_card
+from pytest_ecgfm.cards.declarations import declared_in
 from pytest_ecgfm.encoders import ecg_cpc
 from pytest_ecgfm.encoders.base import Encoder
 from pytest_ecgfm.encoders.convert import convert
 from pytest_ecgfm.encoders.ecg_cpc import ECGCPC, preprocess
+from pytest_ecgfm.encoders.preprocessing import resample
 from pytest_ecgfm.errors import EcgfmError
-from pytest_ecgfm.models import declared_in
-from pytest_ecgfm.preprocessing import resample
-from pytest_ecgfm.records import LEADS, RecordBatch
+from pytest_ecgfm.signals.records import LEADS, RecordBatch
 
 POSITIONS = [0, 1, 2, 150, 299]
 HEAD = "ts_encoder.head_ssl.proj.0.weight"

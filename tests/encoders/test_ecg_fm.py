@@ -12,14 +12,14 @@ import torch
 from pytest_ecgfm.fixtures import ecg_fm as fixtures
 
 from pytest_ecgfm.cards import parse_card
+from pytest_ecgfm.cards.declarations import declared_in
 from pytest_ecgfm.encoders import ecg_fm
 from pytest_ecgfm.encoders.base import Encoder
 from pytest_ecgfm.encoders.convert import convert
 from pytest_ecgfm.encoders.ecg_fm import ECGFM, HEADS, preprocess
+from pytest_ecgfm.encoders.preprocessing import resample
 from pytest_ecgfm.errors import EcgfmError
-from pytest_ecgfm.models import declared_in
-from pytest_ecgfm.preprocessing import resample
-from pytest_ecgfm.records import LEADS, RecordBatch
+from pytest_ecgfm.signals.records import LEADS, RecordBatch
 
 SPELLING = {
     "conv_pos.pos_conv.0.weight_g": "conv_pos.pos_conv.0.parametrizations.weight.original0",

@@ -13,12 +13,12 @@ from pytest_ecgfm.fixtures import ecg_jepa as fixtures
 from scipy.signal import resample
 
 from pytest_ecgfm.cards import parse_card
+from pytest_ecgfm.cards.declarations import declared_in
 from pytest_ecgfm.encoders.base import Encoder
 from pytest_ecgfm.encoders.ecg_jepa import ECGJEPA, LEADS, attention_mask, backbone, preprocess
 from pytest_ecgfm.errors import EcgfmError
-from pytest_ecgfm.models import declared_in
-from pytest_ecgfm.records import LEADS as STANDARD
-from pytest_ecgfm.records import RecordBatch
+from pytest_ecgfm.signals.records import LEADS as STANDARD
+from pytest_ecgfm.signals.records import RecordBatch
 
 ROWS = [STANDARD.index(lead) for lead in LEADS]
 DECLARATION = declared_in(fixtures)["ecg_jepa"][2]

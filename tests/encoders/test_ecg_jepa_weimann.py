@@ -13,11 +13,11 @@ from pytest_ecgfm.fixtures import ecg_jepa_weimann as fixtures
 from scipy.signal import resample
 
 from pytest_ecgfm.cards import parse_card
+from pytest_ecgfm.cards.declarations import declared_in
 from pytest_ecgfm.encoders.base import Encoder
 from pytest_ecgfm.encoders.ecg_jepa_weimann import MEAN, STD, ECGJEPAWeimann, backbone, preprocess
 from pytest_ecgfm.errors import EcgfmError
-from pytest_ecgfm.models import declared_in
-from pytest_ecgfm.records import LEADS, RecordBatch
+from pytest_ecgfm.signals.records import LEADS, RecordBatch
 
 NAMES = {"vitb": "ecg_jepa_weimann", "vits": "ecg_jepa_weimann_vits"}
 DECLARATIONS = {name: declaration for name, (_, _, declaration) in declared_in(fixtures).items()}

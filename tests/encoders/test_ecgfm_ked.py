@@ -11,13 +11,13 @@ from pytest_ecgfm.fixtures import ecgfm_ked as fixtures
 from safetensors.torch import save_file
 
 from pytest_ecgfm.cards import parse_card
+from pytest_ecgfm.cards.declarations import declared_in
 from pytest_ecgfm.encoders import ecgfm_ked
 from pytest_ecgfm.encoders.base import Encoder
 from pytest_ecgfm.encoders.ecgfm_ked import ECGFMKED, preprocess
+from pytest_ecgfm.encoders.preprocessing import resample
 from pytest_ecgfm.errors import EcgfmError
-from pytest_ecgfm.models import declared_in
-from pytest_ecgfm.preprocessing import resample
-from pytest_ecgfm.records import LEADS, RecordBatch
+from pytest_ecgfm.signals.records import LEADS, RecordBatch
 
 
 def batch_of(signals, rate=500.0):

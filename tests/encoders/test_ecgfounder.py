@@ -12,13 +12,13 @@ from pytest_ecgfm.fixtures import ecgfounder as fixtures
 from safetensors.torch import save_file
 
 from pytest_ecgfm.cards import parse_card
+from pytest_ecgfm.cards.declarations import declared_in
 from pytest_ecgfm.encoders import ecgfounder
 from pytest_ecgfm.encoders.base import Encoder
 from pytest_ecgfm.encoders.ecgfounder import ECGFounder, preprocess
+from pytest_ecgfm.encoders.preprocessing import resample
 from pytest_ecgfm.errors import EcgfmError
-from pytest_ecgfm.models import declared_in
-from pytest_ecgfm.preprocessing import resample
-from pytest_ecgfm.records import LEADS, RecordBatch
+from pytest_ecgfm.signals.records import LEADS, RecordBatch
 
 NAMES = ["ecgfounder", "ecgfounder_1lead"]
 CHANGES = ["dropped", "renamed", "reshaped"]

@@ -7,7 +7,7 @@ from pytest_ecgfm.cards import parse_card
 from pytest_ecgfm.encoders.base import Encoder
 from pytest_ecgfm.encoders.exported import OnnxModel, read_card_file
 from pytest_ecgfm.errors import EcgfmError
-from pytest_ecgfm.records import LEADS, RecordBatch
+from pytest_ecgfm.signals.records import LEADS, RecordBatch
 
 CARD = 'file = "model.onnx"\nsampling_rate = 100\nseconds = 2\nleads = "II V1"\npretrained_on = []\n'
 

@@ -16,8 +16,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from pytest_ecgfm.encoders.handcrafted import DEFAULTS, DIMENSIONS, SAMPLING_RATE, Handcrafted, features
-from pytest_ecgfm.records import LEADS as TWELVE
-from pytest_ecgfm.records import RecordBatch, canonical_leads
+from pytest_ecgfm.signals.records import LEADS as TWELVE
+from pytest_ecgfm.signals.records import RecordBatch, canonical_leads
 
 with warnings.catch_warnings():
     # wfdb uses parts of pandas that newer versions deprecate.

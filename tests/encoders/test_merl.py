@@ -11,14 +11,15 @@ import torch
 from pytest_ecgfm.fixtures import merl as fixtures
 
 from pytest_ecgfm.cards import parse_card
+from pytest_ecgfm.cards.declarations import declared_in
 from pytest_ecgfm.encoders import merl
 from pytest_ecgfm.encoders.base import Encoder
 from pytest_ecgfm.encoders.merl import LEADS, MERL, preprocess
+from pytest_ecgfm.encoders.preprocessing import resample
 from pytest_ecgfm.errors import EcgfmError
-from pytest_ecgfm.models import declared_in
-from pytest_ecgfm.preprocessing import resample, select_leads
-from pytest_ecgfm.records import LEADS as STANDARD
-from pytest_ecgfm.records import RecordBatch
+from pytest_ecgfm.signals.leads import select_leads
+from pytest_ecgfm.signals.records import LEADS as STANDARD
+from pytest_ecgfm.signals.records import RecordBatch
 
 DIMENSIONS = {"resnet18": 512, "vit_tiny": 192}
 CHANGES = ["dropped", "renamed", "reshaped"]

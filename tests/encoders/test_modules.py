@@ -11,7 +11,7 @@ from torch import nn
 
 from pytest_ecgfm.encoders.modules import held_modules
 from pytest_ecgfm.errors import EcgfmError, MachineLacks, NotAnEmbedding, is_models_fault
-from pytest_ecgfm.records import LEADS, RecordBatch
+from pytest_ecgfm.signals.records import LEADS, RecordBatch
 from tests.memory_cohort import encoder_of
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore:.*quantize")

@@ -13,12 +13,12 @@ from safetensors.torch import save_file
 from scipy.signal import resample_poly
 
 from pytest_ecgfm.cards import parse_card
+from pytest_ecgfm.cards.declarations import declared_in
 from pytest_ecgfm.encoders import moment
 from pytest_ecgfm.encoders.base import Encoder
 from pytest_ecgfm.encoders.moment import Moment, preprocess, relative_buckets
 from pytest_ecgfm.errors import EcgfmError
-from pytest_ecgfm.models import declared_in
-from pytest_ecgfm.records import LEADS, RecordBatch
+from pytest_ecgfm.signals.records import LEADS, RecordBatch
 
 DECLARATION = declared_in(fixtures)["moment_small"][2]
 CARD = parse_card("moment_small", DECLARATION.fields, where=DECLARATION.where)

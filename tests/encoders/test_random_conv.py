@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from pytest_ecgfm.encoders.random_conv import DIMENSIONS, LEADS, SAMPLING_RATE, RandomConv
 from pytest_ecgfm.errors import EcgfmError
-from pytest_ecgfm.records import RecordBatch
+from pytest_ecgfm.signals.records import RecordBatch
 
 
 def batch_of(signals, leads=LEADS):

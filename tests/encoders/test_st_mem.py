@@ -13,11 +13,11 @@ from pytest_ecgfm.fixtures import st_mem as fixtures
 from scipy.signal import resample
 
 from pytest_ecgfm.cards import parse_card
+from pytest_ecgfm.cards.declarations import declared_in
 from pytest_ecgfm.encoders.base import Encoder
 from pytest_ecgfm.encoders.st_mem import STMEM, backbone, crop_starts, preprocess
 from pytest_ecgfm.errors import EcgfmError
-from pytest_ecgfm.models import declared_in
-from pytest_ecgfm.records import LEADS, RecordBatch
+from pytest_ecgfm.signals.records import LEADS, RecordBatch
 
 DECLARATION = declared_in(fixtures)["st_mem"][2]
 CARD = parse_card("st_mem", DECLARATION.fields, where=DECLARATION.where)

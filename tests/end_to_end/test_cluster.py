@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 from benchmarks.kills import Place, assert_same
-from pytest_ecgfm.checks import Case
 from pytest_ecgfm.embeddings import embed_cohort
 from pytest_ecgfm.errors import EcgfmError
 from pytest_ecgfm.evaluations.downstream import seeds_for
@@ -19,11 +18,12 @@ from pytest_ecgfm.evaluations.fold_probes import Prepared, fit_fold, prepared
 from pytest_ecgfm.evaluations.splits import Labelled, make_split
 from pytest_ecgfm.measurements import probe_grid
 from pytest_ecgfm.measurements.probe_grid import fit_anywhere
-from pytest_ecgfm.settings import Options, dask_address
+from pytest_ecgfm.results.checks import Case
+from pytest_ecgfm.run.settings import Options, dask_address
 from tests.memory_cohort import MemoryCohort, encoder_of, means
 from tests.test_embeddings import Doubled
 
-cluster = pytest.importorskip("pytest_ecgfm.cluster", reason="needs the extra dask", exc_type=ImportError)
+cluster = pytest.importorskip("pytest_ecgfm.embeddings.cluster", reason="needs the extra dask", exc_type=ImportError)
 
 pytestmark = pytest.mark.slow
 

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from pytest_ecgfm.checks import CHECKS
+from pytest_ecgfm.results.checks import CHECKS
 from tests.doc_blocks import ROOT, blocks, commands_of, write_files
 
 pytestmark = pytest.mark.slow

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from pytest_ecgfm.coalitions import INDEPENDENT
 from pytest_ecgfm.cohorts import load_cohort
+from pytest_ecgfm.signals.coalitions import INDEPENDENT
 
 pytestmark = pytest.mark.slow
 

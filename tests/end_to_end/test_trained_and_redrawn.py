@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 import tomli_w
 
-from pytest_ecgfm.checks import CHECKS, SUITES
-from pytest_ecgfm.profiles import shipped
-from pytest_ecgfm.rows import parse_row
-from pytest_ecgfm.verdict import corrected, decide
+from pytest_ecgfm.results.checks import CHECKS, SUITES
+from pytest_ecgfm.results.profiles import shipped
+from pytest_ecgfm.results.rows import parse_row
+from pytest_ecgfm.results.verdict import corrected, decide
 
 pytestmark = pytest.mark.slow
 

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from pytest_ecgfm.evaluations import separability
-from pytest_ecgfm.evaluations.bootstrap import resampled, wilson
 from pytest_ecgfm.evaluations.clusters import Space, many_metrics
 from pytest_ecgfm.evaluations.separability import (
     adjusted_metrics,
     balanced_agreement,
     neighbours_elsewhere,
 )
+from pytest_ecgfm.evaluations.statistics.bootstrap import resampled, wilson
 from tests.evaluations.separability_data import planted, tolerated
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -9,7 +9,12 @@ from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
 from pytest_ecgfm.evaluations import stability as module
-from pytest_ecgfm.evaluations.bootstrap import (
+from pytest_ecgfm.evaluations.stability import (
+    Reference,
+    label_stability,
+    retest,
+)
+from pytest_ecgfm.evaluations.statistics.bootstrap import (
     RESAMPLES,
     UNDEFINED,
     Interval,
@@ -17,11 +22,6 @@ from pytest_ecgfm.evaluations.bootstrap import (
     resampled,
     weighted_auroc,
     wilson,
-)
-from pytest_ecgfm.evaluations.stability import (
-    Reference,
-    label_stability,
-    retest,
 )
 
 

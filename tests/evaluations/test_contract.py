@@ -9,16 +9,16 @@ import torch
 from hypothesis import Phase, given, settings
 
 from pytest_ecgfm.cards import parse_card
-from pytest_ecgfm.checks import judge
-from pytest_ecgfm.cohorts.embedded import load_embedded
+from pytest_ecgfm.cohorts.synthetic import load_embedded
 from pytest_ecgfm.encoders.base import Encoder
 from pytest_ecgfm.errors import NotAnEmbedding
 from pytest_ecgfm.evaluations import contract
 from pytest_ecgfm.evaluations import hard_records as hard
 from pytest_ecgfm.evaluations.differences import Finding
 from pytest_ecgfm.evaluations.hard_records import generated, hard_records
-from pytest_ecgfm.profiles import load_profile
-from pytest_ecgfm.records import LEADS, RecordBatch
+from pytest_ecgfm.results.checks import judge
+from pytest_ecgfm.results.profiles import load_profile
+from pytest_ecgfm.signals.records import LEADS, RecordBatch
 from tests import broken_models
 
 DECLARED = {
@@ -59,7 +59,7 @@ def outcomes(encoder, batch, leads=LEADS):
         "generated": generated(embed, leads, examples=15),
     }
     bounds = {rule.name: rule for rule in load_profile("default").check}
-    from pytest_ecgfm.checks import Threshold
+    from pytest_ecgfm.results.checks import Threshold
 
     out = {}
     for name, finding in found.items():

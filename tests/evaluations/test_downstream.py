@@ -13,7 +13,7 @@ from pytest_ecgfm.evaluations import downstream
 from pytest_ecgfm.evaluations.downstream import METRICS, evaluate, label_efficiency, paired_difference, seeds_for
 from pytest_ecgfm.evaluations.logistic import C_GRID
 from pytest_ecgfm.evaluations.splits import Fold, Split, make_split, nested_subset
-from pytest_ecgfm.statistics import mean_auroc
+from pytest_ecgfm.evaluations.statistics import mean_auroc
 
 
 def planted(seed=0, n=1000, d=16, share=0.15, strength=1.5, per_patient=1):

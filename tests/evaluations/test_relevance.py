@@ -8,8 +8,6 @@ from hypothesis import strategies as st
 from scipy.stats import entropy, spearmanr
 from sklearn.metrics import roc_auc_score
 
-from pytest_ecgfm.coalitions import INDEPENDENT
-from pytest_ecgfm.evaluations.bootstrap import RESAMPLES, resampled
 from pytest_ecgfm.evaluations.relevance import (
     METRICS,
     PRIORS,
@@ -25,6 +23,8 @@ from pytest_ecgfm.evaluations.relevance import (
     shuffled_agreement,
     shuffled_percentile,
 )
+from pytest_ecgfm.evaluations.statistics.bootstrap import RESAMPLES, resampled
+from pytest_ecgfm.signals.coalitions import INDEPENDENT
 
 
 def people(n, per_patient=1):

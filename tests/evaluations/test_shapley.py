@@ -8,14 +8,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pytest_ecgfm.coalitions import coalitions, players
 from pytest_ecgfm.evaluations.shapley import (
     efficiency_error,
     lead_shapley,
     projected,
     shapley_weights,
 )
-from pytest_ecgfm.records import LEADS, RecordBatch
+from pytest_ecgfm.signals.coalitions import coalitions, players
+from pytest_ecgfm.signals.records import LEADS, RecordBatch
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # of what its plots import

@@ -10,10 +10,6 @@ from sklearn.metrics import roc_auc_score
 
 from pytest_ecgfm.errors import EcgfmError
 from pytest_ecgfm.evaluations import stability as module
-from pytest_ecgfm.evaluations.bootstrap import (
-    UNDEFINED,
-    Interval,
-)
 from pytest_ecgfm.evaluations.cka import cka_of, debiased_cka, gram
 from pytest_ecgfm.evaluations.geometry import distinct_weights
 from pytest_ecgfm.evaluations.stability import (
@@ -28,6 +24,10 @@ from pytest_ecgfm.evaluations.stability import (
     stability,
 )
 from pytest_ecgfm.evaluations.standardise import standard
+from pytest_ecgfm.evaluations.statistics.bootstrap import (
+    UNDEFINED,
+    Interval,
+)
 
 
 def cohort(rng, n=120, d=6, per_patient=1, offset=3.0):

@@ -12,8 +12,8 @@ from pytest_ecgfm.evaluations.downstream import evaluate
 from pytest_ecgfm.evaluations.logistic import C_GRID
 from pytest_ecgfm.evaluations.probes import fit_probe
 from pytest_ecgfm.evaluations.splits import Fold, Split, make_split
+from pytest_ecgfm.evaluations.statistics import mean_auroc_difference
 from pytest_ecgfm.evaluations.transfer import METRICS, Source, fit_source, transfer
-from pytest_ecgfm.statistics import mean_auroc_difference
 
 D = 8
 

@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from safetensors.torch import save
 
-from pytest_ecgfm.checks import Case, Threshold
-from pytest_ecgfm.cube import build_cube, write_cube
-from pytest_ecgfm.profiles import shipped
-from pytest_ecgfm.rows import Cell, Measured, judged_row
+from pytest_ecgfm.results.checks import Case, Threshold
+from pytest_ecgfm.results.cube import build_cube, write_cube
+from pytest_ecgfm.results.profiles import shipped
+from pytest_ecgfm.results.rows import Cell, Measured, judged_row
 from tests.encoders.test_exported import CARD, export
 
 CASE = Case("downstream.auroc", "m", "a", "AF", 1.0)

@@ -7,14 +7,14 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from pytest_ecgfm.baseline import Baseline, change
 from pytest_ecgfm.encoders.checkpoints import descend, read_checkpoint
 from pytest_ecgfm.encoders.exported import OnnxModel, read_card_file
 from pytest_ecgfm.errors import EcgfmError
-from pytest_ecgfm.profiles import load_profile
 from pytest_ecgfm.report.loaded import load
-from pytest_ecgfm.rows import parse_row
-from pytest_ecgfm.verdict import decide
+from pytest_ecgfm.results.baseline import Baseline, change
+from pytest_ecgfm.results.profiles import load_profile
+from pytest_ecgfm.results.rows import parse_row
+from pytest_ecgfm.results.verdict import decide
 
 Target = Callable[[bytes, Path], None]
 

@@ -14,16 +14,16 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pytest_ecgfm.baseline import Baseline
 from pytest_ecgfm.cards import ModelCard
-from pytest_ecgfm.checks import CHECKS
-from pytest_ecgfm.cube import SCHEMA_VERSION, open_run
 from pytest_ecgfm.encoders.checkpoints import read_checkpoint
 from pytest_ecgfm.encoders.exported import read_card_file
 from pytest_ecgfm.errors import EcgfmError
-from pytest_ecgfm.profiles import Asked, Grid, Profile, Rule, load_profile
 from pytest_ecgfm.report.loaded import load
-from pytest_ecgfm.rows import Row, parse_row
+from pytest_ecgfm.results.baseline import Baseline
+from pytest_ecgfm.results.checks import CHECKS
+from pytest_ecgfm.results.cube import SCHEMA_VERSION, open_run
+from pytest_ecgfm.results.profiles import Asked, Grid, Profile, Rule, load_profile
+from pytest_ecgfm.results.rows import Row, parse_row
 from tests.fuzz.seeds import a_cube, a_row, seeds
 from tests.fuzz.targets import TARGETS
 

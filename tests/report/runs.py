@@ -6,12 +6,12 @@ from itertools import product
 import numpy as np
 import xarray as xr
 
-from pytest_ecgfm.checks import Case, Threshold
-from pytest_ecgfm.cube import build_cube, write_cube
-from pytest_ecgfm.perturbations import PERTURBATIONS, VARIANTS
-from pytest_ecgfm.records import LEADS
-from pytest_ecgfm.rows import Cell, Measured, judged_row
-from pytest_ecgfm.verdict import decide
+from pytest_ecgfm.results.checks import Case, Threshold
+from pytest_ecgfm.results.cube import build_cube, write_cube
+from pytest_ecgfm.results.rows import Cell, Measured, judged_row
+from pytest_ecgfm.results.verdict import decide
+from pytest_ecgfm.signals.perturbations import PERTURBATIONS, VARIANTS
+from pytest_ecgfm.signals.records import LEADS
 
 RATE = 250.0
 INDEPENDENT = ("I", "II", "V1", "V2", "V3", "V4", "V5", "V6")

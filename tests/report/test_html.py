@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from pytest_ecgfm.checks import Case, Threshold
 from pytest_ecgfm.report.html import HtmlColumns, link_from, picture
-from pytest_ecgfm.rows import Measured, judged_row
+from pytest_ecgfm.results.checks import Case, Threshold
+from pytest_ecgfm.results.rows import Measured, judged_row
 
 CHECKS = 250
 """A sixth of what a large run has: size and memory grow with the checks, and the test stays short."""
@@ -17,9 +17,9 @@ CHECKS = 250
 CONFTEST = """
 import re
 from pathlib import Path
-from pytest_ecgfm.checks import Case, Threshold
+from pytest_ecgfm.results.checks import Case, Threshold
 from pytest_ecgfm.report.html import HtmlColumns
-from pytest_ecgfm.rows import Measured, judged_row
+from pytest_ecgfm.results.rows import Measured, judged_row
 
 
 def highest():

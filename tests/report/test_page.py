@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from pytest_ecgfm.checks import Case, Threshold
 from pytest_ecgfm.cli import main
-from pytest_ecgfm.cube import build_cube, write_cube
 from pytest_ecgfm.report.compare import outcomes as compared
 from pytest_ecgfm.report.loaded import load
 from pytest_ecgfm.report.page import NAME, render
 from pytest_ecgfm.report.sections import SECTIONS
-from pytest_ecgfm.rows import Measured, judged_row
+from pytest_ecgfm.results.checks import Case, Threshold
+from pytest_ecgfm.results.cube import build_cube, write_cube
+from pytest_ecgfm.results.rows import Measured, judged_row
 from tests.report.runs import write_run
 
 

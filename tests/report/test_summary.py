@@ -1,8 +1,8 @@
-from pytest_ecgfm.checks import Case, Threshold
 from pytest_ecgfm.report.summary import badge, in_words, job_summary
 from pytest_ecgfm.report.terminal import summary_lines
-from pytest_ecgfm.rows import Measured, judged_row
-from pytest_ecgfm.verdict import decide
+from pytest_ecgfm.results.checks import Case, Threshold
+from pytest_ecgfm.results.rows import Measured, judged_row
+from pytest_ecgfm.results.verdict import decide
 
 
 def run(value, encoder="m"):

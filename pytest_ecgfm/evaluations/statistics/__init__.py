@@ -1,0 +1,351 @@
+"""Intervals, paired tests and corrections: AUROC with both of its sources of variance.
+
+References
+----------
+.. [1] DeLong, DeLong, Clarke-Pearson (1988), Biometrics 44:837-845: structural components of the AUROC.
+.. [2] Sun, Xu (2014), IEEE Signal Processing Letters 21:1389-1393: the same in O(n log n) with midranks.
+.. [3] Qin, Hotilovac (2008), Stat. Methods Med. Res. 17:207-221: Wald interval on the logit scale.
+.. [4] Clopper, Pearson (1934), Biometrika 26:404-413: exact binomial limits.
+.. [5] Bhatia, Davis (2000), Am. Math. Monthly 107:353-357: Var <= (max - mean)(mean - min).
+.. [6] Field, Welsh (2007), J. R. Stat. Soc. B 69:369-390: bootstrapping clustered data.
+.. [7] Satterthwaite (1946), Biometrics Bulletin 2:110-114: degrees of freedom of a sum of variances.
+.. [8] Zou, Donner (2008), Stat. Med. 27:1693-1702: interval of a difference from two intervals.
+.. [9] Holm (1979), Scand. J. Stat. 6:65-70.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import expit, logit
+from scipy.stats import rankdata, t
+
+from pytest_ecgfm.evaluations.statistics.variance import (
+    Floats,
+    aurocs,
+    checked,
+    contrast_variances,
+    placements,
+    sample_design,
+)
+
+__all__ = [
+    "RESAMPLES",
+    "Estimate",
+    "auroc",
+    "auroc_estimates",
+    "aurocs",
+    "delong_interval",
+    "holm",
+    "mean_auroc",
+    "mean_auroc_difference",
+    "p_value",
+    "placements",
+]
+
+RESAMPLES = 1000
+"""Resamples of the patient-cluster bootstrap."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A quantity with its interval.
+
+    Attributes
+    ----------
+    value, low, high : float
+        The point and the limits of its interval; NaN where the quantity is undefined.
+    standard_error : float
+        Of `value`, from test records and seeds together.
+    sd_seeds : float
+        Standard deviation over seeds (``ddof=1``); NaN for one seed, as one seed says nothing about spread.
+    n_seeds : int
+        Seeds averaged; for a difference, the smaller number of the two sides.
+    scale : {"logit", "identity"}
+        On which scale the interval was built.
+    pairs : int
+        How many disjoint, independent (positive, negative) pairs the test records hold; what `low` rests on where
+        the AUROC is exactly 0 or 1.
+    degrees_of_freedom : float
+        Of the t quantile; infinite for one seed.
+    level : float
+        Nominal coverage, in (0, 1).
+    """
+
+    value: float
+    low: float
+    high: float
+    standard_error: float
+    sd_seeds: float
+    n_seeds: int
+    scale: Literal["logit", "identity"] = "logit"
+    pairs: int = 0
+    degrees_of_freedom: float = math.inf
+    level: float = 0.95
+
+
+def auroc(scores: npt.ArrayLike, targets: npt.ArrayLike) -> float:
+    """Return the AUROC of one score vector, in [0, 1]; NaN without both classes or with a NaN score.
+
+    Parameters
+    ----------
+    scores : array_like, shape (n,)
+    targets : array_like of bool, shape (n,)
+
+    Raises
+    ------
+    EcgfmError
+        If shapes disagree.
+    """
+    return float(aurocs(scores, targets)[0])
+
+
+def delong_interval(
+    auroc: float, variance: float, level: float = 0.95, *, pairs: int, degrees_of_freedom: float = math.inf
+) -> tuple[float, float]:
+    """Return the interval of an AUROC on the logit scale [3]_, which keeps it inside [0, 1].
+
+    At an AUROC of exactly 0 or 1 the estimated variance is 0 and says nothing. There the limit is exact: an encoder of
+    true AUROC A orders `pairs` disjoint, independent (positive, negative) pairs without error with probability
+    A ** pairs, which bounds the probability of perfect separation; so the limit is Clopper and Pearson's [4]_
+    for `pairs` successes in `pairs` trials, ``((1 - level) / 2) ** (1 / pairs)``.
+
+    Parameters
+    ----------
+    auroc : float
+        In [0, 1] or NaN.
+    variance : float
+        Of `auroc`; 0 with an AUROC inside (0, 1) (all scores tied) gives an interval of no width.
+    level : float
+        Nominal coverage, in (0, 1).
+    pairs : int
+        Disjoint pairs of independent records: the smaller of positives and negatives, at least 1.
+    degrees_of_freedom : float
+        Of the t quantile; infinite means normal.
+
+    Returns
+    -------
+    tuple of float
+        Low and high limit, in [0, 1]; NaN where an input is NaN.
+    """
+    if math.isnan(auroc) or math.isnan(variance):
+        return math.nan, math.nan
+    if auroc in (0.0, 1.0):
+        exact = float(((1 - level) / 2) ** (1 / max(pairs, 1)))
+        return (exact, 1.0) if auroc == 1.0 else (0.0, 1.0 - exact)
+    half = float(t.ppf((1 + level) / 2, degrees_of_freedom)) * math.sqrt(variance) / (auroc * (1 - auroc))
+    centre = float(logit(auroc))
+    return float(expit(centre - half)), float(expit(centre + half))
+
+
+def _spread(values: Floats) -> tuple[float, float]:
+    """Return the SD over seeds (NaN for one) and the variance that it adds to the mean (0 for one)."""
+    if values.size < 2:
+        return math.nan, 0.0
+    sd = float(values.std(ddof=1))
+    return sd, sd**2 / values.size
+
+
+def _freedom(test_variance: float, parts: list[tuple[float, int]]) -> float:
+    """Degrees of freedom of a sum of variances [7]_; the part from test records counts as known."""
+    denominator = sum(variance**2 / (k - 1) for variance, k in parts if k > 1)
+    total = test_variance + sum(variance for variance, _ in parts)
+    return total**2 / denominator if denominator > 0 else math.inf
+
+
+def _auroc_estimate(values: Floats, test_variance: float, pairs: int, level: float) -> Estimate:
+    sd, seed_variance = _spread(values)
+    value = float(values.mean())
+    variance = test_variance + seed_variance
+    freedom = _freedom(test_variance, [(seed_variance, values.size)])
+    low, high = delong_interval(value, variance, level, pairs=pairs, degrees_of_freedom=freedom)
+    return Estimate(value, low, high, math.sqrt(variance), sd, values.size, "logit", pairs, freedom, level)
+
+
+def auroc_estimates(
+    scores: npt.ArrayLike,
+    targets: npt.ArrayLike,
+    patients: npt.ArrayLike | None = None,
+    *,
+    level: float = 0.95,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> tuple[list[Estimate], Estimate]:
+    """Return the AUROC of every seed, and their mean, each with its interval.
+
+    Parameters
+    ----------
+    scores : array_like, shape (k, n) or (n,)
+        One row a seed.
+    targets : array_like of bool, shape (n,)
+    patients : array_like, shape (n,), optional
+        Where one repeats, variances come from resampling patients [6]_ (the same resamples for every seed);
+        else from DeLong's placements, averaged over the seeds of the mean.
+    level : float
+        Nominal coverage, in (0, 1).
+    resamples, seed : int
+        Of the bootstrap.
+
+    Returns
+    -------
+    list of Estimate
+        One a seed; test records are the only source of variance.
+    Estimate
+        The mean over seeds; its variance is that of the test records plus the variance between seeds over k.
+        All NaN without both classes or with a NaN score.
+
+    Raises
+    ------
+    EcgfmError
+        If shapes disagree.
+    """
+    rows, labels = checked(scores, targets)
+    sample = sample_design(labels, patients)
+    k = len(rows)
+    values = aurocs(rows, labels)
+    variances = np.full(k + 1, np.nan)
+    if np.isfinite(values).all():
+        contrasts = np.vstack([np.eye(k), np.full((1, k), 1 / k)])
+        variances = contrast_variances(rows, sample, contrasts, resamples, seed)
+    each = [_auroc_estimate(values[i : i + 1], float(variances[i]), sample.pairs, level) for i in range(k)]
+    return each, _auroc_estimate(values, float(variances[-1]), sample.pairs, level)
+
+
+def mean_auroc(
+    scores: npt.ArrayLike,
+    targets: npt.ArrayLike,
+    patients: npt.ArrayLike | None = None,
+    *,
+    level: float = 0.95,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> Estimate:
+    """Return the mean over seeds of the AUROC, with the interval of `auroc_estimates`."""
+    return auroc_estimates(scores, targets, patients, level=level, resamples=resamples, seed=seed)[1]
+
+
+def _exact_difference(a: float, b: float, level: float, pairs: int) -> tuple[float, float]:
+    """Combine the limits of two AUROCs of no estimated variance, as if they were independent [8]_."""
+    low_a, high_a = delong_interval(a, 0.0, level, pairs=pairs)
+    low_b, high_b = delong_interval(b, 0.0, level, pairs=pairs)
+    return a - b - math.hypot(a - low_a, high_b - b), a - b + math.hypot(high_a - a, b - low_b)
+
+
+def mean_auroc_difference(
+    scores_a: npt.ArrayLike,
+    scores_b: npt.ArrayLike,
+    targets: npt.ArrayLike,
+    patients: npt.ArrayLike | None = None,
+    *,
+    level: float = 0.95,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> Estimate:
+    """Return mean AUROC of `scores_a` minus that of `scores_b` on the same records: paired DeLong or bootstrap.
+
+    With as many seeds on both sides, row i of one is paired with row i of the other (the subsets of a seed are the
+    same for every encoder), and the spread between seeds is that of the differences; else both spreads add.
+    Where both AUROCs sit at a limit and the scores differ, the paired variance of 0 says nothing, and the two exact
+    intervals are combined instead [8]_. Scores of the same order differ by exactly 0, without an interval.
+
+    Parameters
+    ----------
+    scores_a, scores_b : array_like, shape (k, n) or (n,), and (k2, n) or (n,)
+    targets : array_like of bool, shape (n,)
+    patients, level, resamples, seed
+        As for `auroc_estimates`.
+
+    Returns
+    -------
+    Estimate
+        In [-1, 1], positive where `scores_a` is better; interval on the plain scale.
+
+    Raises EcgfmError if shapes disagree.
+    """
+    rows_a, labels = checked(scores_a, targets)
+    rows_b, _ = checked(scores_b, targets)
+    sample = sample_design(labels, patients)
+    a, b = aurocs(rows_a, labels), aurocs(rows_b, labels)
+    value = float(a.mean() - b.mean())
+    same = rows_a.shape == rows_b.shape and np.array_equal(rankdata(rows_a, axis=1), rankdata(rows_b, axis=1))
+    test_variance = 0.0 if same and math.isfinite(value) else math.nan
+    if math.isfinite(value) and not same:
+        contrast = np.concatenate([np.full(a.size, 1 / a.size), np.full(b.size, -1 / b.size)])[None, :]
+        test_variance = float(contrast_variances(np.vstack([rows_a, rows_b]), sample, contrast, resamples, seed)[0])
+    if a.size == b.size:
+        sd, seed_variance = _spread(a - b)
+        parts = [(seed_variance, a.size)]
+    else:
+        parts = [(_spread(side)[1], side.size) for side in (a, b)]
+        sd = math.sqrt(sum(variance * k for variance, k in parts))
+    variance = test_variance + sum(part for part, _ in parts)
+    freedom = _freedom(test_variance, parts)
+    half = float(t.ppf((1 + level) / 2, freedom)) * math.sqrt(variance)
+    low, high = value - half, value + half
+    if variance <= 1e-24 and not same:
+        low, high = _exact_difference(float(a.mean()), float(b.mean()), level, sample.pairs)
+    low, high = max(low, -1.0), min(high, 1.0)
+    return Estimate(
+        value, low, high, math.sqrt(variance), sd, min(a.size, b.size), "identity", sample.pairs, freedom, level
+    )
+
+
+def p_value(estimate: Estimate, threshold: float, alternative: Literal["greater", "less"] = "greater") -> float:
+    """Return the one-sided p-value that agrees with the estimate's interval.
+
+    Parameters
+    ----------
+    estimate : Estimate
+        From `mean_auroc`, `auroc_estimates` or `mean_auroc_difference`.
+    threshold : float
+        The null hypothesis: the quantity is at most (``"greater"``) or at least (``"less"``) this.
+    alternative : {"greater", "less"}
+        What a small p-value supports.
+
+    Returns
+    -------
+    float
+        In [0, 1]; NaN where the estimate is. Without any variance, 0 or 1; exactly at the threshold, 1.
+    """
+    if math.isnan(estimate.value) or math.isnan(estimate.low):
+        return math.nan
+    if alternative == "less":
+        mirrored = _mirrored(estimate)
+        return p_value(mirrored, 1 - threshold if estimate.scale == "logit" else -threshold)
+    if estimate.scale == "logit":
+        if not 0 < threshold < 1:
+            return 0.0 if threshold < 0 or (threshold == 0 and estimate.low > 0) else 1.0
+        if estimate.value in (0.0, 1.0):
+            return threshold**estimate.pairs if estimate.value else 1.0
+    convert = logit if estimate.scale == "logit" else float
+    distance = float(convert(estimate.value)) - float(convert(threshold))
+    # The standard error is read off the interval: it then holds for every way in which the limit was found.
+    spread = float(convert(estimate.value)) - float(convert(estimate.low))
+    if spread <= 0:
+        return 0.0 if distance > 0 else 1.0
+    quantile = float(t.ppf((1 + estimate.level) / 2, estimate.degrees_of_freedom))
+    return float(t.sf(distance * quantile / spread, estimate.degrees_of_freedom))
+
+
+def _mirrored(estimate: Estimate) -> Estimate:
+    centre = 1.0 if estimate.scale == "logit" else 0.0
+    fields = {**estimate.__dict__, "value": centre - estimate.value}
+    return Estimate(**{**fields, "low": centre - estimate.high, "high": centre - estimate.low})
+
+
+def holm(p_values: npt.ArrayLike) -> Floats:
+    """Return Holm's adjusted p-values [9]_ of one family of checks, in the order given.
+
+    Parameters
+    ----------
+    p_values : array_like, shape (m,)
+        NaN (not measured) stays NaN, and still counts as a member of the family.
+    """
+    p = np.asarray(p_values, dtype=np.float64)
+    order = np.argsort(p, kind="stable")  # NaN last
+    scaled = p[order] * np.arange(p.size, 0, -1)
+    adjusted = np.empty_like(p)
+    adjusted[order] = np.where(np.isnan(scaled), np.nan, np.minimum(np.fmax.accumulate(scaled), 1.0))
+    return adjusted

@@ -1,0 +1,1 @@
+"""Checks, rows, cube and verdict: what was measured, and what it means."""

@@ -1,0 +1,179 @@
+"""Earlier runs as baselines: the same records, scored then and now."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+
+from pytest_ecgfm.cards.toml_files import parse_toml
+from pytest_ecgfm.errors import EcgfmError, StaleBaseline
+from pytest_ecgfm.evaluations.statistics import Estimate, mean_auroc_difference
+from pytest_ecgfm.results.cube import open_run, read_into_memory
+
+_SHOWN = 3
+_DIMENSIONS = {
+    "score": ("encoder", "label", "record"),
+    "target": ("label", "record"),
+    "cohort": ("record",),
+    "patient": ("record",),
+    "encoder": ("encoder",),
+    "label": ("label",),
+    "record": ("record",),
+}
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Test scores of one encoder, cohort and label, at the whole training set.
+
+    Attributes
+    ----------
+    records, patients : ndarray of str, shape (n,)
+    scores, targets : ndarray of float64, shape (n,)
+        Mean over seeds; 1 or 0.
+    """
+
+    records: npt.NDArray[Any]
+    patients: npt.NDArray[Any]
+    scores: npt.NDArray[np.float64]
+    targets: npt.NDArray[np.float64]
+
+    def in_order(self) -> "Scores":
+        """Return the same with records in the order of their names."""
+        order = np.argsort(self.records, kind="stable")
+        return Scores(self.records[order], self.patients[order], self.scores[order], self.targets[order])
+
+
+class Baseline:
+    """A finished run.
+
+    Parameters
+    ----------
+    run : Path
+        Its folder, or its cube.
+
+    Raises
+    ------
+    EcgfmError
+        If there is no cube, it cannot be read, or its schema is another.
+    """
+
+    def __init__(self, run: Path) -> None:
+        self.path = run.resolve()
+        self.name = _plain(self.path.name if self.path.is_dir() else self.path.parent.name)
+        self._tree = open_run(self.path)
+
+    @cached_property
+    def _scores(self) -> xr.Dataset:
+        if "scores" not in self._tree:
+            raise EcgfmError(f"baseline {self.name} has no test scores: its run had no downstream suite.")
+        held = read_into_memory(self._tree["scores"].to_dataset(), self.path)
+        for name, dimensions in _DIMENSIONS.items():
+            if name not in held or held[name].dims != dimensions:
+                raise EcgfmError(f"baseline {self.name}: its cube has no {name} by {', '.join(dimensions)} in /scores.")
+        for name in ("score", "target"):
+            if held[name].dtype.kind not in "fiu":
+                raise EcgfmError(f"baseline {self.name}: {name} in /scores holds no numbers.")
+        return held
+
+    @property
+    def encoders(self) -> tuple[str, ...]:
+        """Names of the encoders that have scores."""
+        return tuple(str(name) for name in self._scores["encoder"].values)
+
+    @cached_property
+    def probe(self) -> str:
+        """Kind of its probes."""
+        held = parse_toml(str(self._tree.attrs.get("profile", "")), f"baseline {self.name}: its profile cannot be read")
+        grid = held.get("grid", {})
+        if not isinstance(grid, dict):
+            raise EcgfmError(f"baseline {self.name}: its profile cannot be read: grid is no table.")
+        return str(grid.get("probe", "logistic"))
+
+    def scores(
+        self, encoder: str, cohort: str, label: str, *, probe: str = "logistic", renamed: bool = False
+    ) -> Scores:
+        """Return what an encoder scored; with `renamed`, the run's only encoder stands for one of another name.
+
+        Raises
+        ------
+        EcgfmError
+            If the run has no such scores, or they are of another kind of probe.
+        """
+        held = self._scores
+        if self.probe != probe:
+            raise StaleBaseline(
+                f"baseline {self.name} is stale: its probes are {self.probe}, but this run's are {probe}."
+            )
+        names = self.encoders
+        chosen = encoder if encoder in names else names[0] if renamed and len(names) == 1 else ""
+        if not chosen:
+            raise StaleBaseline(f"baseline {self.name} is stale: it tests {', '.join(names)}, but not {encoder}.")
+        labels = [str(name) for name in held["label"].values]
+        if label not in labels:
+            raise StaleBaseline(f"baseline {self.name} is stale: it has no label {label}, but {', '.join(labels)}.")
+        here = held.sel(encoder=chosen, label=label)
+        use = (here["cohort"].values.astype(str) == cohort) & np.isfinite(here["score"].values)
+        if not use.any():
+            raise StaleBaseline(f"baseline {self.name} is stale: it has no scores of {label} in {cohort}.")
+        return Scores(
+            np.array([str(one).partition("/")[2] for one in here["record"].values[use]]),
+            here["patient"].values[use].astype(str),
+            here["score"].values[use].astype(np.float64),
+            here["target"].values[use].astype(np.float64),
+        )
+
+
+def _plain(name: str) -> str:
+    """Return a folder's name without what has a meaning in the name of a check."""
+    return "".join(one if one.isalnum() or one in "-_." else "-" for one in name) or "baseline"
+
+
+def load_baselines(runs: Sequence[Path]) -> dict[str, Baseline]:
+    """Open baselines; those of the same name get a number.
+
+    Raises
+    ------
+    EcgfmError
+        If one cannot be read.
+    """
+    out: dict[str, Baseline] = {}
+    for run in runs:
+        one = Baseline(run)
+        number = sum(name.partition("#")[0] == one.name for name in out)
+        out[f"{one.name}#{number + 1}" if number else one.name] = one
+    return out
+
+
+def change(now: Scores, then: Scores, name: str) -> Estimate:
+    """Return AUROC now minus AUROC then, paired on the same records.
+
+    Raises
+    ------
+    EcgfmError
+        If records, their labels or their patients differ: what differs, and how often.
+    """
+    here, there = now.in_order(), then.in_order()
+    problems = []
+    for what, extra in (
+        ("are new", np.setdiff1d(here.records, there.records)),
+        ("are gone", np.setdiff1d(there.records, here.records)),
+    ):
+        if extra.size:
+            problems.append(f"{extra.size} records {what}, such as {', '.join(map(str, extra[:_SHOWN]))}")
+    if not problems:
+        for what, differs in (
+            ("labels", here.targets != there.targets),
+            ("patients", here.patients != there.patients),
+        ):
+            if differs.any():
+                such = ", ".join(map(str, here.records[differs][:_SHOWN]))
+                problems.append(f"{int(differs.sum())} {what} differ, such as that of {such}")
+    if problems:
+        raise StaleBaseline(f"baseline {name} is stale: {'; '.join(problems)}.")
+    return mean_auroc_difference(here.scores, there.scores, here.targets > 0.5, here.patients)

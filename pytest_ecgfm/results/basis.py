@@ -1,0 +1,133 @@
+"""What a verdict rests on: in which cohorts a blocking check decided, for each label and suite."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from pytest_ecgfm.results.checks import SUITES, Case
+from pytest_ecgfm.results.rows import Row
+
+TOGETHER = "all together"
+"""Stands for the cohort of a check that takes all cohorts as one."""
+
+_DECIDED = ("pass", "fail")
+
+
+class BasisPart(BaseModel):
+    """What ``verdict.json`` says about what one encoder's verdict rests on."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    labels: dict[str, dict[str, list[str]]] = Field(
+        description="label to suite to the cohorts in which a blocking check passed or failed"
+    )
+    suites: dict[str, list[str]] = Field(
+        description="suite to the cohorts in which any blocking check passed or failed"
+    )
+    gated_nowhere: dict[str, int] = Field(
+        description="labels that no blocking check decided, with the most positives that were tested in one cohort"
+    )
+
+
+@dataclass(frozen=True)
+class Basis:
+    """What the verdict on one encoder rests on.
+
+    Attributes
+    ----------
+    labels : dict of str to dict of str to tuple of str
+        Label to suite to cohorts in which a blocking check decided (passed or failed). Suites that have checks by label
+        are all there, with no cohort where nothing was decided.
+    suites : dict of str to tuple of str
+        Suite to cohorts, over all its checks, with a label or without.
+    gated_nowhere : dict of str to int
+        Labels that no blocking check decided, and the most positives that were tested in one cohort.
+    """
+
+    labels: Mapping[str, Mapping[str, tuple[str, ...]]] = field(default_factory=dict)
+    suites: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    gated_nowhere: Mapping[str, int] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, object]:
+        """Return what `BasisPart` describes."""
+        return {
+            "labels": {label: {s: list(found) for s, found in by.items()} for label, by in self.labels.items()},
+            "suites": {suite: list(found) for suite, found in self.suites.items()},
+            "gated_nowhere": dict(self.gated_nowhere),
+        }
+
+
+def basis(encoder: str, rows: Iterable[Row], planned: Sequence[Case] = ()) -> Basis:
+    """Find what the verdict on an encoder rests on.
+
+    Parameters
+    ----------
+    encoder : str
+        Under test.
+    rows : iterable of Row
+        Of any encoder, in any order.
+    planned : sequence of Case
+        What should have been evaluated: a label whose checks never ran is gated nowhere, too.
+
+    Returns
+    -------
+    Basis
+        Labels in the order of `planned`, then of the rows; suites in the order in which they run.
+    """
+    mine = [row for row in rows if row.encoder == encoder]
+    asked = [(case.label, case.check.partition(".")[0]) for case in planned if case.encoder == encoder]
+    asked += [(row.label, row.suite) for row in mine]
+    decided = [row for row in mine if row.tier == "blocking" and row.outcome in _DECIDED]
+
+    def cohorts(of: Iterable[Row]) -> tuple[str, ...]:
+        found = {row.cohort for row in of}
+        # Checks without a cohort are told only where no other check of the kind names one.
+        return tuple(sorted(found - {""})) or ((TOGETHER,) if found else ())
+
+    names = dict.fromkeys(suite for _, suite in asked)
+    suites = [suite for suite in (*SUITES, *(one for one in names if one not in SUITES)) if suite in names]
+    labels: dict[str, dict[str, tuple[str, ...]]] = {}
+    for label in dict.fromkeys(label for label, _ in asked if label):
+        labels[label] = {
+            suite: cohorts(row for row in decided if row.label == label and row.suite == suite)
+            for suite in suites
+            if (label, suite) in asked
+        }
+    nowhere = {
+        label: max((row.counts.get("n_test_positive", 0) for row in mine if row.label == label), default=0)
+        for label, by in labels.items()
+        if not any(by.values())
+    }
+    return Basis(labels, {s: cohorts(row for row in decided if row.suite == s) for s in suites}, nowhere)
+
+
+def nowhere_in_words(gated_nowhere: Mapping[str, int]) -> str:
+    """Name the labels that were gated nowhere, with their positives; empty where there is none.
+
+    >>> nowhere_in_words({"SB": 15, "STach": 9})
+    'SB and STach were gated nowhere: 15 and 9 positives'
+    """
+    if not gated_nowhere:
+        return ""
+    names, counts = list(gated_nowhere), [str(count) for count in gated_nowhere.values()]
+    verb = "was" if len(names) == 1 else "were"
+    unit = "positive" if counts == ["1"] else "positives"
+    return f"{_listed(names)} {verb} gated nowhere: {_listed(counts)} {unit}"
+
+
+def basis_lines(found: Basis) -> list[str]:
+    """Return the basis as lines of text: each label, then the suites that have no labels."""
+    out = []
+    for label, by in found.labels.items():
+        parts = [f"{suite} in {', '.join(cohorts)}" for suite, cohorts in by.items() if cohorts]
+        out.append(f"{label}: {'; '.join(parts) or 'gated nowhere'}")
+    with_labels = {suite for by in found.labels.values() for suite in by}
+    for suite, cohorts in found.suites.items():
+        if suite not in with_labels:
+            out.append(f"{suite}: {', '.join(cohorts) or 'decided nowhere'}")
+    return out
+
+
+def _listed(words: Sequence[str]) -> str:
+    return " and ".join(filter(None, (", ".join(words[:-1]), words[-1])))

@@ -1,0 +1,475 @@
+"""Checks: what they are called, which cells they have, and how a value becomes an outcome."""
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import product
+from statistics import NormalDist
+from typing import Any, Literal
+
+from pytest_ecgfm.errors import EcgfmError
+from pytest_ecgfm.signals.perturbations import VARIANTS
+
+Outcome = Literal["pass", "fail", "inconclusive", "insufficient", "error"]
+Tier = Literal["blocking", "advisory"]
+
+MINIMUM_POSITIVES = 10
+"""Fewer positives in the test split are `insufficient` (protocol, section 6)."""
+
+GATED_POSITIVES = 50
+"""From here on a check may block; with 10 to 49 positives it is advisory."""
+
+SIDE = 0.025
+"""One-sided level of a 95 % interval, for a whole family of checks."""
+
+_QUANTILE = NormalDist().inv_cdf(1 - SIDE)
+
+
+@dataclass(frozen=True)
+class CheckKind:
+    """One row of the table of checks.
+
+    Attributes
+    ----------
+    name : str
+        Such as ``"downstream.auroc"``; its first part is the suite.
+    title : str
+        What is compared.
+    definition : str
+        Where the quantity is defined.
+    cells : tuple of str
+        What it is evaluated for, beside the encoder: among `COORDINATES`.
+    limits : tuple of float
+        Smallest and largest value that the quantity can take; a bound outside them can be no threshold.
+    variables : mapping of str to mapping
+        Variables that it writes to the group of its suite in the cube, each with its attributes (``long_name``,
+        ``units``, ...). Those of the package's own suites are in the evaluations.
+    default : Threshold or None
+        What holds for a cell that no profile speaks of; None for the package's own checks.
+    evaluate : callable or None
+        Takes the run, the encoder and the case, and returns a `Measured`; None for the package's own checks, which
+        have a test in a suite.
+    where : str
+        File and line where somebody else declared it; empty for the package's own checks.
+    units : str
+        Of the quantity.
+    """
+
+    name: str
+    title: str
+    definition: str
+    cells: tuple[str, ...] = ("cohort",)
+    limits: tuple[float, float] = (-math.inf, math.inf)
+    variables: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    default: "Threshold | None" = None
+    evaluate: Callable[..., Any] | None = None
+    where: str = ""
+    units: str = "1"
+
+    @property
+    def suite(self) -> str:
+        """Name of the suite that evaluates it."""
+        return self.name.partition(".")[0]
+
+    def require_declared(self, group: str, variables: Iterable[str]) -> None:
+        """Refuse variables for the cube that somebody else's check did not declare.
+
+        Raises
+        ------
+        EcgfmError
+            Which variable, and which ones are declared.
+        """
+        known = ", ".join(self.variables) or "none"
+        if group != self.suite:
+            raise EcgfmError(f"{self.where}: {self.name} writes to the cube's group {group!r}, which is not its own.")
+        for name in variables:
+            if name not in self.variables:
+                raise EcgfmError(f"{self.where}: {self.name} has no variable {name!r} in the cube. Declared: {known}.")
+
+
+LAST = "contract.unchanged"
+"""The check that looks back on the whole run: judged after all others."""
+
+DECLARED = "*"
+"""In place of a check's name in a suite: all checks that others declared."""
+
+COORDINATES = ("source", "cohort", "label", "fraction", "reference", "baseline", "perturbation", "space")
+"""What a check can be evaluated for, in the order in which its cells are named."""
+
+SPACES = ("embedding", "selected", "umap")
+"""Spaces of the separability suite: z-scored, its dimensions of highest relevance, two dimensions by UMAP."""
+
+OTHERS = "others"
+"""As the source of a transfer: all other cohorts together."""
+
+_DEFINITION = "docs/method.md#"
+
+
+def _kind(name: str, title: str, *cells: str, limits: tuple[float, float] = (-math.inf, math.inf)) -> CheckKind:
+    return CheckKind(name, title, _DEFINITION + name, cells, limits)
+
+
+_SHARE, _DIFFERENCE, _ANY = (0.0, 1.0), (-1.0, 1.0), (0.0, math.inf)
+_ADJUSTED = (-math.inf, 1.0)
+_LABEL = ("cohort", "label")
+_CELL = (*_LABEL, "fraction")
+
+_APART = "Largest distance between embeddings of a record, over that between records,"
+
+CHECKS = {
+    kind.name: kind
+    for kind in (
+        _kind("contract.repeatable", f"{_APART} in two passes", "cohort", limits=_ANY),
+        _kind("contract.batch", f"{_APART} in batches of one, of many, and in another order", "cohort", limits=_ANY),
+        _kind("contract.frozen", "Parameters and buffers that changed while embedding", "cohort", limits=_ANY),
+        _kind("contract.lead_order", f"{_APART} with its leads in another order", "cohort", limits=_ANY),
+        _kind("contract.declared_leads", "Share of leads that are read if, and only if, declared", "cohort"),
+        _kind("contract.hard_records", "Share of unusual records that are embedded, or refused clearly", "cohort"),
+        _kind("contract.generated", "Share of generated records that are embedded, or refused clearly"),
+        _kind("contract.unchanged", f"{_APART} at the beginning and at the end of the run", "cohort", limits=_ANY),
+        _kind("contract.memory", "Memory that a pass leaves behind, over the size of its records", limits=_ANY),
+        _kind("downstream.auroc", "AUROC of a linear probe", *_CELL, limits=_SHARE),
+        _kind(
+            "downstream.auroc_gain",
+            "AUROC minus that of a reference encoder on the same records",
+            *_CELL,
+            "reference",
+            limits=_DIFFERENCE,
+        ),
+        _kind(
+            "downstream.auroc_change",
+            "AUROC minus that of an earlier run on the same records",
+            "cohort",
+            "label",
+            "baseline",
+            limits=_DIFFERENCE,
+        ),
+        _kind(
+            "transfer.drop",
+            "AUROC of a probe of this cohort minus that of another cohort's probe, on the same records",
+            "source",
+            "cohort",
+            "label",
+            limits=_DIFFERENCE,
+        ),
+        _kind("stability.effective_rank", "Effective rank of the embedding: has it collapsed?", "cohort", limits=_ANY),
+        _kind(
+            "stability.displacement",
+            "Distance to the clean embedding, over the distance between patients",
+            "cohort",
+            "perturbation",
+            limits=_ANY,
+        ),
+        _kind(
+            "stability.retrieval",
+            "Share of perturbed records whose nearest record is their clean twin",
+            "cohort",
+            "perturbation",
+            limits=_SHARE,
+        ),
+        _kind(
+            "stability.auroc_drop",
+            "AUROC on clean minus AUROC on perturbed records, mean over labels",
+            "cohort",
+            "perturbation",
+            limits=_DIFFERENCE,
+        ),
+        _kind(
+            "stability.noticed",
+            "Displacement by a change that should be noticed",
+            "cohort",
+            "perturbation",
+            limits=_ANY,
+        ),
+        _kind(
+            "stability.retest",
+            "Distance between the halves of a record, over that between patients",
+            "cohort",
+            limits=_ANY,
+        ),
+        _kind("stability.precision", "Displacement by bfloat16 instead of float32", "cohort", limits=_ANY),
+        _kind("stability.history", "Displacement of new records by near ones embedded before", "cohort", limits=_ANY),
+        _kind("relevance.efficiency", "Largest error of a sum of Shapley values", "cohort", limits=_ANY),
+        _kind("relevance.shuffled_labels", "Agreement with probes of shuffled labels", *_LABEL, limits=_SHARE),
+        _kind("relevance.baselines", "Agreement of lead profiles over two baselines", *_LABEL, limits=_SHARE),
+        _kind("relevance.cohorts", "Agreement of lead profiles over cohorts", "label", limits=_SHARE),
+        _kind("relevance.concentration", "Relevance of the most relevant lead", *_LABEL, limits=_SHARE),
+        _kind(
+            "relevance.deletion",
+            "AUROC lost without the most relevant leads, over random ones",
+            *_LABEL,
+            limits=_DIFFERENCE,
+        ),
+        _kind("relevance.prior", "Agreement with where cardiology looks", *_LABEL, limits=_ANY),
+        _kind(
+            "relevance.selected_auroc",
+            "AUROC on the dimensions of highest relevance alone",
+            "cohort",
+            "label",
+            limits=_SHARE,
+        ),
+        _kind(
+            "separability.neighbours",
+            "Class-balanced neighbour agreement above chance",
+            *_LABEL,
+            "space",
+            limits=_ADJUSTED,
+        ),
+        _kind(
+            "separability.robustness",
+            "Robustness Index: labels before cohorts, mean over pairs",
+            "label",
+            limits=_SHARE,
+        ),
+        _kind("separability.cohort_auroc", "AUROC of a classifier of cohorts", limits=_SHARE),
+        _kind("separability.trustworthiness", "Trustworthiness of the map by UMAP", limits=_SHARE),
+    )
+}
+"""Every check there is, the package's own and those that others declare."""
+
+
+def register(kind: CheckKind) -> None:
+    """Add a check: the one door for the package's own checks and for those of others.
+
+    Raises
+    ------
+    EcgfmError
+        If the name, or the suite of a check that somebody else declares, is taken.
+    """
+    if kind.name in CHECKS:
+        held = CHECKS[kind.name].where or "pytest-ecgfm itself"
+        raise EcgfmError(f"{kind.where}: a check named {kind.name!r} is already declared by {held}.")
+    ours = {one.suite for one in CHECKS.values() if not one.where}
+    if kind.where and kind.suite in ours:
+        raise EcgfmError(
+            f"{kind.where}: the check {kind.name!r} begins with the name of a suite of pytest-ecgfm; "
+            f"begin it with a name of your own, such as 'mine.{kind.name.partition('.')[2]}'."
+        )
+    CHECKS[kind.name] = kind
+
+
+def is_declared(check: str) -> bool:
+    """Say whether somebody else declared a check."""
+    return check in CHECKS and CHECKS[check].evaluate is not None
+
+
+def forget_declared() -> None:
+    """Remove the checks that others declared: they belong to one pytest run."""
+    for name in [name for name, kind in CHECKS.items() if kind.where]:
+        del CHECKS[name]
+
+
+def suites() -> tuple[str, ...]:
+    """Names of all suites, in the order in which they run: the package's own first."""
+    return tuple(dict.fromkeys(kind.suite for kind in CHECKS.values()))
+
+
+SUITES = suites()
+"""Names of the package's own suites, in the order in which they run."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One cell of one check: what a parametrised test evaluates. Coordinates that the check does not have are empty."""
+
+    check: str
+    encoder: str
+    cohort: str = ""
+    label: str = ""
+    fraction: float | None = None
+    reference: str = ""
+    source: str = ""
+    perturbation: str = ""
+    space: str = ""
+    baseline: str = ""
+
+    @property
+    def cell(self) -> str:
+        """The part in square brackets of `name`."""
+        source = f"from-{self.source}" if self.source else ""
+        fraction = "" if self.fraction is None else f"{self.fraction:.6g}"
+        reference = f"vs-{self.reference}" if self.reference else ""
+        baseline = f"since-{self.baseline}" if self.baseline else ""
+        parts = (source, self.cohort, self.label, fraction, reference, baseline, self.perturbation, self.space)
+        return ",".join(part for part in parts if part)
+
+    @property
+    def name(self) -> str:
+        """Name of the check with its cell; the same in every installation, unlike pytest's node ids."""
+        return f"{self.check}[{self.cell}]" if self.cell else self.check
+
+    @property
+    def family(self) -> str:
+        """Checks that are corrected together: all cells of this one, against the same reference or earlier run."""
+        against = f" vs-{self.reference}" if self.reference else ""
+        return f"{self.check}{against}{f' since-{self.baseline}' if self.baseline else ''}"
+
+    @property
+    def id(self) -> str:
+        """What pytest shows in brackets."""
+        return "-".join((self.encoder, *(part for part in self.cell.split(",") if part)))
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """What a profile demands of one cell.
+
+    Attributes
+    ----------
+    bound : float
+        The value should not be smaller, or not be larger.
+    sense : {"minimum", "maximum"}
+        Which of the two.
+    tier : {"blocking", "advisory"}
+        Whether a failure sets the exit status.
+    decide : {"interval", "point"}
+        Whether the whole interval, or only the value, has to reach the bound (protocol, section 6).
+    reason : str
+        Why this threshold, where the profile says so.
+    inconclusive : {"allow", "block"}
+        Whether it has to be shown that the quantity keeps to the bound.
+    no_change : float or None
+        Of a difference: the value at which there is none. What may be that, by chance, never blocks.
+    """
+
+    bound: float
+    sense: Literal["minimum", "maximum"] = "minimum"
+    tier: Tier = "blocking"
+    decide: Literal["interval", "point"] = "interval"
+    reason: str = ""
+    inconclusive: Literal["allow", "block"] = "allow"
+    no_change: float | None = None
+
+    def looser_than(self, other: "Threshold") -> bool:
+        """Say whether something passes here, or does not block, that would not pass, or would block, there."""
+        if self.tier == "advisory" and other.tier == "blocking":
+            return True
+        if self.decide == "point" and other.decide == "interval":
+            return True
+        if self.inconclusive == "allow" and other.inconclusive == "block":
+            return True
+        if self.no_change is not None and self.no_change != other.no_change:
+            return True
+        sign = 1.0 if self.sense == "minimum" else -1.0
+        return self.sense != other.sense or sign * self.bound < sign * other.bound
+
+    def words(self) -> str:
+        """Write as in a profile."""
+        tier = "" if self.tier == "blocking" else ", advisory"
+        return f"{self.sense} {self.bound:g}{tier}{'' if self.decide == 'interval' else ', decided by the value'}"
+
+
+def family_of(case: Case, threshold: Threshold) -> tuple[str, str, str]:
+    """Return which cells are corrected together: those that can block are a family of their own."""
+    return case.encoder, case.family, threshold.tier
+
+
+def evidence(value: float, low: float, high: float, bound: float, sense: str) -> float:
+    """Return the one-sided p-value of the hypothesis that a quantity keeps to a bound, read off its interval.
+
+    Parameters
+    ----------
+    value, low, high, bound : float
+        Estimate, 95 % interval, bound.
+    sense : {"minimum", "maximum"}
+        What the bound is.
+
+    Returns
+    -------
+    float
+        In [0, 1]; 0.025 where the interval just reaches the bound. The estimate counts as normal, with the standard
+        error that the interval has on the side of the bound. Without sampling error, 0 or 1.
+    """
+    sign = 1.0 if sense == "minimum" else -1.0
+    reach = high - value if sign > 0 else value - low
+    width = reach if reach > 0 else (high - low) / 2
+    missing = sign * (bound - value)
+    if width <= 0:
+        return 0.0 if missing > 0 else 1.0
+    return math.erfc(missing / width * _QUANTILE / math.sqrt(2)) / 2
+
+
+def may_be_chance(value: float, low: float, high: float, threshold: Threshold, family: int = 1) -> bool:
+    """Say whether a difference may be none at all, corrected for the checks of its family (Bonferroni)."""
+    none = threshold.no_change
+    return none is not None and evidence(value, low, high, none, threshold.sense) > SIDE / family
+
+
+def judge(value: float, low: float, high: float, threshold: Threshold, family: int = 1) -> tuple[Outcome, str]:
+    """Compare a quantity, with its interval, to a threshold.
+
+    Parameters
+    ----------
+    value, low, high : float
+        Estimate and 95 % interval (three times the same where a quantity has no sampling error).
+    threshold : Threshold
+        What is demanded.
+    family : int
+        How many checks are corrected together. A fail has to hold against the smallest level of Holm's procedure; this
+        decides whether any check of the family fails. Which others do, `verdict.corrected` finds at the end of a run.
+
+    Returns
+    -------
+    outcome : {"pass", "fail", "inconclusive"}
+        As defined in the protocol, section 6. A quantity that is not a number fails.
+    reason : str
+        In plain words.
+    """
+    bound = threshold.bound
+    if not all(math.isfinite(x) for x in (value, low, high)):
+        return "fail", "the quantity, or its interval, is not a number"
+    sign = 1.0 if threshold.sense == "minimum" else -1.0
+    worst, best = sorted((sign * low, sign * high))
+    wrong_side = "below" if sign > 0 else "above"
+    what = "the value" if low == high else "the whole interval"
+    if best < sign * bound and evidence(value, low, high, bound, threshold.sense) <= SIDE / family:
+        return "fail", f"{what} lies {wrong_side} {bound:g}"
+    if best < sign * bound:
+        return "inconclusive", f"{what} lies {wrong_side} {bound:g}, but with {family} such checks one may by chance"
+    if worst >= sign * bound:
+        return "pass", f"{what} keeps to {bound:g}"
+    if threshold.decide == "point" and sign * value >= sign * bound:
+        return "pass", f"the value keeps to {bound:g}, its interval holds it (decided by the value)"
+    return "inconclusive", f"the interval holds {bound:g}"
+
+
+def applicable_tier(tier: Tier, positives: int) -> Tier:
+    """Return the tier that a cell with so many positives can have: below 50 it never blocks."""
+    return tier if positives >= GATED_POSITIVES else "advisory"
+
+
+def enough(positives: int, negatives: int) -> bool:
+    """Say whether there are enough records of both classes to judge at all."""
+    return min(positives, negatives) >= MINIMUM_POSITIVES
+
+
+def cells(
+    encoder: str,
+    *,
+    cohorts: tuple[str, ...],
+    labels: tuple[str, ...],
+    fractions: tuple[float, ...],
+    references: tuple[str, ...],
+    baselines: tuple[str, ...] = (),
+    suites: tuple[str, ...],
+) -> Iterator[Case]:
+    """Enumerate the cells of every check of the chosen suites, for one encoder."""
+    grid: dict[str, tuple[Any, ...]] = {
+        "source": (*cohorts, *((OTHERS,) if len(cohorts) > 2 else ())),
+        "cohort": cohorts,
+        "label": labels,
+        "fraction": fractions,
+        # An encoder is not compared with itself.
+        "reference": tuple(name for name in references if name != encoder),
+        "baseline": baselines,
+        "perturbation": tuple(VARIANTS),
+        "space": SPACES,
+    }
+    for kind in CHECKS.values():
+        if kind.suite not in suites:
+            continue
+        for values in product(*(grid[name] for name in kind.cells)):
+            case = Case(kind.name, encoder, **dict(zip(kind.cells, values, strict=True)))
+            # Nothing is transferred from a cohort to itself.
+            if not case.source or case.source != case.cohort:
+                yield case

@@ -1,0 +1,309 @@
+"""Rows to an `xarray.DataTree`, and back from its file."""
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, TypeVar
+from uuid import uuid4
+
+import numpy as np
+import xarray as xr
+
+from pytest_ecgfm.errors import EcgfmError
+from pytest_ecgfm.evaluations import downstream, features, relevance, separability, stability, transfer
+from pytest_ecgfm.results.checks import CHECKS
+from pytest_ecgfm.results.cube_files import MAXIMUM_BYTES, require_plain
+from pytest_ecgfm.results.rows import Cell, Row
+
+SCHEMA_VERSION = 1
+
+_DIMENSIONS = {
+    "downstream": ("encoder", "cohort", "label", "probe", "fraction", "seed"),
+    "transfer": ("encoder", "source", "target", "label"),
+    "stability": ("encoder", "cohort", "label", "perturbation", "severity"),
+    "relevance": ("encoder", "cohort", "label", "fraction", "baseline", "removed", "lead"),
+    "separability": ("encoder", "space", "grouping", "cohort", "label", "metric"),
+}
+_METRICS = {
+    "downstream": downstream.METRICS,
+    "transfer": transfer.METRICS,
+    "stability": stability.METRICS,
+    "relevance": {**relevance.METRICS, **features.METRICS},
+    "separability": separability.METRICS,
+}
+_CHECK_COLUMNS = {
+    "encoder": "encoder that was judged",
+    "suite": "suite that evaluated it",
+    "cohort": "cohort",
+    "label": "harmonised label",
+    "reference": "reference encoder of a difference, or empty",
+    "source": "cohort that a probe comes from, or empty",
+    "perturbation": "perturbation with its severity, or empty",
+    "space": "space of a separability, or empty",
+    "outcome": "pass, fail, inconclusive, insufficient or error",
+    "tier": "blocking or advisory",
+    "sense": "whether threshold is a minimum or a maximum",
+    "reason": "why this outcome",
+    "why": "why this threshold, as the profile says",
+    "split": "published, holdout or cv: how training and test records were told apart",
+}
+_CHECK_NUMBERS = {
+    "fraction": "share of the training patients",
+    "value": "estimate",
+    "low": "lower end of the 95 % interval",
+    "high": "upper end of the 95 % interval",
+    "threshold": "bound that the profile demands",
+}
+
+
+def build_cube(rows: Iterable[Row], folder: Path, attributes: Mapping[str, Any]) -> xr.DataTree:
+    """Build the cube of a run.
+
+    Parameters
+    ----------
+    rows : iterable of Row
+        In any order: the cube is laid out by sorted coordinates.
+    folder : Path
+        Where the rows' array files are.
+    attributes : mapping
+        Root attributes: strings and numbers.
+
+    Returns
+    -------
+    xarray.DataTree
+        Groups as described in ``docs/cube.md``.
+
+    Raises
+    ------
+    EcgfmError
+        If two rows share a name, or two cells disagree; the message names them.
+    """
+    ordered = sorted(rows, key=lambda row: row.key)
+    for before, after in pairwise(ordered):
+        if before.key == after.key:
+            raise EcgfmError(f"two results for {after.check} of {after.encoder}.")
+    tree: dict[str, xr.Dataset] = {"/": xr.Dataset(attrs={"schema_version": SCHEMA_VERSION, **attributes})}
+    groups: dict[str, list[Cell]] = defaultdict(list)
+    for row in ordered:
+        for cell in row.cells:
+            groups[cell.group].append(cell)
+    for group, cells in sorted(groups.items()):
+        tree[f"/{group}"] = _group(group, cells)
+    if "/transfer" in tree:
+        tree["/transfer"] = _with_exposure(tree["/transfer"], attributes)
+    files = [(row, folder / Path(name).name) for row in ordered for name in row.arrays]
+    if scores := [(row, path) for row, path in files if path.suffix == ".npz"]:
+        tree["/scores"] = _scores(scores)
+    tree |= _larger(sorted({path for _, path in files if path.suffix == ".nc"}))
+    tree["/checks"] = _checks(ordered)
+    return xr.DataTree.from_dict(tree)
+
+
+def _group(name: str, cells: Sequence[Cell]) -> xr.Dataset:
+    """Lay cells out along the group's dimensions; a variable has the dimensions that its cells name."""
+    dimensions = _dimensions(name)
+    labels = {dim: sorted({cell.coordinates[dim] for cell in cells if dim in cell.coordinates}) for dim in dimensions}
+    where = {dim: {label: number for number, label in enumerate(labels[dim])} for dim in dimensions}
+    arrays: dict[str, np.ndarray[Any, np.dtype[np.float64]]] = {}
+    dims_of: dict[str, tuple[str, ...]] = {}
+    for cell in cells:
+        dims = tuple(dim for dim in dimensions if dim in cell.coordinates)
+        index = tuple(where[dim][cell.coordinates[dim]] for dim in dims)
+        for variable, value in cell.values.items():
+            if variable not in arrays:
+                arrays[variable] = np.full([len(labels[dim]) for dim in dims], np.nan)
+                dims_of[variable] = dims
+            held = arrays[variable][index]
+            # A reference encoder's cell comes with every check that uses it; equal values are one result.
+            if not np.isnan(held) and held != value and not np.isclose(held, value, rtol=1e-9, atol=1e-12):
+                raise EcgfmError(f"two results for {variable} at {dict(cell.coordinates)}: {held} and {value}.")
+            arrays[variable][index] = value
+    data = {
+        variable: xr.Variable(dims_of[variable], array, _attributes(name, variable))
+        for variable, array in sorted(arrays.items())
+    }
+    return xr.Dataset(data, coords={dim: labels[dim] for dim in dimensions if labels[dim]})
+
+
+def _dimensions(group: str) -> tuple[str, ...]:
+    """Return the dimensions of a group: those of a suite of somebody else's are what its checks are evaluated for."""
+    if group in _DIMENSIONS:
+        return _DIMENSIONS[group]
+    return ("encoder", *dict.fromkeys(cell for kind in CHECKS.values() if kind.suite == group for cell in kind.cells))
+
+
+def _with_exposure(transfer: xr.Dataset, attributes: Mapping[str, Any]) -> xr.Dataset:
+    """Say of each encoder and target whether it was seen in pretraining, as the cards do."""
+    told = json.loads(attributes.get("encoders", "{}"))
+    words = [
+        [str(told.get(encoder, {}).get("exposure", {}).get(target, "unknown")) for target in transfer["target"].values]
+        for encoder in transfer["encoder"].values
+    ]
+    about = {"long_name": "whether the target was seen in pretraining: seen, unseen or unknown", "units": "1"}
+    return transfer.assign(exposure=(("encoder", "target"), np.array(words, dtype=np.str_), about))
+
+
+def _larger(paths: Sequence[Path]) -> dict[str, xr.Dataset]:
+    """Lay what came as whole arrays side by side; each file's attribute `group` says where it belongs."""
+    parts: dict[str, list[xr.Dataset]] = defaultdict(list)
+    for path in paths:
+        with xr.open_dataset(path, engine="h5netcdf") as held:
+            # Without the encoding of its file, by which all names would be cut to the length of the first.
+            parts[str(held.attrs["group"])].append(_texts(held.load().drop_encoding(), object))
+    merged = {}
+    for group, datasets in sorted(parts.items()):
+        whole = xr.merge(datasets, join="outer", compat="no_conflicts", combine_attrs="drop_conflicts")
+        whole.attrs.pop("group", None)
+        merged[f"/{group}"] = _texts(whole, np.str_)
+    return merged
+
+
+def _texts(dataset: xr.Dataset, kind: type) -> xr.Dataset:
+    """Hold texts as objects, or as text: merged as text, all would be cut to the length of the first file's."""
+    names = [name for name, array in dataset.variables.items() if array.dtype.kind in "OUS"]
+    coords = {name: dataset[name].astype(kind) for name in names if name in dataset.coords}
+    return dataset.assign_coords(coords).assign({n: dataset[n].astype(kind) for n in names if n not in coords})
+
+
+def _attributes(group: str, variable: str) -> dict[str, Any]:
+    """Describe a variable; netCDF has no booleans, so `higher_is_better` is 1 or 0."""
+    declared = {
+        name: about for kind in CHECKS.values() if kind.suite == group for name, about in kind.variables.items()
+    }
+    known = _METRICS.get(group, declared)
+    if variable not in known:
+        raise EcgfmError(f"the cube's group {group} has no variable {variable!r} that a check declares.")
+    found = known[variable]
+    return {key: int(value) if isinstance(value, bool) else value for key, value in found.items() if value is not None}
+
+
+def _scores(files: Sequence[tuple[Row, Path]]) -> xr.Dataset:
+    """Per-record test scores at the whole training set; records are named ``cohort/record``."""
+    parts = []
+    for row, path in files:
+        with np.load(path, allow_pickle=False) as held:
+            parts.append((row, {key: held[key] for key in held.files}))
+    about: dict[str, tuple[str, str, int]] = {}
+    for row, part in parts:
+        for record, patient, fold in zip(part["record"], part["patient"], part["fold"], strict=True):
+            about[f"{row.cohort}/{record}"] = (row.cohort, str(patient), int(fold))
+    records = sorted(about)
+    encoders = sorted({row.encoder for row, _ in files})
+    labels = sorted({row.label for row, _ in files})
+    position = {record: number for number, record in enumerate(records)}
+    score = np.full((len(encoders), len(labels), len(records)), np.nan, np.float32)
+    target = np.full((len(labels), len(records)), np.nan, np.float32)
+    for row, part in parts:
+        columns = [position[f"{row.cohort}/{record}"] for record in part["record"]]
+        score[encoders.index(row.encoder), labels.index(row.label), columns] = part["score"]
+        target[labels.index(row.label), columns] = part["target"]
+    return xr.Dataset(
+        {
+            "score": (
+                ("encoder", "label", "record"),
+                score,
+                {"long_name": "test score, mean over seeds, at the whole training set", "units": "1"},
+            ),
+            "target": (("label", "record"), target, {"long_name": "label, 1 or 0", "units": "1"}),
+            "cohort": (("record",), np.array([about[r][0] for r in records]), {"long_name": "cohort", "units": "1"}),
+            "patient": (("record",), np.array([about[r][1] for r in records]), {"long_name": "patient", "units": "1"}),
+            "fold": (
+                ("record",),
+                np.array([about[r][2] for r in records], np.int32),
+                {"long_name": "published fold, -1 where there is none", "units": "1"},
+            ),
+        },
+        coords={"encoder": encoders, "label": labels, "record": records},
+    )
+
+
+def _checks(rows: Sequence[Row]) -> xr.Dataset:
+    data: dict[str, xr.Variable] = {}
+    for column, text in _CHECK_COLUMNS.items():
+        values = np.array([str(getattr(row, column)) for row in rows], dtype=np.str_)
+        data[column] = xr.Variable(("check",), values, {"long_name": text, "units": "1"})
+    for column, text in _CHECK_NUMBERS.items():
+        numbers = np.array([getattr(row, column) for row in rows], dtype=np.float64)
+        data[column] = xr.Variable(("check",), numbers, {"long_name": text, "units": "1"})
+    names = np.array([f"{row.encoder}: {row.check}" for row in rows], dtype=np.str_)
+    return xr.Dataset(data, coords={"check": names})
+
+
+def write_cube(tree: xr.DataTree, path: Path) -> None:
+    """Write as netCDF4, whole or not at all."""
+    temporary = path.with_name(f".{path.name}.{uuid4().hex}.tmp")
+    try:
+        # In memory first: on a full disk, the library that writes to it crashes the process.
+        temporary.write_bytes(tree.to_netcdf(engine="h5netcdf"))
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+Loading = TypeVar("Loading", xr.DataTree, xr.Dataset)
+
+
+def open_run(run: str | Path) -> xr.DataTree:
+    """Open a finished run's cube.
+
+    Parameters
+    ----------
+    run : path
+        The run's folder, or its ``cube.nc``.
+
+    Raises
+    ------
+    EcgfmError
+        If there is no cube, it was written by a newer version of the schema, or it is none that a run writes: it
+        reaches for other files, or would take all memory (`cube_files.require_plain`).
+    """
+    path = Path(run)
+    path = path / "cube.nc" if path.is_dir() else path
+    if not path.is_file():
+        raise EcgfmError(f"run {run}: no cube.nc there.")
+    try:
+        require_plain(path)
+        tree = xr.open_datatree(path, engine="h5netcdf")
+    except EcgfmError as error:
+        raise EcgfmError(f"run {run}: cube.nc is refused: {error}") from None
+    except Exception as error:
+        # A damaged file makes h5py and xarray raise errors of any type.
+        raise EcgfmError(f"run {run}: cube.nc cannot be read ({_first_line(error)}).") from None
+    try:
+        version = tree.attrs.get("schema_version", "none")
+        if not np.array_equal(version, SCHEMA_VERSION):
+            raise EcgfmError(f"run {run}: schema version {version}, but this release reads {SCHEMA_VERSION}.")
+        if (size := sum(node.dataset.nbytes for node in tree.subtree)) > MAXIMUM_BYTES:
+            raise EcgfmError(f"run {run}: cube.nc would take {size:,} bytes of memory, more than {MAXIMUM_BYTES:,}.")
+    except EcgfmError:
+        tree.close()
+        raise
+    return tree
+
+
+def read_into_memory(data: Loading, run: str | Path) -> Loading:
+    """Read a tree, or a group of it, whole.
+
+    Parameters
+    ----------
+    data : DataTree or Dataset
+        From `open_run`.
+    run : path
+        For the message.
+
+    Raises
+    ------
+    EcgfmError
+        If the file is damaged.
+    """
+    try:
+        return data.load()
+    except Exception as error:
+        # As in `open_run`: errors of any type.
+        raise EcgfmError(f"run {run}: cube.nc cannot be read ({_first_line(error)}).") from None
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]

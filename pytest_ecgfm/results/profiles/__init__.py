@@ -1,0 +1,308 @@
+"""Profiles: the grid, the checks and their thresholds. Loading and validation."""
+
+from collections.abc import Iterable
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from pytest_ecgfm.cards import NO_TRUTH_VALUE, first_problem
+from pytest_ecgfm.cards.toml_files import read_toml
+from pytest_ecgfm.cohorts.base import LABELS
+from pytest_ecgfm.cohorts.endpoints import Definition, canonical, defined
+from pytest_ecgfm.errors import EcgfmError, unknown_name
+from pytest_ecgfm.results.checks import CHECKS, COORDINATES, SPACES, SUITES, Case, Threshold, suites
+from pytest_ecgfm.signals.perturbations import VARIANTS
+
+Fraction = Annotated[float, NO_TRUTH_VALUE, Field(gt=0, le=1, allow_inf_nan=False)]
+Records = Annotated[int, NO_TRUTH_VALUE, Field(ge=4, le=1_000_000)]
+Bound = Annotated[float, NO_TRUTH_VALUE, Field(allow_inf_nan=False)]
+
+_MOST_PARENTS = 8
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Rule(_Strict):
+    """One ``[[check]]`` entry: a threshold, and the cells that it holds for (all, where a selector is left out)."""
+
+    name: str
+    minimum: Bound | None = None
+    maximum: Bound | None = None
+    cohorts: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
+    fractions: tuple[Fraction, ...] = ()
+    references: tuple[str, ...] = ()
+    sources: tuple[str, ...] = ()
+    perturbations: tuple[str, ...] = ()
+    spaces: tuple[str, ...] = ()
+    tier: Literal["blocking", "advisory"] = "blocking"
+    decide: Literal["interval", "point"] = "interval"
+    inconclusive: Literal["allow", "block"] | None = None
+    no_change: Bound | None = None
+    reason: str = ""
+
+    @model_validator(mode="after")
+    def _one_bound(self) -> Self:
+        if (self.minimum is None) == (self.maximum is None):
+            raise ValueError("should have either a minimum or a maximum")
+        return self
+
+    @property
+    def bound(self) -> float:
+        """The minimum or the maximum."""
+        return float(self.maximum if self.minimum is None else self.minimum)  # type: ignore[arg-type]
+
+    def holds_for(self, case: Case) -> bool:
+        """Say whether this entry speaks of `case`."""
+        return (
+            self.name == case.check
+            and (not self.cohorts or case.cohort in self.cohorts)
+            and (not self.labels or case.label in self.labels)
+            and (not self.fractions or any(abs((case.fraction or 0) - f) < 1e-9 for f in self.fractions))
+            and (not self.references or case.reference in self.references)
+            and (not self.sources or case.source in self.sources)
+            and (not self.perturbations or case.perturbation in self.perturbations)
+            and (not self.spaces or case.space in self.spaces)
+        )
+
+
+class Grid(_Strict):
+    """What is evaluated.
+
+    Attributes
+    ----------
+    players : {"independent", "limb", "twelve"}
+        Which leads come and go together in Shapley values (`pytest_ecgfm.signals.coalitions.players`).
+    stability_records, explained_records : int
+        Records a cohort that are perturbed, and whose leads are explained by Shapley values.
+    mapped_records : int
+        Records of all cohorts together that are drawn by UMAP and clustered, at most.
+    """
+
+    suites: tuple[str, ...] = SUITES
+    labels: tuple[str, ...] = ("CD", "AF", "SB", "STach")
+    fractions: tuple[Fraction, ...] = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0)
+    seeds: Annotated[int, NO_TRUTH_VALUE, Field(ge=1, le=1000)] | None = None
+    probe: Literal["logistic", "knn", "mlp"] = "logistic"
+    references: tuple[str, ...] = ("random_conv",)
+    players: Literal["independent", "limb", "twelve"] = "independent"
+    stability_records: Records = 60
+    explained_records: Records = 5
+    mapped_records: Records = 4000
+
+
+class Asked(_Strict):
+    """What a finished run was asked for (``run.toml``), so that it can be repeated."""
+
+    models: tuple[str, ...] = ()
+    checkpoints: tuple[str, ...] = ()
+    data: str = ""
+    cohorts: tuple[str, ...] = ()
+    limit: Annotated[int, NO_TRUTH_VALUE, Field(ge=1, le=1_000_000_000)] | None = None
+    skip_bad_records: bool = False
+    precision: Literal["float32", "bfloat16"] = "float32"
+    baselines: tuple[str, ...] = ()
+
+
+class Profile(_Strict):
+    """A validated profile.
+
+    Attributes
+    ----------
+    name : str
+        For reports.
+    grid : Grid
+        What is evaluated; command-line options narrow it.
+    inconclusive : {"allow", "block"}
+        Whether an inconclusive blocking check blocks.
+    base : str
+        Shipped profile that this one comes from; thresholds looser than its need a reason.
+    check : tuple of Rule
+        Of the entries that hold for a cell, the last decides. A cell without an entry is not evaluated.
+    label : dict of str to Definition
+        Labels of one's own, by name.
+    run : Asked
+        Only in ``run.toml``.
+    """
+
+    name: str
+    grid: Grid = Grid()
+    inconclusive: Literal["allow", "block"] = "allow"
+    base: str = "default"
+    check: tuple[Rule, ...]
+    label: dict[str, Definition] = {}
+    run: Asked = Asked()
+
+    def threshold(self, case: Case) -> Threshold | None:
+        """Return what the profile demands of a cell, else what the check was declared with, or None."""
+        for rule in reversed(self.check):
+            if rule.holds_for(case):
+                sense: Literal["minimum", "maximum"] = "maximum" if rule.minimum is None else "minimum"
+                undecided = rule.inconclusive or self.inconclusive
+                return Threshold(rule.bound, sense, rule.tier, rule.decide, rule.reason, undecided, rule.no_change)
+        return CHECKS[case.check].default
+
+
+_KEYS = ("extends", *(key for model in (Profile, Rule, Grid, Asked, Definition) for key in model.model_fields))
+
+
+def shipped() -> dict[str, Path]:
+    """Profiles that come with the package, by name."""
+    folder = Path(str(resources.files(__package__)))
+    return {path.stem: path for path in sorted(folder.glob("*.toml"))}
+
+
+def require_reasons(profile: Profile, cases: Iterable[Case]) -> None:
+    """Refuse thresholds that are looser than the shipped profile's and do not say why.
+
+    Raises
+    ------
+    EcgfmError
+        Which cell, both thresholds, and what would be valid.
+    """
+    base = _shipped_profile(profile.base)
+    for case in cases:
+        mine, shipped_one = profile.threshold(case), base.threshold(case)
+        if mine is None or shipped_one is None or not mine.looser_than(shipped_one):
+            continue
+        # The shipped reason speaks of the shipped bound: carried over, it explains nothing.
+        if not mine.reason.strip() or mine.reason == shipped_one.reason:
+            raise EcgfmError(
+                f"profile {profile.name}: {case.name}: {mine.words()} is looser than {shipped_one.words()} of profile "
+                f'{base.name}; say why in its [[check]] entry: reason = "...".'
+            )
+
+
+def idle(profile: Profile, cases: Iterable[Case]) -> list[str]:
+    """Name the entries of a user's own that hold for none of some cells."""
+    shipped_ones, all_cases = _shipped_profile(profile.base).check, list(cases)
+    return [
+        f"[[check]] {rule.name} ({_selection(rule)})"
+        for rule in profile.check
+        if rule not in shipped_ones and not any(rule.holds_for(case) for case in all_cases)
+    ]
+
+
+def _selection(rule: Rule) -> str:
+    chosen = {f"{name}s": getattr(rule, f"{name}s", ()) for name in COORDINATES}
+    texts = [f"{name} {', '.join(map(str, values))}" for name, values in chosen.items() if values]
+    return "; ".join([*texts, f"{'maximum' if rule.minimum is None else 'minimum'} {rule.bound:g}"])
+
+
+def demanded(profile: Profile, case: Case) -> Threshold:
+    """Return what a profile demands of a cell, or else what profile ``default`` does.
+
+    For what is judged only where another quantity reaches its threshold: a profile need not judge that one, too.
+    """
+    threshold = profile.threshold(case) or _shipped_profile("default").threshold(case)
+    if threshold is None:
+        raise EcgfmError(f"profile default demands nothing of {case.name}.")
+    return threshold
+
+
+@cache
+def _shipped_profile(name: str) -> Profile:
+    return load_profile(name)
+
+
+def load_profile(name: str, *, labels: Iterable[str] = ()) -> Profile:
+    """Load a shipped profile by name, or a TOML file by path.
+
+    Parameters
+    ----------
+    name : str
+        Name, or path that ends in ``.toml``.
+    labels : iterable of str
+        Labels of one's own that are known from elsewhere; its thresholds may name them.
+
+    Raises
+    ------
+    EcgfmError
+        One line: file, key, value, what would be valid.
+    """
+    known = shipped()
+    if name in known:
+        path = known[name]
+    elif name.endswith(".toml"):
+        path = Path(name).expanduser()
+    else:
+        raise unknown_name("profile", name, [*known, "PATH.toml"], where="--ecgfm-profile")
+    raw = _read(path, ())
+    try:
+        profile = Profile.model_validate(raw)
+    except ValidationError as error:
+        raise EcgfmError(f"profile {path.name}: {first_problem(error, _KEYS)}") from None
+    _check_names(profile, path.name, labels)
+    return profile
+
+
+def _read(path: Path, above: tuple[Path, ...]) -> dict[str, Any]:
+    """Read a TOML file and what it extends: tables are merged key by key, ``[[check]]`` entries are appended."""
+    raw = read_toml(path, "profile", known=f" Shipped profiles: {', '.join(shipped())}.")
+    if path.resolve() in above:
+        raise EcgfmError(f"profile {path.name}: extends itself.")
+    if len(above) > _MOST_PARENTS:
+        raise EcgfmError(f"profile {path.name}: the chain of extends has more than {_MOST_PARENTS} profiles.")
+    raw.setdefault("name", path.stem)
+    parent = raw.pop("extends", None)
+    known = shipped()
+    if path in known.values():
+        raw["base"] = path.stem
+    if parent is None:
+        return raw
+    if not isinstance(parent, str) or (parent not in known and not parent.endswith(".toml")):
+        raise unknown_name("profile", str(parent), [*known, "PATH.toml"], where=f"profile {path.name}: extends")
+    base = _read(known.get(parent, path.parent / parent), (*above, path.resolve()))
+    merged = {**base, **raw, **({"base": base["base"]} if "base" in base and "base" not in raw else {})}
+    for table in ("grid", "run", "label"):
+        if isinstance(base.get(table), dict) and isinstance(raw.get(table), dict):
+            merged[table] = {**base[table], **raw[table]}
+    if isinstance(base.get("check"), list) and isinstance(raw.get("check", []), list):
+        merged["check"] = [*base["check"], *raw.get("check", [])]
+    return merged
+
+
+def _check_names(profile: Profile, file: str, labels: Iterable[str]) -> None:
+    where = f"profile {file}"
+    if profile.base not in shipped():
+        raise unknown_name("profile", profile.base, shipped(), where=f"{where}: base")
+    for suite in profile.grid.suites:
+        if suite not in suites():
+            raise unknown_name("suite", suite, suites(), where=f"{where}: grid.suites")
+    for label, definition in profile.label.items():
+        defined(label, definition, where=where)
+    # A name of the grid may be that of a column: whether it is, is found once the cohorts are known.
+    valid = dict.fromkeys((*LABELS, *profile.label, *labels, *(canonical(one, where) for one in profile.grid.labels)))
+    for label in (label for rule in profile.check for label in rule.labels):
+        spelt = canonical(label, where)
+        if spelt != label:
+            raise EcgfmError(f"{where}: check.labels: write {label!r} as {spelt!r}, the name that the checks have.")
+        if label not in valid and ":" not in label:
+            raise unknown_name("label", label, valid, where=where)
+    for number, rule in enumerate(profile.check):
+        if rule.name not in CHECKS:
+            raise unknown_name("check", rule.name, CHECKS, where=f"{where}: check.name")
+        low, high = CHECKS[rule.name].limits
+        if not low <= rule.bound <= high:
+            key = f"check.{number}.{'maximum' if rule.minimum is None else 'minimum'}"
+            raise EcgfmError(f"{where}: {key} = {rule.bound:g}, but {rule.name} is between {low:g} and {high:g}.")
+        if rule.no_change is not None and not low <= rule.no_change <= high:
+            key = f"check.{number}.no_change = {rule.no_change:g}"
+            raise EcgfmError(f"{where}: {key}, but {rule.name} is between {low:g} and {high:g}.")
+        for kind, known in (("perturbation", tuple(VARIANTS)), ("space", SPACES)):
+            for name in getattr(rule, f"{kind}s"):
+                if name not in known:
+                    raise unknown_name(kind, name, known, where=f"{where}: check {rule.name}")
+        for selector in (f"{name}s" for name in COORDINATES if name != "baseline"):
+            if getattr(rule, selector) and selector[:-1] not in CHECKS[rule.name].cells:
+                has = ", ".join(CHECKS[rule.name].cells) or "nothing"
+                raise EcgfmError(
+                    f"{where}: check {rule.name}: {selector} select nothing; it is evaluated for each {has}."
+                )
+    if not profile.check:
+        raise EcgfmError(f"{where}: no [[check]] entry, so nothing would be judged.")

@@ -1,0 +1,360 @@
+"""Rows: one a check, JSON in and out. The cube, the verdict and the reports are views of them."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any, Protocol, Self
+
+from pytest_ecgfm.errors import EcgfmError, is_models_fault
+from pytest_ecgfm.evaluations.differences import Finding
+from pytest_ecgfm.results.checks import (
+    CHECKS,
+    Case,
+    Outcome,
+    Threshold,
+    Tier,
+    applicable_tier,
+    enough,
+    judge,
+    may_be_chance,
+)
+
+PROPERTY = "ecgfm_row"
+"""Name of the user property under which a row travels from a test to the controller, as JSON text."""
+
+_OUTCOMES = ("pass", "fail", "inconclusive", "insufficient", "error")
+_TIERS = ("blocking", "advisory")
+_SENSES = ("minimum", "maximum")
+_MOST_MEMBERS = 1_000_000
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Values for one coordinate of one group of the cube."""
+
+    group: str
+    coordinates: Mapping[str, str | float | int]
+    values: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Row:
+    """What one check found.
+
+    Attributes
+    ----------
+    encoder, check, suite, cohort, label, reference, source, perturbation, space : str
+        Identity; `check` is the full name with its cell. Empty where a check has no such coordinate.
+    fraction : float
+        Share of the training patients; NaN for checks that have none.
+    outcome : {"pass", "fail", "inconclusive", "insufficient", "error"}
+        See the protocol, section 6.
+    tier : {"blocking", "advisory"}
+        Of this cell, after the rule that few positives never block.
+    value, low, high, threshold : float
+        Estimate, 95 % interval, bound; NaN where there is none.
+    sense : {"minimum", "maximum"}
+        What the bound is.
+    reason : str
+        Why this outcome, in plain words.
+    counts : dict
+        Records and positives, such as ``n_test`` and ``n_test_positive``.
+    split : {"published", "holdout", "cv", ""}
+        How training and test records were told apart.
+    cells : tuple of Cell
+        What goes into the cube.
+    why : str
+        The profile's reason for the threshold.
+    arrays : tuple of str
+        Files with larger arrays for the cube, below the run's folder.
+    strict : bool
+        Whether it has to be shown that the quantity keeps to the threshold: inconclusive blocks, too.
+    excused : bool
+        Whether it cannot block for what it is, such as a transfer to a cohort that was seen in pretraining.
+    family : str
+        Checks of this encoder that are corrected together (Holm).
+    members : int
+        How many there are, measured or not.
+    """
+
+    encoder: str
+    check: str
+    suite: str
+    cohort: str
+    label: str
+    fraction: float
+    reference: str
+    outcome: Outcome
+    tier: Tier
+    value: float
+    low: float
+    high: float
+    threshold: float
+    sense: str
+    reason: str
+    counts: Mapping[str, int] = field(default_factory=dict)
+    split: str = ""
+    cells: Sequence[Cell] = ()
+    arrays: Sequence[str] = ()
+    source: str = ""
+    perturbation: str = ""
+    space: str = ""
+    why: str = ""
+    strict: bool = False
+    excused: bool = False
+    family: str = ""
+    members: int = 1
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """Encoder and check: no two rows of a run share it."""
+        return self.encoder, self.check
+
+    @property
+    def blocks(self) -> bool:
+        """Whether this row alone fails the run."""
+        return self.tier == "blocking" and (self.outcome == "fail" or (self.strict and self.outcome == "inconclusive"))
+
+    def to_json(self) -> str:
+        """Write as one line; values that are not finite become null."""
+        return json.dumps(_plain(asdict(self)), allow_nan=False, sort_keys=True)
+
+    def message(self) -> str:
+        """Say what was found and what should have been: ``name = value, but should be >= bound [where]``."""
+        where = self.encoder
+        if "n_test" in self.counts:
+            where += f", {self.counts['n_test_positive']} of {self.counts['n_test']} positive"
+        sign = ">=" if self.sense == "minimum" else "<="
+        return f"{self.check} = {self.interval()}, but should be {sign} {self.threshold:g} [{where}]: {self.reason}"
+
+    def interval(self) -> str:
+        """Write value and interval; only the value where it has no sampling error."""
+        if self.low == self.high == self.value:
+            return f"{self.value:.6g}"
+        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value
+
+
+def _number(value: Any) -> float:
+    if value is None:
+        return math.nan
+    if type(value) not in (int, float):
+        raise TypeError(f"{value!r} should be a number")
+    return float(value)
+
+
+def parse_row(text: str, *, where: str = "rows.jsonl") -> Row:
+    """Read one line.
+
+    Raises
+    ------
+    EcgfmError
+        If it is no row.
+    """
+    try:
+        raw = json.loads(text)
+        raw["cells"] = tuple(_cell(one) for one in _kind(raw["cells"], list))
+        raw["arrays"] = tuple(_kind(name, str) for name in _kind(raw["arrays"], list))
+        raw["counts"] = {name: _kind(count, int) for name, count in raw["counts"].items()}
+        for name in ("fraction", "value", "low", "high", "threshold"):
+            raw[name] = _number(raw[name])
+        unknown = set(raw) - {f.name for f in fields(Row)}
+        if unknown or raw["outcome"] not in _OUTCOMES or raw["tier"] not in _TIERS or raw["sense"] not in _SENSES:
+            raise KeyError(*sorted(unknown), raw["outcome"], raw["tier"], raw["sense"])
+        row = Row(**raw)
+        for f in fields(Row):
+            if f.type in (str, bool, int):
+                _kind(getattr(row, f.name), f.type)
+        if not 1 <= row.members <= _MOST_MEMBERS:
+            raise ValueError(f"members {row.members}")
+        if "n_test" in row.counts and "n_test_positive" not in row.counts:
+            raise KeyError("n_test_positive")
+        return row
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+        raise EcgfmError(f"{where}: not a row of a run ({type(error).__name__}: {error}).") from None
+
+
+def _kind(value: Any, kind: type) -> Any:
+    if type(value) is not kind:
+        raise TypeError(f"{value!r} should be a {kind.__name__}")
+    return value
+
+
+def _cell(raw: Any) -> Cell:
+    coordinates = _kind(raw["coordinates"], dict)
+    if not all(type(one) in (str, int, float) for one in coordinates.values()):
+        raise TypeError(f"coordinates {coordinates!r} should be texts and numbers")
+    return Cell(_kind(raw["group"], str), coordinates, {name: _number(one) for name, one in raw["values"].items()})
+
+
+class Estimated(Protocol):
+    """An estimate with its interval."""
+
+    @property
+    def value(self) -> float:
+        """The estimate."""
+
+    @property
+    def low(self) -> float:
+        """The lower limit of its 95 % interval."""
+
+    @property
+    def high(self) -> float:
+        """The upper limit of its 95 % interval."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a suite hands to the gate.
+
+    Attributes
+    ----------
+    value, low, high : float
+        Estimate and 95 % interval; three times the same where there is no sampling error, NaN where there is none.
+    positives, negatives : int or None
+        Tested records of each class, where the quantity rests on them.
+    split : str
+        See `Row`.
+    cells : tuple of Cell
+        For the cube.
+    arrays : tuple of str
+        See `Row`.
+    note : str
+        Added to the reason.
+    advisory : str
+        Why this cell never blocks, whatever the profile says; empty where it may.
+    missing : str
+        Why the quantity cannot be measured here although nothing is wrong; the outcome is then `insufficient`.
+    most_asked : float or None
+        Largest minimum that may be asked of this cell, where the quantity has a maximum of its own here.
+    """
+
+    value: float
+    low: float
+    high: float
+    positives: int | None = None
+    negatives: int | None = None
+    split: str = ""
+    cells: tuple[Cell, ...] = ()
+    arrays: tuple[str, ...] = ()
+    note: str = ""
+    advisory: str = ""
+    missing: str = ""
+    most_asked: float | None = None
+
+    @classmethod
+    def of(cls, estimate: Estimated, **about: Any) -> Self:
+        """Take over an estimate with its interval: anything with `value`, `low` and `high`."""
+        return cls(estimate.value, estimate.low, estimate.high, **about)
+
+    @classmethod
+    def exact(cls, value: float, **about: Any) -> Self:
+        """Take a quantity that has no sampling error."""
+        return cls(value, value, value, **about)
+
+    @classmethod
+    def insufficient(cls, missing: str, **about: Any) -> Self:
+        """Say why the quantity cannot be measured here although nothing is wrong."""
+        return cls(math.nan, math.nan, math.nan, missing=missing, **about)
+
+
+def measured(found: Measured | Finding) -> Measured:
+    """Return what a suite found as the gate takes it: a quantity without sampling error has no interval yet."""
+    return found if isinstance(found, Measured) else Measured.exact(found.value, note=found.note)
+
+
+def judged_row(case: Case, threshold: Threshold, found: Measured, members: int = 1) -> Row:
+    """Judge what was measured: enough records first, then the threshold, corrected for the members of its family."""
+    if found.most_asked is not None and threshold.sense == "minimum" and threshold.bound > found.most_asked:
+        threshold = replace(threshold, bound=found.most_asked)
+    tier = threshold.tier
+    counts: dict[str, int] = {}
+    found = _within_limits(case, found)
+    outcome, reason = judge(found.value, found.low, found.high, threshold, members)
+    if outcome == "inconclusive" and may_be_chance(found.value, found.low, found.high, threshold, members):
+        reason += f"; it may be {threshold.no_change:g} by chance"
+        threshold = replace(threshold, inconclusive="allow")
+    if found.positives is not None and found.negatives is not None:
+        counts = {"n_test": found.positives + found.negatives, "n_test_positive": found.positives}
+        tier = applicable_tier(tier, found.positives)
+        if not enough(found.positives, found.negatives):
+            known = f"{found.positives} positive, {found.negatives} negative of {counts['n_test']} records"
+            outcome, reason = "insufficient", f"fewer than 10 records of a class: {known} with a known label"
+    if found.missing:
+        outcome, reason = "insufficient", found.missing
+    if found.advisory:
+        tier, reason = "advisory", f"{reason}; {found.advisory}"
+    if outcome == "inconclusive" and threshold.inconclusive == "block" and tier == "blocking":
+        reason += f"; this blocks: it has to be shown that the value keeps to {threshold.bound:g}"
+        if threshold.no_change is not None:
+            reason += f", and the difference from {threshold.no_change:g} is more than chance"
+    reason = f"{reason} ({found.note})" if found.note else reason
+    return replace(_row(case, threshold, outcome, reason, tier, counts, found), family=case.family, members=members)
+
+
+def _within_limits(case: Case, found: Measured) -> Measured:
+    """Cut an interval where its quantity ends; what each quantity's interval is made by should leave nothing to cut."""
+    if case.check not in CHECKS:
+        return found
+    least, most = CHECKS[case.check].limits
+    low, high = min(found.value, max(found.low, least)), max(found.value, min(found.high, most))
+    return found if math.isnan(low) or math.isnan(high) else replace(found, low=low, high=high)
+
+
+def expected_to_fail(row: Row, reason: str) -> Row:
+    """Apply a card's expected failure, strictly: a fail does not block, and a pass fails until the card is mended."""
+    if row.outcome == "fail" or row.blocks:
+        return replace(row, tier="advisory", reason=f"expected failure ({reason}): {row.reason}")
+    if row.outcome == "pass":
+        return replace(row, outcome="fail", reason=f"expected to fail ({reason}), but passed: mend the card")
+    return row
+
+
+def failed_row(case: Case, threshold: Threshold, error: BaseException) -> Row:
+    """Make the row of a check that has no value: a fail where the model is at fault, else an error; with the reason."""
+    outcome: Outcome = "fail" if is_models_fault(error, case.encoder) else "error"
+    lines = str(error).splitlines() or [""]
+    reason = f"could not be {'evaluated' if outcome == 'fail' else 'measured'}: {type(error).__name__}: {lines[0]}"
+    return _row(case, threshold, outcome, reason, threshold.tier, {}, Measured(math.nan, math.nan, math.nan))
+
+
+def _row(
+    case: Case, threshold: Threshold, outcome: Outcome, reason: str, tier: Tier, counts: dict[str, int], found: Measured
+) -> Row:
+    return Row(
+        encoder=case.encoder,
+        check=case.name,
+        suite=case.check.partition(".")[0],
+        cohort=case.cohort,
+        label=case.label,
+        fraction=math.nan if case.fraction is None else case.fraction,
+        reference=case.reference,
+        source=case.source,
+        perturbation=case.perturbation,
+        space=case.space,
+        outcome=outcome,
+        tier=tier,
+        value=float(found.value),
+        low=float(found.low),
+        high=float(found.high),
+        threshold=threshold.bound,
+        why=threshold.reason,
+        strict=threshold.inconclusive == "block",
+        excused=bool(found.advisory),
+        sense=threshold.sense,
+        reason=reason,
+        counts=counts,
+        split=found.split,
+        cells=found.cells,
+        arrays=found.arrays,
+    )

@@ -1,0 +1,227 @@
+"""All outcomes of a run, and what they mean for the exit status."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from pytest_ecgfm.evaluations.statistics import holm
+from pytest_ecgfm.results.basis import Basis, BasisPart, basis
+from pytest_ecgfm.results.checks import SIDE, Case, evidence
+from pytest_ecgfm.results.rows import Row
+
+SCHEMA = 1
+
+UNJUDGED = ("insufficient", "error")
+"""Outcomes of checks that were compared with no threshold."""
+
+COUNTED = ("pass", "fail", "inconclusive", "insufficient", "error")
+"""In the order in which outcomes are counted everywhere."""
+
+Word = Literal["pass", "fail", "incomplete"]
+
+
+class EncoderPart(BaseModel):
+    """What ``verdict.json`` says about one encoder."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    outcome: Word
+    counts: dict[str, int] = Field(description="checks by outcome; blocking_fail: those that block; planned: all")
+    reasons: list[str] = Field(description="in plain words, the most important first")
+    basis: BasisPart | None = Field(default=None, description="in which cohorts a blocking check decided")
+
+
+class VerdictFile(BaseModel):
+    """The content of ``verdict.json``; its JSON Schema is published in ``docs/verdict.schema.json``."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    version: Literal[1] = Field(alias="schema", description="version of this schema")
+    outcome: Word = Field(description="the worst of the encoders'")
+    complete: bool = Field(description="whether every planned check was evaluated, and nothing went wrong")
+    reasons: list[str]
+    encoders: dict[str, EncoderPart]
+    summary: str = Field(description="one paragraph in plain words")
+    notes: list[str] = Field(default=[], description="what else a reader has to know, such as results that changed")
+    run_id: str
+    started: str = Field(description="UTC, ISO 8601")
+    finished: str = Field(description="UTC, ISO 8601")
+
+
+@dataclass(frozen=True)
+class EncoderVerdict:
+    """The verdict on one encoder.
+
+    Attributes
+    ----------
+    encoder : str
+        Its name.
+    outcome : {"pass", "fail", "incomplete"}
+        `incomplete`: nothing failed, but a planned check was not evaluated, or nothing could be judged.
+    counts : dict
+        Rows by outcome, blocking ones only under ``blocking_fail``.
+    reasons : tuple of str
+        In plain words, the most important first.
+    basis : Basis
+        In which cohorts a blocking check decided.
+    """
+
+    encoder: str
+    outcome: Word
+    counts: dict[str, int]
+    reasons: tuple[str, ...]
+    basis: Basis = field(default_factory=Basis)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The verdict on a run."""
+
+    outcome: Word
+    complete: bool
+    encoders: tuple[EncoderVerdict, ...]
+    reasons: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the content of ``verdict.json``, without what depends on time."""
+        return {
+            "schema": SCHEMA,
+            "outcome": self.outcome,
+            "complete": self.complete,
+            "reasons": list(self.reasons),
+            "notes": list(self.notes),
+            "encoders": {
+                v.encoder: {
+                    "outcome": v.outcome,
+                    "counts": v.counts,
+                    "reasons": list(v.reasons),
+                    "basis": v.basis.to_json(),
+                }
+                for v in self.encoders
+            },
+        }
+
+
+def corrected(rows: Iterable[Row]) -> list[Row]:
+    """Finish Holm's procedure: what fails beside the first of a family.
+
+    A test judges its check alone, at the smallest level of the procedure. Once any check of a family fails, the levels
+    of the others are larger, and some that were left undecided fail too. This adds to the reasons of a verdict, and
+    never changes a pass into a fail.
+
+    Parameters
+    ----------
+    rows : iterable of Row
+        In any order.
+
+    Returns
+    -------
+    list of Row
+        In the same order.
+    """
+    out = list(rows)
+    families: dict[tuple[str, str], list[int]] = defaultdict(list)
+    for number, row in enumerate(out):
+        # What cannot block is no part of the family: it must not open the door for another.
+        if row.family and row.tier == "blocking" and row.outcome not in UNJUDGED:
+            families[row.encoder, row.family].append(number)
+    for numbers in families.values():
+        found = [out[number] for number in numbers]
+        p_values = [evidence(row.value, row.low, row.high, row.threshold, row.sense) for row in found]
+        unmeasured = max(row.members for row in found) - len(found)
+        adjusted = holm([*p_values, *[np.nan] * unmeasured])
+        for number, row, p_value in zip(numbers, found, adjusted, strict=False):
+            if row.outcome == "inconclusive" and p_value <= SIDE:
+                side = "below" if row.sense == "minimum" else "above"
+                reason = f"the whole interval lies {side} {row.threshold:g}, like others of its family"
+                out[number] = replace(row, outcome="fail", reason=reason)
+    return out
+
+
+def _encoder_verdict(encoder: str, rows: Sequence[Row], planned: Sequence[Case]) -> EncoderVerdict:
+    mine = [row for row in rows if row.encoder == encoder]
+    done = {row.check for row in mine}
+    missing = [case.name for case in planned if case.encoder == encoder and case.name not in done]
+    failed = [row for row in mine if row.blocks]
+    judged = [row for row in mine if row.outcome not in UNJUDGED]
+    broken = [row for row in mine if row.outcome == "error"]
+    reasons = [row.message() for row in failed]
+    outcome: Word = "fail" if failed else "pass"
+    if broken:
+        more = f", and {len(broken) - 1} more such checks" if len(broken) > 1 else ""
+        reasons.append(f"{broken[0].check} {broken[0].reason}{more}")
+        outcome = "fail" if failed else "incomplete"
+    if missing:
+        reasons.append(f"{len(missing)} of {len(missing) + len(done)} planned checks were not evaluated: {missing[0]}")
+        outcome = "fail" if failed else "incomplete"
+    elif broken:
+        pass
+    elif not judged:
+        reasons.append("nothing was measured: no check had enough positives to be judged")
+        outcome = "incomplete"
+    elif not failed and (empty := _without_a_pass(mine)):
+        reasons.append(
+            f"{', '.join(empty)}: no blocking check passed (too few positives, or intervals too wide, to decide)"
+        )
+        outcome = "incomplete"
+    counts = Counter(str(row.outcome) for row in mine)
+    summary = {name: counts.get(name, 0) for name in COUNTED}
+    summary["blocking_fail"] = len(failed)
+    summary["planned"] = len(missing) + len(done)
+    return EncoderVerdict(encoder, outcome, summary, tuple(reasons), basis(encoder, mine, planned))
+
+
+def _without_a_pass(rows: Sequence[Row]) -> list[str]:
+    """Name the suites that decided nothing: one that passes must not stand in for another that could not measure."""
+    decided = {row.suite for row in rows if row.tier == "blocking" and row.outcome == "pass"}
+    return sorted({row.suite for row in rows if not row.excused} - decided)
+
+
+def decide(
+    rows: Iterable[Row],
+    planned: Sequence[Case],
+    *,
+    models: Sequence[str],
+    trouble: Sequence[str] = (),
+    notes: Sequence[str] = (),
+) -> Verdict:
+    """Decide a run.
+
+    Parameters
+    ----------
+    rows : iterable of Row
+        In any order.
+    planned : sequence of Case
+        Every cell that the profile asks for: one without a row makes the run incomplete.
+    models : sequence of str
+        The encoders under test.
+    trouble : sequence of str
+        What else went wrong (an interrupted run, a crashed worker): makes the run incomplete.
+    notes : sequence of str
+        What a reader has to know although it decides nothing.
+
+    Returns
+    -------
+    Verdict
+        The worst of its encoders: fail, then incomplete, then pass.
+    """
+    ordered = sorted(rows, key=lambda row: row.key)
+    verdicts = tuple(_encoder_verdict(name, ordered, planned) for name in models)
+    words = {verdict.outcome for verdict in verdicts}
+    evaluated = {row.key for row in ordered}
+    complete = not trouble and bool(planned) and all((case.encoder, case.name) in evaluated for case in planned)
+    complete = complete and all(row.outcome != "error" for row in ordered)
+    outcome: Word = "pass"
+    if "fail" in words:
+        outcome = "fail"
+    elif "incomplete" in words or not complete:
+        outcome = "incomplete"
+    reasons = [*trouble, *(f"{v.encoder}: {reason}" for v in verdicts for reason in v.reasons)]
+    if not planned:
+        reasons.append("nothing was planned: no check of the profile applies")
+    return Verdict(outcome, complete, verdicts, tuple(reasons), tuple(notes))

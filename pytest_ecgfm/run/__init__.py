@@ -1,0 +1,1 @@
+"""One run: what was asked for, and what is made once and kept."""

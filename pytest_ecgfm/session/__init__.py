@@ -1,0 +1,1 @@
+"""What pytest touches: hooks, collection, fixtures, outputs."""

@@ -1,0 +1,165 @@
+"""Whether each label that was asked for is known in a chosen cohort, found before the run; and what else is offered."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from pytest_ecgfm.cards import CohortCard
+from pytest_ecgfm.cohorts import available_cohorts, load_cohort
+from pytest_ecgfm.cohorts.base import LABELS, Cohort
+from pytest_ecgfm.cohorts.endpoints import COLUMN, Endpoint, values_of
+from pytest_ecgfm.cohorts.offered import nearest_label, unused_columns
+from pytest_ecgfm.cohorts.stated import label_columns
+from pytest_ecgfm.errors import EcgfmError, nearest
+from pytest_ecgfm.run.run import Run
+from pytest_ecgfm.run.settings import Options, Settings
+
+_USED_BY = {
+    "scp": "ptb-xl",
+    "snomed": "georgia, chapman-ningbo, cpsc-2018, cpsc-extra, ptb, incart",
+    "aha": "sph",
+    "code": "code-15, code-test",
+    "ludb": "ludb",
+    "mimic": "mimic-iv-ecg",
+}
+
+
+@dataclass
+class Known:
+    """What was found before the run.
+
+    Attributes
+    ----------
+    loaded : dict of str to Cohort
+        Cohorts that were loaded for it.
+    notes : list of str
+        What whoever asked may have meant otherwise.
+    """
+
+    loaded: dict[str, Cohort] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+
+def require_known(settings: Settings, own: Mapping[str, CohortCard], config: pytest.Config) -> Known:
+    """Refuse labels that no chosen cohort knows.
+
+    Labels of the profile's that are built in are not looked for: there, that a cohort lacks one is a result.
+
+    Parameters
+    ----------
+    settings : Settings
+        Of the run.
+    own : mapping of str to CohortCard
+        Those chosen cohorts that fixtures declare. Their tables are not there yet: `require_columns` looks at them.
+    config : pytest.Config
+        Options.
+
+    Raises
+    ------
+    EcgfmError
+        Which label, and where it would be known; or a column holds something else than 1, 0 and empty cells.
+    """
+    found = Known()
+    named = Options(config).names("labels") or ()
+    wanted = [label for label in settings.labels if label in settings.endpoints or label in named]
+    open_cards = any(not card.labels for card in own.values())
+    pending = [
+        label
+        for label in wanted
+        if not any(label in card.labels for card in own.values())
+        and not (own and label in LABELS)
+        and not (open_cards and COLUMN in _of(settings, label).true)
+    ]
+    tables = _with_columns(settings.data)
+    for name in settings.cohorts if settings.data is not None else ():
+        if name in own or not (pending or name in tables):
+            continue
+        try:
+            cohort = load_cohort(name, settings.data, skip_bad=settings.skip_bad_records)
+        except EcgfmError:
+            # What is wrong with a cohort is for the run to say, in a row for each check.
+            pending = []
+            continue
+        found.loaded[name] = cohort
+        pending = [label for label in pending if not _knows(cohort, settings, label)]
+        found.notes += unused_columns(cohort, _read_columns(settings.endpoints.values()))
+    if settings.data is None:
+        from pytest_ecgfm.cohorts.synthetic.population import MODELLED
+
+        embedded = any(name not in own for name in settings.cohorts)
+        pending = [label for label in pending if not (embedded and label in MODELLED)]
+    if pending:
+        raise _unknown(pending[0], settings, found.loaded)
+    return found
+
+
+def require_columns(run: Run) -> None:
+    """Refuse labels that no chosen cohort knows, now that the tables of fixtures are there.
+
+    Raises
+    ------
+    EcgfmError
+        Which label, and the nearest name.
+    """
+    settings = run.settings
+    for label in settings.endpoints:
+        if not any(run.cohort(name).labels[label].notna().any() for name in settings.cohorts):
+            raise _unknown(label, settings, {name: run.cohort(name) for name in settings.cohorts})
+
+
+def _of(settings: Settings, label: str) -> Endpoint:
+    return settings.endpoints.get(label) or Endpoint(label, LABELS.get(label, ""), {})
+
+
+def _knows(cohort: Cohort, settings: Settings, label: str) -> bool:
+    values = values_of(settings.endpoints[label], cohort) if label in settings.endpoints else cohort.labels[label]
+    return bool(values.notna().any())
+
+
+def _read_columns(endpoints: Iterable[Endpoint]) -> set[str]:
+    return {name for one in endpoints for part in (one.true, one.unknown) for name in part.get(COLUMN, ())}
+
+
+def _with_columns(root: Path | None) -> set[str]:
+    """Name the cohorts whose tables have columns that are labels when they are asked for."""
+    from pytest_ecgfm.cohorts.discovery import discover
+
+    found = discover(root) if root is not None else {}
+    return {name for name, one in found.items() if one.layout in ("folder", "brugada-huca")}
+
+
+def _unknown(label: str, settings: Settings, loaded: Mapping[str, Cohort]) -> EcgfmError:
+    """Build the error for a label that no chosen cohort knows: where it is known here, and where it would be."""
+    others = _elsewhere(label, settings, loaded)
+    chosen = f"no chosen cohort ({', '.join(settings.cohorts)}) knows it"
+    known = f" Here it is known in: {', '.join(others)}." if others else ""
+    endpoint = _of(settings, label)
+    used = [f"{_USED_BY[one]} ({one} codes)" for one in endpoint.true if one in _USED_BY]
+    if used or label in LABELS or (label in settings.profile.label):
+        if used and not others:
+            known = f" It would be known in: {'; '.join(used)}."
+        return EcgfmError(f"--ecgfm-labels: label {label!r}: {chosen}.{known}")
+    columns = dict.fromkeys(name for cohort in loaded.values() for name in label_columns(cohort.columns))
+    valid = sorted({*LABELS, *settings.profile.label, *columns})
+    near = nearest_label(label)
+    hint = nearest(label, valid) or (f" Did you mean {near[0]!r}?" if near else "")
+    return EcgfmError(
+        f"--ecgfm-labels: unknown label {label!r}: {chosen}.{known or hint} Valid: {', '.join(valid)}; codes such as "
+        "scp:LVH; and columns of the chosen cohorts' tables."
+    )
+
+
+def _elsewhere(label: str, settings: Settings, loaded: Mapping[str, Cohort]) -> list[str]:
+    """Name the cohorts of the data folder, not chosen, that know a label."""
+    out = []
+    for name in available_cohorts(settings.data) if settings.data is not None else ():
+        if name in settings.cohorts or name in loaded:
+            continue
+        try:
+            if _knows(load_cohort(name, settings.data, skip_bad=settings.skip_bad_records), settings, label):
+                out.append(name)
+        except EcgfmError:
+            continue
+    return out

@@ -1,0 +1,97 @@
+"""``--ecgfm-list``: what there is to choose from."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pytest_ecgfm.cohorts import available_cohorts, load_cohort
+from pytest_ecgfm.cohorts.endpoints import Definition, chosen_labels, read_definitions, with_labels
+from pytest_ecgfm.cohorts.offered import offered_codes, offered_columns
+from pytest_ecgfm.errors import EcgfmError
+from pytest_ecgfm.results.checks import CHECKS, suites
+from pytest_ecgfm.results.profiles import load_profile, shipped
+from pytest_ecgfm.run.settings import Options
+from pytest_ecgfm.session.declared import declared_cohorts, declared_models, register_declared
+from pytest_ecgfm.signals.perturbations import PERTURBATIONS
+
+
+class Listing:
+    """Prints, instead of collecting."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        data = Options(config).text("data") or os.environ.get("ECGFM_DATA")
+        self._root = Path(data).expanduser().absolute() if data else None
+        self._cohorts = available_cohorts(self._root)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_collection(self, session: pytest.Session) -> bool:
+        """Print the list; collect nothing."""
+        reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+        try:
+            for line in self._lines(session.config):
+                if reporter is not None:
+                    reporter.write_line(line)
+        except EcgfmError as error:
+            raise pytest.UsageError(str(error)) from None
+        return True
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtestloop(self) -> bool:
+        """Run nothing."""
+        return True
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """Having listed is success."""
+        if session.exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED:
+            session.exitstatus = pytest.ExitCode.OK
+
+    @staticmethod
+    def _asked_labels(config: pytest.Config) -> tuple[dict[str, Definition], tuple[str, ...]]:
+        """Return the definitions and the labels that were asked for, to be counted."""
+        options = Options(config)
+        profile, file = options.text("profile"), options.path("labels_file")
+        definitions = dict(load_profile(profile).label) if profile else {}
+        return definitions | (read_definitions(file) if file else {}), options.names("labels") or ()
+
+    def _lines(self, config: pytest.Config) -> Iterator[str]:
+        register_declared(config)
+        yield "models:"
+        for name, (_, declaration) in sorted(declared_models(config).items()):
+            yield f"  {name}: {declaration.fields.get('description', '')} ({declaration.where})"
+        definitions, names = self._asked_labels(config)
+        endpoints = chosen_labels((*definitions, *names), definitions, where="--ecgfm-labels")[1]
+        yield f"cohorts ({self._root or 'embedded'}), with positives of known records for each label:"
+        for name in self._cohorts:
+            cohort = with_labels(load_cohort(name, self._root), endpoints.values())
+            patients = f"{cohort.patients.nunique()} patients" if cohort.has_patients else "no patient identifiers"
+            yield f"  {name} ({cohort.continent}): {len(cohort)} records, {patients}"
+            counts = (
+                f"{label} {int(column.sum())}/{int(column.notna().sum())}" for label, column in cohort.labels.items()
+            )
+            yield "    " + ", ".join(counts)
+            columns = [
+                f"{column} {found['true']}/{found['true'] + found['false']}"
+                for column, found in offered_columns(cohort).items()
+                if column not in endpoints
+            ]
+            if columns:
+                yield f"    columns that are labels when they are asked for: {', '.join(columns)}"
+            codes = [f"{one.name} {one.positives}" for one in offered_codes(cohort) if one.name not in endpoints]
+            if codes:
+                yield f"    codes that are labels when they are asked for, with records: {', '.join(codes)}"
+        for name, (_, declaration, card) in declared_cohorts(config).items():
+            yield f"  {name} ({card.continent or 'no continent stated'}): declared in {declaration.where}"
+        yield f"profiles: {', '.join(shipped())}"
+        yield f"suites: {', '.join(suites())}"
+        yield "perturbations:"
+        for one in PERTURBATIONS.values():
+            severities = ", ".join(f"{severity:g}" for severity in one.severities) if one.parameter else "there or not"
+            whose = f" (theirs: declared in {one.where})" if one.where else ""
+            yield f"  {one.name}: {one.imitates or one.parameter}; {severities} {one.units}".rstrip() + whose
+        yield "checks:"
+        for kind in CHECKS.values():
+            where = kind.definition if not kind.where else f"theirs: declared in {kind.where}"
+            yield f"  {kind.name}: {kind.title} ({where})"

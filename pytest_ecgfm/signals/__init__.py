@@ -1,0 +1,1 @@
+"""Records, electrodes and leads, perturbations, coalitions of leads."""
