@@ -9,8 +9,8 @@ from pytest_ecgfm.cohorts import load_cohort
 from pytest_ecgfm.cohorts.base import Cohort
 from pytest_ecgfm.cohorts.limit import limited
 from pytest_ecgfm.encoders.base import Encoder
-from pytest_ecgfm.encoders.demographics import Demographics
 from pytest_ecgfm.encoders.preprocessing import resample
+from pytest_ecgfm.encoders.registry import load_encoder
 from pytest_ecgfm.results.baseline import Baseline
 from pytest_ecgfm.results.checks import CHECKS, SUITES, Case
 from pytest_ecgfm.results.cube import build_cube, write_cube
@@ -381,8 +381,7 @@ def speaks_of(name: str, case: Case) -> bool:
 
 def evaluate(run: Run, encoder: Encoder, cases: dict[Case, Any]) -> dict[Case, Row]:
     """Run the suites' tests for some cells, with what a session's fixtures would give them."""
-    reference = Encoder(parse_card("demographics", {"input": "records"}, where=""), Demographics())
-    encoders = {encoder.card.name: encoder, "demographics": reference}
+    encoders = {encoder.card.name: encoder, "demographics": load_encoder("demographics")}
     return judged(run, encoders, cases, family=planned(run.settings))
 
 

@@ -273,7 +273,7 @@ class CentringLarge(Honest):
 
 
 class KeepingCount(Honest):
-    """Puts how many records it has seen into its answers, from the 150th on; kept where no torch module shows it."""
+    """Puts how many records it has seen into its answers, from the 100th on; kept where no torch module shows it."""
 
     def __init__(self):
         super().__init__()
@@ -281,7 +281,7 @@ class KeepingCount(Honest):
 
     def read(self, x):
         self.seen["records"] += len(x)
-        late = max(0, self.seen["records"] - 150)
+        late = max(0, self.seen["records"] - 100)
         return features(x) + torch.sin(torch.arange(56.0, dtype=torch.float64) * late) * min(late, 1)
 
 

@@ -14,7 +14,7 @@ from pytest_ecgfm.errors import EcgfmError, MachineLacks, NotAnEmbedding, is_mod
 from pytest_ecgfm.signals.records import LEADS, RecordBatch
 from tests.memory_cohort import encoder_of
 
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore:.*quantize")
 
 
 class Mean(nn.Module):
