@@ -363,3 +363,15 @@ def test_where_every_row_is_excused_nothing_has_passed():
     assert decided(drop).outcome == "incomplete"
     contract = (Case("contract.generated", "m"), Threshold(1.0), Measured.exact(1.0))
     assert decided(contract, drop).outcome == "pass"
+
+
+def test_a_suite_that_has_no_meaning_for_an_encoder_takes_nothing_from_the_others():
+    contract = (Case("contract.generated", "m"), Threshold(1.0), Measured.exact(1.0))
+    away = (DELETION, Threshold(0.0), Measured.insufficient("not applicable: the encoder reads one lead alone"))
+    chosen = (
+        Case("relevance.selected_auroc", "m", "a", "AF"),
+        Threshold(0.6, tier="advisory"),
+        Measured(0.7, 0.5, 0.9, 60, 60),
+    )
+    assert decided(contract, EFFICIENCY, away, chosen).outcome == "pass"
+    assert decided(EFFICIENCY, away, chosen).outcome == "incomplete"

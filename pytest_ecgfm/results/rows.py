@@ -74,7 +74,8 @@ class Row:
     strict : bool
         Whether it has to be shown that the quantity keeps to the threshold: inconclusive blocks, too.
     excused : bool
-        Whether it cannot block for what it is, such as a transfer to a cohort that was seen in pretraining.
+        Whether it cannot block for what it is: advisory in the profile, not applicable, or such as a transfer to a
+        cohort that was seen in pretraining. Too few positives are no excuse.
     family : str
         Checks of this encoder that are corrected together (Holm).
     members : int
@@ -331,6 +332,12 @@ def failed_row(case: Case, threshold: Threshold, error: BaseException) -> Row:
     return _row(case, threshold, outcome, reason, threshold.tier, {}, Measured(math.nan, math.nan, math.nan))
 
 
+def _excused(case: Case, threshold: Threshold, found: Measured) -> bool:
+    """Say whether a suite need not be decided by this cell: it cannot block, or tells nothing, for what it is."""
+    alone = found.advisory or threshold.tier == "advisory" or CHECKS[case.check].arithmetic
+    return bool(alone) or found.missing.startswith(NOT_APPLICABLE)
+
+
 def _row(
     case: Case, threshold: Threshold, outcome: Outcome, reason: str, tier: Tier, counts: dict[str, int], found: Measured
 ) -> Row:
@@ -353,7 +360,7 @@ def _row(
         threshold=threshold.bound,
         why=threshold.reason,
         strict=threshold.inconclusive == "block",
-        excused=bool(found.advisory) or found.missing.startswith(NOT_APPLICABLE),
+        excused=_excused(case, threshold, found),
         sense=threshold.sense,
         reason=reason,
         counts=counts,
