@@ -4,8 +4,8 @@ import importlib
 import inspect
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
@@ -15,12 +15,11 @@ import pandas as pd
 import pytest
 import xarray as xr
 from markupsafe import Markup, escape
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from pytest_ecgfm.cards import parse_card
 from pytest_ecgfm.cards.declarations import MODEL, Declaration
 from pytest_ecgfm.cohorts.base import Cohort
-from pytest_ecgfm.embeddings import Progress
 from pytest_ecgfm.encoders.base import Encoder, choose_device
 from pytest_ecgfm.encoders.registry import load_encoder
 from pytest_ecgfm.errors import EcgfmError
@@ -34,6 +33,7 @@ from pytest_ecgfm.run.run import Run
 from pytest_ecgfm.run.settings import Settings, read_settings
 from pytest_ecgfm.session.declared import require_cells
 from pytest_ecgfm.session.outputs import Outputs, RunFolder, new_run_id
+from pytest_ecgfm.session.progress import bar
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -112,20 +112,6 @@ class _Given:
 
     def getini(self, name: str) -> str:
         return ""
-
-
-@contextmanager
-def _stage(description: str) -> Iterator[Progress]:
-    bar = tqdm(desc=description, unit="record", leave=False, delay=2.0)
-
-    def show(done: int, total: int) -> None:
-        bar.total = total
-        bar.update(done - bar.n)
-
-    try:
-        yield show
-    finally:
-        bar.close()
 
 
 def _text(value: object) -> str | None:
@@ -249,7 +235,7 @@ def _evaluated(settings: Settings, encoders: Mapping[str, Encoder], own: Mapping
     folder = RunFolder(settings.out, run_id)
     cards = {name: encoder.card for name, encoder in encoders.items()}
     outputs = Outputs(folder, run_id, settings, cards)
-    run = Run(settings, run_id, folder.path, _stage)
+    run = Run(settings, run_id, folder.path, bar)
     run.loaded(own)
     for encoder in encoders.values():
         run.add_encoder(encoder)

@@ -12,6 +12,29 @@ from pytest_ecgfm.embeddings import Progress
 _SECONDS_BEFORE_SHOWN = 2.0
 
 
+@contextmanager
+def bar(description: str, *, silent: bool = False) -> Iterator[Progress]:
+    """Show a bar for one stage, if it takes longer than two seconds; yield a function of (done, total)."""
+    shown = tqdm(
+        desc=description,
+        unit="record",
+        leave=False,
+        disable=silent,
+        delay=_SECONDS_BEFORE_SHOWN,
+        mininterval=0.2 if sys.stderr.isatty() else 10.0,
+        file=sys.stderr,
+    )
+
+    def show(done: int, total: int) -> None:
+        shown.total = total
+        shown.update(done - shown.n)
+
+    try:
+        yield show
+    finally:
+        shown.close()
+
+
 class Progressing:
     """Opens a progress bar for one stage.
 
@@ -27,22 +50,8 @@ class Progressing:
     def __call__(self, description: str) -> Iterator[Progress]:
         """Yield a function of (done, total)."""
         capture = self._config.pluginmanager.getplugin("capturemanager")
-        with nullcontext() if capture is None else capture.global_and_fixture_disabled():
-            bar = tqdm(
-                desc=description,
-                unit="record",
-                leave=False,
-                disable=self._silent,
-                delay=_SECONDS_BEFORE_SHOWN,
-                mininterval=0.2 if sys.stderr.isatty() else 10.0,
-                file=sys.stderr,
-            )
-
-            def show(done: int, total: int) -> None:
-                bar.total = total
-                bar.update(done - bar.n)
-
-            try:
-                yield show
-            finally:
-                bar.close()
+        with (
+            nullcontext() if capture is None else capture.global_and_fixture_disabled(),
+            bar(description, silent=self._silent) as show,
+        ):
+            yield show
