@@ -32,6 +32,7 @@ from pytest_ecgfm.results.verdict import Verdict, corrected
 from pytest_ecgfm.run.run import Run
 from pytest_ecgfm.run.settings import Settings, read_settings
 from pytest_ecgfm.session.declared import require_cells
+from pytest_ecgfm.session.known_labels import require_columns
 from pytest_ecgfm.session.outputs import Outputs, RunFolder, new_run_id
 from pytest_ecgfm.session.progress import bar
 
@@ -240,6 +241,7 @@ def _evaluated(settings: Settings, encoders: Mapping[str, Encoder], own: Mapping
     for encoder in encoders.values():
         run.add_encoder(encoder)
     try:
+        require_columns(run)
         rows = tuple(corrected(judged(run, encoders, planned).values()))
     finally:
         run.close()
