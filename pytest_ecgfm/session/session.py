@@ -245,8 +245,8 @@ class Session(Ending):
         """Give the encoder under test."""
         encoder = self._encoder(request, ecgfm_case.encoder)
         if Case(LAST, ecgfm_case.encoder, ecgfm_case.cohort) in self.thresholds:
-            # As early as anything is asked of the encoder. What goes wrong here goes wrong again where it is judged.
-            with suppress(Exception):
+            # As early as anything is asked of the encoder. A refusal is judged where the whole cohort is embedded.
+            with suppress(EcgfmError):
                 request.getfixturevalue("ecgfm_run").remember(encoder, ecgfm_case.cohort)
         return encoder
 
