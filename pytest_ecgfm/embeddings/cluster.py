@@ -8,7 +8,7 @@ import inspect
 import os
 import sysconfig
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache, partial
 from pathlib import Path
 from threading import Lock
@@ -167,7 +167,7 @@ class Cluster:
                 if not waiting:
                     return
                 one, future = waiting.popleft()
-                values = self._result(future)
+                values = self._result(future, [other for _, other in waiting])
                 done += len(one)
                 if progress is not None:
                     progress(done, total)
@@ -193,14 +193,19 @@ class Cluster:
         for one in asked:
             yield partial(self._result, self._client.submit(_fit, name, *one, pure=False))
 
-    def _result(self, future: Any) -> Any:
+    def _result(self, future: Any, others: Sequence[Any] = ()) -> Any:
         idle = 0
         while True:
             try:
                 values = future.result(timeout=10)
             except TimeoutError:
-                idle = 0 if self._client.nthreads() else idle + 10
-                if idle >= _PATIENCE:
+                if self._client.nthreads():
+                    idle = 0
+                    continue
+                # The last worker may have gone with another piece of the work, while this one waits for a next worker.
+                future = next((one for one in (future, *others) if one.status == "error"), future)
+                idle += 10
+                if idle >= _PATIENCE and future.status != "error":
                     raise EcgfmError(f"--ecgfm-dask: there was no worker for {_PATIENCE} seconds.") from None
             except EcgfmError:
                 raise
