@@ -13,7 +13,7 @@ import xarray as xr
 from pytest_ecgfm.cards.toml_files import parse_toml
 from pytest_ecgfm.errors import EcgfmError, StaleBaseline
 from pytest_ecgfm.evaluations.statistics import Estimate, mean_auroc_difference
-from pytest_ecgfm.results.cube import open_run, read_into_memory
+from pytest_ecgfm.results.cube_files import open_run, read_into_memory
 
 _SHOWN = 3
 _DIMENSIONS = {
