@@ -3,16 +3,12 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from pytest_ecgfm.errors import EcgfmError
-
-if TYPE_CHECKING:
-    pass
-
 
 Integers = npt.NDArray[np.intp]
 
@@ -67,6 +63,7 @@ class _Patients(NamedTuple):
 
 
 def _grouped(targets: npt.ArrayLike, patients: npt.ArrayLike | Sequence[str]) -> _Patients:
+    # Here alone: a session imports this module also where nothing is split.
     import pandas as pd
 
     labels = np.asarray(targets, dtype=np.bool_)
