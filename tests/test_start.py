@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-HEAVY = {"torch", "sklearn", "scipy", "xarray", "umap", "shap", "matplotlib", "numba", "h5py", "wfdb", "dask"}
+HEAVY = {"torch", "sklearn", "scipy", "xarray", "umap", "shap", "matplotlib", "numba", "h5py", "wfdb", "dask", "pandas"}
 
 CALLS = {
     "no option": ["pytest"],
@@ -16,11 +16,12 @@ CALLS = {
     "unknown cohort": ["pytest", "--ecgfm=handcrafted", "--ecgfm-cohorts=synthetic-europ"],
     "unknown profile": ["pytest", "--ecgfm=handcrafted", "--ecgfm-profile=smok"],
     "unknown device": ["pytest", "--ecgfm=handcrafted", "--ecgfm-device=gpu"],
-    "list": ["pytest", "--ecgfm-list"],
     "collect": ["pytest", "--ecgfm=handcrafted", "--collect-only"],
     "help": ["ecgfm", "--help"],
     "compare": ["ecgfm", "compare", "--help"],
     "cache": ["ecgfm", "cache", "--dir=."],
+    # Last, as it alone makes tables.
+    "list": ["pytest", "--ecgfm-list"],
 }
 
 SCRIPT = """
@@ -62,7 +63,7 @@ def started(tmp_path_factory):
 @pytest.mark.parametrize("name", CALLS)
 def test_nothing_heavy_is_imported_before_it_is_needed(started, name):
     status, heavy = started[name]
-    assert heavy == []
+    assert heavy == (["pandas"] if name == "list" else [])
     assert status == (4 if "unknown" in name or "misspelt" in name else 0)
 
 
