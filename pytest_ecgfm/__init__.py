@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pytest_ecgfm.cards.declarations import ecg_perturbation as ecg_perturbation
     from pytest_ecgfm.cohorts import load_cohort as load_cohort
     from pytest_ecgfm.encoders.registry import load_encoder as load_encoder
-    from pytest_ecgfm.results.cube import open_run as open_run
+    from pytest_ecgfm.results.cube_files import open_run as open_run
     from pytest_ecgfm.results.rows import Cell as Cell
     from pytest_ecgfm.results.rows import Measured as Measured
     from pytest_ecgfm.session.in_process import evaluate as evaluate
@@ -36,7 +36,7 @@ _PUBLIC = {
     "ecg_perturbation": "pytest_ecgfm.cards.declarations",
     "load_cohort": "pytest_ecgfm.cohorts",
     "load_encoder": "pytest_ecgfm.encoders.registry",
-    "open_run": "pytest_ecgfm.results.cube",
+    "open_run": "pytest_ecgfm.results.cube_files",
 }
 
 __all__ = [

@@ -30,7 +30,7 @@ from pytest_ecgfm.evaluations.separability import PERMUTATIONS
 from pytest_ecgfm.evaluations.statistics.bootstrap import RESAMPLES
 from pytest_ecgfm.measurements.relevance import SHUFFLES
 from pytest_ecgfm.plugin import OPTIONS
-from pytest_ecgfm.results import cube
+from pytest_ecgfm.results import cube, cube_files
 from pytest_ecgfm.results.checks import CHECKS, GATED_POSITIVES, MINIMUM_POSITIVES, SUITES
 from pytest_ecgfm.results.profiles import load_profile, shipped
 from pytest_ecgfm.results.verdict import SCHEMA
@@ -207,7 +207,7 @@ def test_the_pages_of_cohorts_have_every_label_and_layout():
 
 def test_the_page_of_versions_states_the_numbers():
     text = text_of("docs/migration.md")
-    assert f"| `cube.nc` | root attribute `schema_version` | {cube.SCHEMA_VERSION} |" in text
+    assert f"| `cube.nc` | root attribute `schema_version` | {cube_files.SCHEMA_VERSION} |" in text
     assert f"[JSON Schema](verdict.schema.json) | {SCHEMA} |" in text
 
 

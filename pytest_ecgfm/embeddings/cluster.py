@@ -22,7 +22,7 @@ from distributed.scheduler import KilledWorker
 from pytest_ecgfm.cards.identity import digest
 from pytest_ecgfm.cohorts.base import Cohort
 from pytest_ecgfm.embeddings import Progress, embed_stretches
-from pytest_ecgfm.encoders.base import Encoder, choose_device
+from pytest_ecgfm.encoders.base import Encoder, require_device
 from pytest_ecgfm.encoders.parallel import InProcesses
 from pytest_ecgfm.errors import EcgfmError
 from pytest_ecgfm.evaluations.fold_probes import Fitted, Prepared, fit_fold, prepared
@@ -72,7 +72,7 @@ def _held(name: str) -> Any:
 
 
 def _encoder_and_cohort(card: Any, model: Any, device: str, precision: Any, cohort: Cohort) -> tuple[Encoder, Cohort]:
-    return Encoder(card, model, device=choose_device(device), precision=precision), cohort
+    return Encoder(card, model, device=require_device(device), precision=precision), cohort
 
 
 def _embed(name: str, begin: int, stop: int, batch_size: int) -> FloatArray:
