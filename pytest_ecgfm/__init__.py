@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from pytest_ecgfm.cards.declarations import ecg_cohort as ecg_cohort
     from pytest_ecgfm.cards.declarations import ecg_model as ecg_model
     from pytest_ecgfm.cards.declarations import ecg_perturbation as ecg_perturbation
+    from pytest_ecgfm.cards.declarations import ecg_probe as ecg_probe
     from pytest_ecgfm.cohorts import load_cohort as load_cohort
     from pytest_ecgfm.encoders.registry import load_encoder as load_encoder
     from pytest_ecgfm.results.cube import open_run as open_run
@@ -34,6 +35,7 @@ _PUBLIC = {
     "ecg_cohort": "pytest_ecgfm.cards.declarations",
     "ecg_model": "pytest_ecgfm.cards.declarations",
     "ecg_perturbation": "pytest_ecgfm.cards.declarations",
+    "ecg_probe": "pytest_ecgfm.cards.declarations",
     "load_cohort": "pytest_ecgfm.cohorts",
     "load_encoder": "pytest_ecgfm.encoders.registry",
     "open_run": "pytest_ecgfm.results.cube",
@@ -46,6 +48,7 @@ __all__ = [
     "ecg_cohort",
     "ecg_model",
     "ecg_perturbation",
+    "ecg_probe",
     "evaluate",
     "evaluations",
     "load_cohort",

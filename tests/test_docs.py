@@ -25,7 +25,7 @@ from pytest_ecgfm.encoders.registry import builtin_models
 from pytest_ecgfm.encoders.sources import parse_checkpoints
 from pytest_ecgfm.evaluations.clusters import METRICS as CLUSTER_METRICS
 from pytest_ecgfm.evaluations.clusters import NEIGHBOURS
-from pytest_ecgfm.evaluations.probes import C_GRID, FALLBACK_C
+from pytest_ecgfm.evaluations.probes import C_GRID, FALLBACK_C, PROBES, ProbeKind
 from pytest_ecgfm.evaluations.separability import PERMUTATIONS
 from pytest_ecgfm.evaluations.statistics.bootstrap import RESAMPLES
 from pytest_ecgfm.measurements.relevance import SHUFFLES
@@ -287,7 +287,7 @@ def test_workflows_call_what_exists(page, pytestconfig):
 
 
 @every_page
-def test_profiles_and_cards_in_the_pages_are_valid(page, tmp_path):
+def test_profiles_and_cards_in_the_pages_are_valid(page, tmp_path, monkeypatch):
     for block in blocks(page, "toml"):
         path = tmp_path / (block.file or "profile.toml")
         path.write_text(block.body, encoding="utf-8")
@@ -297,6 +297,8 @@ def test_profiles_and_cards_in_the_pages_are_valid(page, tmp_path):
         elif block.file:
             assert read_card_file(path)[0].name == "card"
         else:
+            for name in re.findall(r'^probe = "(.+\..+)"', block.body, re.MULTILINE):
+                monkeypatch.setitem(PROBES, name, ProbeKind(name))
             assert load_profile(str(path)).check[-1].reason
 
 

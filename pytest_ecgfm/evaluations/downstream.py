@@ -286,7 +286,8 @@ def evaluate(
         Share of each fold's training patients, in (0, 1].
     seeds : sequence of int, optional
         Default: `seeds_for`.
-    probe : {"logistic", "knn", "mlp"}
+    probe : str
+        One of `pytest_ecgfm.evaluations.probes.PROBES`.
     fit : callable
         Fits the probe of a fold: `pytest_ecgfm.evaluations.fold_probes.fit_fold`, or what remembers its results.
 
