@@ -3,8 +3,8 @@
 import pytest
 
 from pytest_ecgfm.evaluations import contract
-from pytest_ecgfm.evaluations.differences import Finding
 from pytest_ecgfm.evaluations.hard_records import generated, hard_records
+from pytest_ecgfm.evaluations.measured import Measured
 from pytest_ecgfm.measurements.contract import unchanged
 from pytest_ecgfm.signals.records import LEADS
 
@@ -31,7 +31,7 @@ def test_frozen(ecgfm_encoder, ecgfm_sample, ecgfm_gate):
     ecgfm_encoder.embed_batch(ecgfm_sample)
     after = ecgfm_encoder.weights()
     changed = sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
-    ecgfm_gate(Finding(len(changed), ", ".join(changed[:5])))
+    ecgfm_gate(Measured.exact(len(changed), note=", ".join(changed[:5])))
 
 
 @pytest.mark.ecgfm_check("contract.lead_order")

@@ -98,6 +98,17 @@ def test_every_check_has_a_suite_test():
         assert (ROOT / "suites" / f"test_{kind.suite}.py").is_file()
 
 
+def test_every_check_of_the_package_has_a_threshold_and_a_broken_encoder():
+    """A check without an entry is never evaluated; one that nothing fails may pass everything."""
+    from pytest_ecgfm.results.checks import CHECKS
+    from pytest_ecgfm.results.profiles import load_profile
+    from tests.broken_matrix import MATRIX
+
+    ours = {name for name, kind in CHECKS.items() if not kind.where}
+    assert sorted(ours - {rule.name for rule in load_profile("default").check}) == []
+    assert sorted(ours - {name.partition("[")[0] for entry in MATRIX for name in entry.fails}) == []
+
+
 def test_checks_link_to_definitions_that_exist():
     from pytest_ecgfm.results.checks import CHECKS
 

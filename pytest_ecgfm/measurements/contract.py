@@ -4,8 +4,8 @@ import numpy as np
 
 from pytest_ecgfm.encoders.base import Encoder
 from pytest_ecgfm.evaluations.differences import apart
+from pytest_ecgfm.evaluations.measured import Measured
 from pytest_ecgfm.results.checks import Case
-from pytest_ecgfm.results.rows import Measured
 from pytest_ecgfm.run.run import Run
 
 
@@ -28,4 +28,4 @@ def unchanged(run: Run, encoder: Encoder, case: Case) -> Measured:
         found.append((apart(kept, now, records), "from the embeddings in the cache"))
     worst, since = max(found, key=lambda one: one[0].value)
     note = f"{worst.note}, {since}" if worst.note else ""
-    return Measured(worst.value, worst.value, worst.value, note=note)
+    return Measured.exact(worst.value, note=note)

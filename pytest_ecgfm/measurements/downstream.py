@@ -1,6 +1,7 @@
 """Downstream performance of one encoder in one cell (docs/method.md#downstream)."""
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from functools import cached_property
 from uuid import uuid4
 
@@ -10,12 +11,12 @@ from pytest_ecgfm.cards.identity import digest
 from pytest_ecgfm.cohorts.base import Cohort
 from pytest_ecgfm.encoders.base import Encoder
 from pytest_ecgfm.evaluations.downstream import DownstreamResult, evaluate, paired_difference, seeds_for
+from pytest_ecgfm.evaluations.measured import Cell, Measured
 from pytest_ecgfm.evaluations.splits import Labelled
 from pytest_ecgfm.evaluations.statistics import Estimate
 from pytest_ecgfm.measurements.record_probes import fitted_once
 from pytest_ecgfm.results.baseline import Scores, change
 from pytest_ecgfm.results.checks import Case
-from pytest_ecgfm.results.rows import Cell, Measured
 from pytest_ecgfm.run.run import Run
 
 
@@ -52,9 +53,15 @@ class Found:
         return self._measured(estimate, self.cells, ())
 
     def _measured(self, estimate: Estimate | None, cells: tuple[Cell, ...], arrays: tuple[str, ...]) -> Measured:
-        nan = float("nan")
-        value, low, high = (nan, nan, nan) if estimate is None else (estimate.value, estimate.low, estimate.high)
-        return Measured(value, low, high, self.positives, self.negatives, self.split, cells, arrays)
+        # Without an estimate there are too few of a class for any split: their numbers say so.
+        return replace(
+            Measured.exact(math.nan) if estimate is None else Measured.of(estimate),
+            positives=self.positives,
+            negatives=self.negatives,
+            split=self.split,
+            cells=cells,
+            arrays=arrays,
+        )
 
     @cached_property
     def cells(self) -> tuple[Cell, ...]:
@@ -94,9 +101,8 @@ def auroc_gain(run: Run, encoder: Encoder, reference: Encoder, case: Case) -> Me
     """AUROC minus that of a reference encoder, paired on the same records."""
     cohort = run.cohort(case.cohort)
     if lead := run.lacking(reference, cohort):
-        nan = float("nan")
         why = f"not applicable: the reference reads lead {lead}, which the records of {cohort.name} lack"
-        return Measured(nan, nan, nan, missing=why)
+        return Measured.insufficient(why)
     return found(run, encoder, case).minus(found(run, reference, case))
 
 

@@ -17,15 +17,14 @@ from pytest_ecgfm.encoders.preprocessing import resample
 from pytest_ecgfm.errors import NotApplicable
 from pytest_ecgfm.evaluations import relevance as evaluation
 from pytest_ecgfm.evaluations.downstream import seeds_for
+from pytest_ecgfm.evaluations.measured import Cell, Measured
 from pytest_ecgfm.evaluations.relevance import Profile, lead_profile
 from pytest_ecgfm.evaluations.shapley import efficiency_error, projected
 from pytest_ecgfm.evaluations.stability import MINIMUM_CLASS
-from pytest_ecgfm.evaluations.statistics.bootstrap import UNDEFINED, Interval
 from pytest_ecgfm.measurements.chosen import chosen_rows
 from pytest_ecgfm.measurements.explained import Explained, cast_of, explain, without
 from pytest_ecgfm.measurements.record_probes import SHARED_SEEDS, RecordProbes, record_probes
 from pytest_ecgfm.results.checks import Case
-from pytest_ecgfm.results.rows import Cell, Measured
 from pytest_ecgfm.run.run import Run
 from pytest_ecgfm.signals.coalitions import complete
 from pytest_ecgfm.signals.records import RecordBatch
@@ -53,7 +52,7 @@ def _where_applicable(measure: Callable[[Run, Encoder, Case], Measured]) -> Call
         try:
             return measure(run, encoder, case)
         except NotApplicable as error:
-            return replace(_of(UNDEFINED), missing=f"not applicable: {error}")
+            return Measured.insufficient(f"not applicable: {error}")
 
     return asked
 
@@ -81,9 +80,9 @@ def efficiency(run: Run, encoder: Encoder, case: Case) -> Measured:
         cells.append(Cell("relevance", at, {"efficiency_error": float(np.max(here)) if here else math.nan}))
         errors += here
     if not errors:
-        return replace(_of(UNDEFINED), missing=f"no label of {case.cohort} has enough records for a probe")
+        return Measured.insufficient(f"no label of {case.cohort} has enough records for a probe")
     worst = float(np.max(errors))
-    return Measured(worst, worst, worst, cells=tuple(cells), arrays=(_example(run, cohort),))
+    return Measured.exact(worst, cells=tuple(cells), arrays=(_example(run, cohort),))
 
 
 @_where_applicable
@@ -92,7 +91,7 @@ def shuffled_labels(run: Run, encoder: Encoder, case: Case) -> Measured:
     cohort = run.cohort(case.cohort)
     probes = record_probes(run, encoder, cohort, case.label)
     if probes is None or len(cast_of(encoder, run)) < 2:
-        return _undefined(case) if probes is None else replace(_of(UNDEFINED), missing=_FEW)
+        return _undefined(case) if probes is None else Measured.insufficient(_FEW)
     explained = _explained(run, encoder, cohort, BASELINES[0])
     phi, use = _phi(explained, probes)
     others = [record_probes(run, encoder, cohort, case.label, shuffle=number) for number in range(1, SHUFFLES + 1)]
@@ -104,7 +103,7 @@ def shuffled_labels(run: Run, encoder: Encoder, case: Case) -> Measured:
     percentile = evaluation.shuffled_percentile(phi[use], chance)
     at = {"encoder": case.encoder, "cohort": case.cohort, "label": case.label}
     cells = (Cell("relevance", at, {"shuffled_percentile": percentile}), *_profile_cells(run, encoder, cohort, case))
-    return replace(_of(found), cells=cells)
+    return Measured.of(found, cells=cells)
 
 
 @_where_applicable
@@ -113,10 +112,10 @@ def baselines(run: Run, encoder: Encoder, case: Case) -> Measured:
     cohort = run.cohort(case.cohort)
     probes = record_probes(run, encoder, cohort, case.label)
     if probes is None or len(cast_of(encoder, run)) < 2:
-        return _undefined(case) if probes is None else replace(_of(UNDEFINED), missing=_FEW)
+        return _undefined(case) if probes is None else Measured.insufficient(_FEW)
     found = [_explained(run, encoder, cohort, baseline) for baseline in BASELINES]
     (a, use), (b, _) = (_phi(one, probes) for one in found)
-    return _of(evaluation.baseline_agreement(a[use], b[use], found[0].patients[use]))
+    return Measured.of(evaluation.baseline_agreement(a[use], b[use], found[0].patients[use]))
 
 
 @_where_applicable
@@ -132,10 +131,10 @@ def cohorts(run: Run, encoder: Encoder, case: Case) -> Measured:
             phis.append(phi[use])
             patients.append(explained.patients[use])
     if len(cast_of(encoder, run)) < 2:
-        return replace(_of(UNDEFINED), missing=_FEW)
+        return Measured.insufficient(_FEW)
     if len(phis) < 2:
-        return replace(_of(UNDEFINED), missing="fewer than two cohorts have a probe")
-    return _of(evaluation.cohort_agreement(phis, patients))
+        return Measured.insufficient("fewer than two cohorts have a probe")
+    return Measured.of(evaluation.cohort_agreement(phis, patients))
 
 
 @_where_applicable
@@ -164,7 +163,7 @@ def deletion(run: Run, encoder: Encoder, case: Case) -> Measured:
     probes = record_probes(run, encoder, cohort, case.label)
     cast = cast_of(encoder, run)
     if probes is None or len(cast) < 3:
-        return _undefined(case) if probes is None else replace(_of(UNDEFINED), missing=_FEWER)
+        return _undefined(case) if probes is None else Measured.insufficient(_FEWER)
     explained = _explained(run, encoder, cohort, BASELINES[0])
     phi, use = _phi(explained, probes)
     # Profiles of a label's own positives and negatives alike: what the probe looks at, whatever it finds.
@@ -192,8 +191,8 @@ def deletion(run: Run, encoder: Encoder, case: Case) -> Measured:
     )
     if min(found.positives, found.negatives) < MINIMUM_CLASS:
         known = f"{found.positives} positive, {found.negatives} negative"
-        return replace(_of(UNDEFINED), cells=cells, missing=f"fewer than 10 records of a class were chosen: {known}")
-    return replace(_of(found.extra_loss), cells=cells)
+        return Measured.insufficient(f"fewer than 10 records of a class were chosen: {known}", cells=cells)
+    return Measured.of(found.extra_loss, cells=cells)
 
 
 def _steps(count: int) -> tuple[int, ...]:
@@ -218,12 +217,8 @@ def _example(run: Run, cohort: Cohort) -> str:
     return run.keep(("example", cohort.name), dataset)
 
 
-def _of(found: Interval) -> Measured:
-    return Measured(found.value, found.low, found.high)
-
-
 def _undefined(case: Case) -> Measured:
-    return replace(_of(UNDEFINED), missing=f"too few records of a class of {case.label} in {case.cohort} for a probe")
+    return Measured.insufficient(f"too few records of a class of {case.label} in {case.cohort} for a probe")
 
 
 def _profiled(run: Run, encoder: Encoder, case: Case, measure: Any) -> Measured:
@@ -232,10 +227,10 @@ def _profiled(run: Run, encoder: Encoder, case: Case, measure: Any) -> Measured:
     if probes is None:
         return _undefined(case)
     if len(cast_of(encoder, run)) < 2:
-        return replace(_of(UNDEFINED), missing=_FEW)
+        return Measured.insufficient(_FEW)
     explained = _explained(run, encoder, cohort, BASELINES[0])
     phi, use = _phi(explained, probes)
-    return _of(measure(phi[use], explained.patients[use]))
+    return Measured.of(measure(phi[use], explained.patients[use]))
 
 
 def _phi(explained: Explained, probes: RecordProbes) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
