@@ -1,6 +1,7 @@
 """Data flows one way: a module imports only from its own room, and from rooms below it."""
 
 import ast
+import re
 import subprocess
 import sys
 import tomllib
@@ -115,6 +116,24 @@ def test_checks_link_to_definitions_that_exist():
     for kind in CHECKS.values():
         file, _, anchor = kind.definition.partition("#")
         assert f'<a id="{anchor}"></a>' in (ROOT / file).read_text(encoding="utf-8")
+
+
+USED = {
+    "h5netcdf": 'engine="h5netcdf"',
+    "pytest-html": 'hasplugin("html")',
+    "scikit-learn": "from sklearn",
+    "umap-learn": "from umap",
+}
+"""What stands in the code for a dependency that is not imported by its own name."""
+
+
+def test_every_dependency_is_used_by_the_package():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    text = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "pytest_ecgfm").rglob("*.py"))
+    names = [re.match(r"[\w-]+", requirement)[0] for requirement in project["dependencies"]]
+    used = {name: USED.get(name, "") in text and name in USED for name in names}
+    imported = {name: re.search(rf"^ *(import|from) {name.replace('-', '_')}\b", text, re.MULTILINE) for name in names}
+    assert [name for name in names if not (used[name] or imported[name])] == []
 
 
 def test_the_source_tree_does_not_hide_an_installed_package():

@@ -141,8 +141,8 @@ def mean_agreement(profiles: Sequence[npt.ArrayLike]) -> float:
     return float(np.mean(known)) if known else math.nan
 
 
-def baseline_agreement(a: npt.ArrayLike, b: npt.ArrayLike, patients: npt.ArrayLike, *, seed: int = 0) -> Interval:
-    """Return how the profiles of the same records over two baselines agree, with a patient bootstrap.
+def background_agreement(a: npt.ArrayLike, b: npt.ArrayLike, patients: npt.ArrayLike, *, seed: int = 0) -> Interval:
+    """Return how the profiles of the same records over two backgrounds agree, with a patient bootstrap.
 
     The cosine of the shares, not of ranks: leads of nearly equal relevance change places by chance.
 

@@ -61,7 +61,7 @@ def shapley_weights(count: int) -> Floats:
 def lead_shapley(
     embed_all: EmbedAll,
     batch: RecordBatch,
-    baseline: npt.NDArray[Any],
+    background: npt.NDArray[Any],
     cast: Sequence[Player],
     *,
     batch_size: int = 64,
@@ -76,7 +76,7 @@ def lead_shapley(
         ``functools.partial(map, encoder.embed_batch)``.
     batch : RecordBatch
         The records.
-    baseline : ndarray, shape like ``batch.signals``
+    background : ndarray, shape like ``batch.signals``
         What stands in for leads that are taken away, in mV.
     cast : sequence of Player
         From `pytest_ecgfm.signals.coalitions.players`; ``2 ** len(cast)`` embeddings a record are made.
@@ -100,7 +100,7 @@ def lead_shapley(
     def masked() -> Iterator[RecordBatch]:
         for number in numbers:
             record, subset = number // len(present), number % len(present)
-            yield with_leads(batch.rows(record.tolist()), baseline[record], cast, present[subset])
+            yield with_leads(batch.rows(record.tolist()), background[record], cast, present[subset])
 
     for number, part in zip(numbers, embed_all(masked()), strict=True):
         record, subset = number // len(present), number % len(present)
@@ -133,7 +133,7 @@ def projected(values: npt.ArrayLike, weights: npt.ArrayLike) -> Floats:
     return np.asarray(np.einsum("npd,nd->np" if slopes.ndim == 2 else "npd,d->np", np.asarray(values), slopes))
 
 
-def efficiency_error(phi: npt.ArrayLike, logits: npt.ArrayLike, baseline_logits: npt.ArrayLike) -> Floats:
+def efficiency_error(phi: npt.ArrayLike, logits: npt.ArrayLike, background_logits: npt.ArrayLike) -> Floats:
     """Return how far the Shapley values of each record are from summing to the logit's change, shape (records,)."""
-    change = np.asarray(logits, dtype=np.float64) - np.asarray(baseline_logits, dtype=np.float64)
+    change = np.asarray(logits, dtype=np.float64) - np.asarray(background_logits, dtype=np.float64)
     return np.asarray(np.abs(np.asarray(phi, dtype=np.float64).sum(axis=1) - change))

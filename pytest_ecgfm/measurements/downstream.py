@@ -21,7 +21,7 @@ from pytest_ecgfm.run.run import Run
 
 
 @dataclass(frozen=True)
-class Found:
+class DownstreamCell:
     """What the downstream evaluation found for one encoder in one cell, with what the cube keeps of it.
 
     `result` is None where a class is too rare for any split.
@@ -41,7 +41,7 @@ class Found:
         """AUROC over seeds, with its interval."""
         return self._measured(None if self.result is None else self.result.estimate, self.cells, self.arrays)
 
-    def minus(self, other: "Found") -> Measured:
+    def minus(self, other: "DownstreamCell") -> Measured:
         """AUROC minus another encoder's on the same records, paired."""
         estimate = None
         if self.result is not None and other.result is not None:
@@ -85,7 +85,7 @@ class Found:
         return tuple(out)
 
 
-def found(run: Run, encoder: Encoder, case: Case, probe: str = "") -> Found:
+def evaluated(run: Run, encoder: Encoder, case: Case, probe: str = "") -> DownstreamCell:
     """Evaluate the probe of one encoder in one cell, the profile's kind by default; once for all checks that ask."""
     kind = probe or run.settings.profile.grid.probe
     key = ("downstream", encoder.card.name, case.cohort, case.label, case.fraction, kind)
@@ -94,7 +94,7 @@ def found(run: Run, encoder: Encoder, case: Case, probe: str = "") -> Found:
 
 def auroc(run: Run, encoder: Encoder, case: Case) -> Measured:
     """AUROC over seeds, with its interval."""
-    return found(run, encoder, case).auroc()
+    return evaluated(run, encoder, case).auroc()
 
 
 def auroc_gain(run: Run, encoder: Encoder, reference: Encoder, case: Case) -> Measured:
@@ -103,7 +103,7 @@ def auroc_gain(run: Run, encoder: Encoder, reference: Encoder, case: Case) -> Me
     if lead := run.lacking(reference, cohort):
         why = f"not applicable: the reference reads lead {lead}, which the records of {cohort.name} lack"
         return Measured.insufficient(why)
-    return found(run, encoder, case).minus(found(run, reference, case))
+    return evaluated(run, encoder, case).minus(evaluated(run, reference, case))
 
 
 def auroc_change(run: Run, encoder: Encoder, case: Case) -> Measured:
@@ -114,7 +114,7 @@ def auroc_change(run: Run, encoder: Encoder, case: Case) -> Measured:
     EcgfmError
         If the earlier run is stale: other records, labels or patients.
     """
-    here = found(run, encoder, case)
+    here = evaluated(run, encoder, case)
     result = here.result
     if result is None:
         return here.changed(None)
@@ -129,13 +129,13 @@ def auroc_change(run: Run, encoder: Encoder, case: Case) -> Measured:
     return here.changed(change(now, then, case.baseline))
 
 
-def _evaluate(run: Run, encoder: Encoder, case: Case, probe: str) -> Found:
+def _evaluate(run: Run, encoder: Encoder, case: Case, probe: str) -> DownstreamCell:
     cohort = run.cohort(case.cohort)
     fraction = 1.0 if case.fraction is None else case.fraction
     labelled = run.labelled(cohort, case.label)
     name = encoder.card.name
     if labelled.split is None:
-        return Found(case, fraction, name, None, *labelled.counts, probe, "", ())
+        return DownstreamCell(case, fraction, name, None, *labelled.counts, probe, "", ())
     embeddings = run.embeddings(encoder, cohort)[labelled.known]
     seeds = seeds_for(fraction)[: run.settings.seeds]
     split = labelled.split
@@ -143,7 +143,9 @@ def _evaluate(run: Run, encoder: Encoder, case: Case, probe: str) -> Found:
     result = evaluate(embeddings, labelled.targets, labelled.patients, split, fraction, seeds, probe=probe, fit=fit)
     tested = result.targets
     arrays = (_keep(run, name, case, cohort, labelled, result),) if fraction == 1.0 else ()
-    return Found(case, fraction, name, result, int(tested.sum()), int((~tested).sum()), probe, split.kind, arrays)
+    return DownstreamCell(
+        case, fraction, name, result, int(tested.sum()), int((~tested).sum()), probe, split.kind, arrays
+    )
 
 
 def _keep(run: Run, encoder: str, case: Case, cohort: Cohort, labelled: Labelled, result: DownstreamResult) -> str:

@@ -29,8 +29,10 @@ from pytest_ecgfm.run.run import Run
 from pytest_ecgfm.signals.coalitions import complete
 from pytest_ecgfm.signals.records import RecordBatch
 
-BASELINES = ("zero", "other")
-"""What stands in for a lead that is taken away: nothing, or the same lead of another patient's record."""
+BACKGROUNDS = ("zero", "other")
+"""What stands in for a lead that is taken away: nothing, or the same lead of another patient's record.
+
+The cube's coordinate and the check ``relevance.baselines`` keep the other word for it, "baseline"."""
 
 SHUFFLES = 6
 """Probes of shuffled labels."""
@@ -65,8 +67,8 @@ def efficiency(run: Run, encoder: Encoder, case: Case) -> Measured:
     """
     cohort = run.cohort(case.cohort)
     errors, cells = [], []
-    for baseline in BASELINES:
-        explained = _explained(run, encoder, cohort, baseline)
+    for background in BACKGROUNDS:
+        explained = _explained(run, encoder, cohort, background)
         here = []
         for label in run.settings.labels:
             probes = record_probes(run, encoder, cohort, label)
@@ -76,7 +78,7 @@ def efficiency(run: Run, encoder: Encoder, case: Case) -> Measured:
             full = probes.logits(explained.rows, run.embeddings(encoder, cohort)[explained.rows])
             empty = probes.logits(explained.rows, explained.shapley.empty)
             here += efficiency_error(phi[use], full[use], empty[use]).tolist()
-        at = {"encoder": case.encoder, "cohort": case.cohort, "baseline": baseline}
+        at = {"encoder": case.encoder, "cohort": case.cohort, "baseline": background}
         cells.append(Cell("relevance", at, {"efficiency_error": float(np.max(here)) if here else math.nan}))
         errors += here
     if not errors:
@@ -92,7 +94,7 @@ def shuffled_labels(run: Run, encoder: Encoder, case: Case) -> Measured:
     probes = record_probes(run, encoder, cohort, case.label)
     if probes is None or len(cast_of(encoder, run)) < 2:
         return _undefined(case) if probes is None else Measured.insufficient(_FEW)
-    explained = _explained(run, encoder, cohort, BASELINES[0])
+    explained = _explained(run, encoder, cohort, BACKGROUNDS[0])
     phi, use = _phi(explained, probes)
     others = [record_probes(run, encoder, cohort, case.label, shuffle=number) for number in range(1, SHUFFLES + 1)]
     # One probe of each shuffle for all records: those of different folds have signs of their own, which would hide that
@@ -108,14 +110,14 @@ def shuffled_labels(run: Run, encoder: Encoder, case: Case) -> Measured:
 
 @_where_applicable
 def baselines(run: Run, encoder: Encoder, case: Case) -> Measured:
-    """Agreement of the lead profiles over two baselines."""
+    """Agreement of the lead profiles over two backgrounds."""
     cohort = run.cohort(case.cohort)
     probes = record_probes(run, encoder, cohort, case.label)
     if probes is None or len(cast_of(encoder, run)) < 2:
         return _undefined(case) if probes is None else Measured.insufficient(_FEW)
-    found = [_explained(run, encoder, cohort, baseline) for baseline in BASELINES]
+    found = [_explained(run, encoder, cohort, background) for background in BACKGROUNDS]
     (a, use), (b, _) = (_phi(one, probes) for one in found)
-    return Measured.of(evaluation.baseline_agreement(a[use], b[use], found[0].patients[use]))
+    return Measured.of(evaluation.background_agreement(a[use], b[use], found[0].patients[use]))
 
 
 @_where_applicable
@@ -126,7 +128,7 @@ def cohorts(run: Run, encoder: Encoder, case: Case) -> Measured:
         cohort = run.cohort(name)
         probes = record_probes(run, encoder, cohort, case.label)
         if probes is not None:
-            explained = _explained(run, encoder, cohort, BASELINES[0])
+            explained = _explained(run, encoder, cohort, BACKGROUNDS[0])
             phi, use = _phi(explained, probes)
             phis.append(phi[use])
             patients.append(explained.patients[use])
@@ -164,7 +166,7 @@ def deletion(run: Run, encoder: Encoder, case: Case) -> Measured:
     cast = cast_of(encoder, run)
     if probes is None or len(cast) < 3:
         return _undefined(case) if probes is None else Measured.insufficient(_FEWER)
-    explained = _explained(run, encoder, cohort, BASELINES[0])
+    explained = _explained(run, encoder, cohort, BACKGROUNDS[0])
     phi, use = _phi(explained, probes)
     # Profiles of a label's own positives and negatives alike: what the probe looks at, whatever it finds.
     order = np.argsort(-lead_profile(phi[use], explained.patients[use]).share, kind="stable")
@@ -228,7 +230,7 @@ def _profiled(run: Run, encoder: Encoder, case: Case, measure: Any) -> Measured:
         return _undefined(case)
     if len(cast_of(encoder, run)) < 2:
         return Measured.insufficient(_FEW)
-    explained = _explained(run, encoder, cohort, BASELINES[0])
+    explained = _explained(run, encoder, cohort, BACKGROUNDS[0])
     phi, use = _phi(explained, probes)
     return Measured.of(measure(phi[use], explained.patients[use]))
 
@@ -240,11 +242,11 @@ def _phi(explained: Explained, probes: RecordProbes) -> tuple[npt.NDArray[np.flo
 
 
 def _profile_cells(run: Run, encoder: Encoder, cohort: Cohort, case: Case) -> list[Cell]:
-    """Lead profiles of one label at every fraction and baseline, and how those of seeds and fractions agree."""
+    """Lead profiles of one label at every fraction and background, and how those of seeds and fractions agree."""
     cells = []
     names = [player.name for player in cast_of(encoder, run)]
-    for baseline in BASELINES:
-        explained = _explained(run, encoder, cohort, baseline)
+    for background in BACKGROUNDS:
+        explained = _explained(run, encoder, cohort, background)
         last: Profile | None = None
         for fraction in sorted(run.settings.fractions, reverse=True):
             seeds = seeds_for(fraction)[: run.settings.seeds][:SHARED_SEEDS]
@@ -257,7 +259,7 @@ def _profile_cells(run: Run, encoder: Encoder, cohort: Cohort, case: Case) -> li
             last = last or profile
             each = [lead_profile(phi[use], explained.patients[use]).share for phi, _ in found]
             at = {"encoder": case.encoder, "cohort": case.cohort, "label": case.label}
-            at |= {"fraction": fraction, "baseline": baseline}  # type: ignore[dict-item]
+            at |= {"fraction": fraction, "baseline": background}  # type: ignore[dict-item]
             summary = {
                 "entropy": profile.entropy,
                 "seed_agreement": evaluation.mean_agreement(each),
@@ -270,7 +272,7 @@ def _profile_cells(run: Run, encoder: Encoder, cohort: Cohort, case: Case) -> li
     return cells
 
 
-def _explained(run: Run, encoder: Encoder, cohort: Cohort, baseline: str) -> Explained:
+def _explained(run: Run, encoder: Encoder, cohort: Cohort, background: str) -> Explained:
     return run.once(
-        ("explained", encoder.card.name, cohort.name, baseline), lambda: explain(run, encoder, cohort, baseline)
+        ("explained", encoder.card.name, cohort.name, background), lambda: explain(run, encoder, cohort, background)
     )

@@ -66,7 +66,7 @@ class Between:
 
 
 @dataclass(frozen=True)
-class Found:
+class PerturbedAt:
     """What one perturbation does at one severity; `labels` is empty for what is no perturbation of the signal."""
 
     moved: Stability
@@ -88,7 +88,7 @@ def retrieval(run: Run, encoder: Encoder, case: Case) -> Measured:
 def auroc_drop(run: Run, encoder: Encoder, case: Case) -> Measured:
     """AUROC on clean minus AUROC on perturbed records, mean over labels with enough of both classes."""
 
-    def lost(found: Found) -> Measured:
+    def lost(found: PerturbedAt) -> Measured:
         labels = found.over_labels
         if labels is None or not math.isfinite(labels.auroc_drop.value):
             return Measured.insufficient("no label has 10 of each class among the perturbed records")
@@ -157,35 +157,35 @@ def _cell(case: Case, perturbation: str, severity: float, values: dict[str, floa
     return Cell("stability", at, values)
 
 
-def _measured(run: Run, encoder: Encoder, case: Case, take: Callable[[Found], Measured]) -> Measured:
+def _measured(run: Run, encoder: Encoder, case: Case, take: Callable[[PerturbedAt], Measured]) -> Measured:
     """Measure at the severity of the case; the cube gets the whole curve."""
     one, severity = VARIANTS[case.perturbation]
     curve = _curve(run, encoder, case, one)
     found = curve[severity]
     if isinstance(found, NotApplicable):
         return Measured.insufficient(f"not applicable: {found}")
-    cells = tuple(cell for point in curve.values() if isinstance(point, Found) for cell in point.cells)
+    cells = tuple(cell for point in curve.values() if isinstance(point, PerturbedAt) for cell in point.cells)
     measured = take(found)
     note = geometry_of(run, encoder, run.cohort(case.cohort)).note
     return replace(measured, cells=cells, note="; ".join(part for part in (measured.note, note) if part))
 
 
-def _curve(run: Run, encoder: Encoder, case: Case, one: Perturbation) -> dict[float, Found | NotApplicable]:
-    def make() -> dict[float, Found | NotApplicable]:
-        curve: dict[float, Found | NotApplicable] = {}
+def _curve(run: Run, encoder: Encoder, case: Case, one: Perturbation) -> dict[float, PerturbedAt | NotApplicable]:
+    def make() -> dict[float, PerturbedAt | NotApplicable]:
+        curve: dict[float, PerturbedAt | NotApplicable] = {}
         for severity in PERTURBATIONS[one.name].severities:
             try:
                 curve[severity] = _found(run, encoder, case, one, severity)
             except NotApplicable as error:
                 curve[severity] = error
-        embedded = [found.embedded for found in curve.values() if isinstance(found, Found)]
+        embedded = [found.embedded for found in curve.values() if isinstance(found, PerturbedAt)]
         hidden = rescaled_away(run, encoder, run.cohort(case.cohort), one, embedded)
         return curve if hidden is None else dict.fromkeys(curve, hidden)
 
     return run.once(("stability", encoder.card.name, case.cohort, one.name), make)
 
 
-def _found(run: Run, encoder: Encoder, case: Case, one: Perturbation, severity: float) -> Found:
+def _found(run: Run, encoder: Encoder, case: Case, one: Perturbation, severity: float) -> PerturbedAt:
     cohort = run.cohort(case.cohort)
     rows = chosen_rows(run, cohort, run.settings.profile.grid.stability_records)
     variant = variant_name(one.name, severity)
@@ -199,7 +199,7 @@ def _found(run: Run, encoder: Encoder, case: Case, one: Perturbation, severity: 
     for label, about in each.items():
         named = _limits("label_flip_rate", about.flip_rate) | _limits("label_auroc_drop", about.auroc_drop)
         cells.append(_cell(case, one.name, severity, {**named, "n_positive": float(about.positives)}, label))
-    return Found(moved, over, tuple(cells), perturbed)
+    return PerturbedAt(moved, over, tuple(cells), perturbed)
 
 
 def _labels(

@@ -4,7 +4,7 @@ from pytest_ecgfm.encoders.base import Encoder
 from pytest_ecgfm.evaluations.measured import Cell, Measured
 from pytest_ecgfm.evaluations.probes import Probe
 from pytest_ecgfm.evaluations.transfer import Source, fit_source, transfer
-from pytest_ecgfm.measurements.downstream import found
+from pytest_ecgfm.measurements.downstream import evaluated
 from pytest_ecgfm.results.checks import OTHERS, Case, judge
 from pytest_ecgfm.results.profiles import demanded
 from pytest_ecgfm.run.run import Run
@@ -19,7 +19,7 @@ def drop(run: Run, encoder: Encoder, case: Case) -> Measured:
         reasons.append(f"the source has {few} training records of a class")
     advisory = "; ".join(reasons)
     at_home = Case("downstream.auroc", case.encoder, case.cohort, case.label, 1.0)
-    own = found(run, encoder, at_home, "logistic")
+    own = evaluated(run, encoder, at_home, "logistic")
     probe = _source_probe(run, encoder, case)
     if own.result is None or probe is None:
         where = case.cohort if own.result is None else case.source
