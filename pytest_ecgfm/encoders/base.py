@@ -123,7 +123,8 @@ class Encoder:
         >>> import numpy as np
         >>> from pytest_ecgfm import load_encoder
         >>> encoder = load_encoder("handcrafted")
-        >>> encoder.embed(np.zeros((2, 12, 5000)), sampling_rate=500, leads=encoder.card.leads).shape[0]
+        >>> leads = encoder.card.leads
+        >>> encoder.embed(np.zeros((2, len(leads), 5000)), sampling_rate=500, leads=leads).shape[0]
         2
         """
         is_cohort = hasattr(records, "batches")

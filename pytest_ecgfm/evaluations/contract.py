@@ -36,6 +36,15 @@ def repeatable(embed: Embed, batch: RecordBatch) -> Measured:
     -------
     Measured
         0 or more, see `apart`; an encoder that draws random numbers is far above 1e-4.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from pytest_ecgfm.signals.records import RecordBatch
+    >>> signals = np.random.default_rng(0).normal(size=(4, 2, 100)).astype(np.float32)
+    >>> batch = RecordBatch(signals, ("I", "II"), 100.0, ("a", "b", "c", "d"))
+    >>> repeatable(lambda batch: batch.signals.mean(axis=2), batch).value
+    0.0
     """
     first = embed(batch)
     return apart(first, embed(batch), batch.records)
@@ -55,6 +64,16 @@ def batch_independent(embed: Embed, batch: RecordBatch) -> Measured:
     -------
     Measured
         0 or more, see `apart`: the largest of all ways.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from pytest_ecgfm.signals.records import RecordBatch
+    >>> signals = np.random.default_rng(0).normal(size=(4, 2, 100)).astype(np.float32)
+    >>> batch = RecordBatch(signals, ("I", "II"), 100.0, ("a", "b", "c", "d"))
+    >>> found = batch_independent(lambda batch: batch.signals.mean(axis=2) - batch.signals.mean(), batch)
+    >>> found.value > 0.1  # the mean of the batch is taken away
+    True
     """
     whole = embed(batch)
     order = np.random.default_rng(0).permutation(len(batch))
@@ -75,6 +94,15 @@ def lead_order(embed: Embed, batch: RecordBatch) -> Measured:
     -------
     Measured
         0 or more, see `apart`. An encoder that reads leads by position is far above.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from pytest_ecgfm.signals.records import RecordBatch
+    >>> signals = np.random.default_rng(0).normal(size=(4, 2, 100)).astype(np.float32)
+    >>> batch = RecordBatch(signals, ("I", "II"), 100.0, ("a", "b", "c", "d"))
+    >>> lead_order(lambda batch: batch.signals.mean(axis=2), batch).value > 0.1  # it does not look at the names
+    True
     """
     whole = embed(batch)
     count = len(batch.leads)
@@ -100,6 +128,13 @@ def unchanged(then: FloatArray, now: FloatArray, records: Sequence[str], others:
     -------
     Measured
         0 or more, see `apart`. An encoder that drifts is above.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> then = np.random.default_rng(0).normal(size=(4, 3)).astype(np.float32)
+    >>> unchanged(then, then, ["a", "b", "c", "d"]).value
+    0.0
     """
     return apart(then, now, records, others)
 
@@ -118,6 +153,15 @@ def declared_leads(embed: Embed, batch: RecordBatch, declared: Sequence[str]) ->
         One record or more.
     declared : sequence of str
         From the card.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from pytest_ecgfm.signals.records import RecordBatch
+    >>> signals = np.random.default_rng(0).normal(size=(4, 2, 100)).astype(np.float32)
+    >>> batch = RecordBatch(signals, ("I", "II"), 100.0, ("a", "b", "c", "d"))
+    >>> declared_leads(lambda batch: batch.signals[:, :1].mean(axis=2), batch, ("I", "II")).note
+    'II is declared, but not read'
     """
     clean = embed(batch)
     wrong = []

@@ -44,6 +44,15 @@ def apart(
     Measured
         0 where they agree; about 1 where a record moves as far as another record is. Infinite where records do not
         differ among themselves, and yet move. With one record alone, its change over the size of its embedding.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> first = np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]], dtype=np.float32)
+    >>> apart(first, first, ["a", "b", "c"]).value
+    0.0
+    >>> apart(first, first + [[0, 0], [0, 0], [1, 0]], ["a", "b", "c"]).note
+    'record c'
     """
     a, b = np.asarray(first), np.asarray(second)
     pool = a if others is None else np.asarray(others)

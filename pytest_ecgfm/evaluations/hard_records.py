@@ -187,6 +187,11 @@ def generated(embed: Embed, leads: tuple[str, ...], *, examples: int = _EXAMPLES
     -------
     Measured
         Share of batches; the note describes the first that was neither.
+
+    Examples
+    --------
+    >>> generated(lambda batch: batch.signals.mean(axis=2), ("I", "II"), examples=5).note
+    ''
     """
     wrong: list[tuple[int, str]] = []
     whole: list[tuple[RecordBatch, FloatArray, FloatArray]] = []

@@ -66,6 +66,17 @@ def label_stability(
         One a label; the AUROC's drop is NaN where a class has fewer than 10 records.
     LabelStability
         Mean over the labels that have enough of both classes, with the smallest counts among them.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> rng = np.random.default_rng(0)
+    >>> targets = np.tile([1.0, 0.0], 30)[None]
+    >>> clean = targets + 0.1 * rng.normal(size=(1, 60))
+    >>> noisy = rng.normal(size=(1, 60))
+    >>> (one,), over_labels = label_stability(clean, noisy, targets, np.full((1, 60), 0.5), np.arange(60))
+    >>> one.positives, one.auroc_drop.low > 0.2
+    (30, True)
     """
     before, after = np.asarray(clean, dtype=np.float64), np.asarray(perturbed, dtype=np.float64)
     truth, limits = np.asarray(targets, dtype=np.float64), np.asarray(cuts, dtype=np.float64)

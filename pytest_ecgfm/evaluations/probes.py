@@ -321,6 +321,17 @@ def fit_probe(
     ------
     EcgfmError
         If the kind is unknown or there is no record.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> rng = np.random.default_rng(0)
+    >>> targets = rng.random(100) < 0.5
+    >>> embeddings = rng.normal(size=(100, 3)) + 2 * targets[:, None]
+    >>> probe = fit_probe("logistic", embeddings, targets, np.arange(100), embeddings[:0], [])
+    >>> scores = probe.scores(embeddings)
+    >>> bool(scores[targets].min() > np.median(scores[~targets]))
+    True
     """
     if kind not in PROBES:
         raise unknown_name("probe", kind, PROBES)

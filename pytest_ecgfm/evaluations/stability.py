@@ -137,6 +137,13 @@ def reference(
     ------
     EcgfmError
         If shapes disagree.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> clean = np.random.default_rng(0).normal(size=(100, 4))
+    >>> round(reference(clean, np.arange(100)).typical)
+    3
     """
     rows, names = np.asarray(embeddings), np.asarray(patients)
     rows = rows if rows.dtype.kind == "f" else rows.astype(np.float64)
@@ -239,6 +246,15 @@ def stability(
     ------
     EcgfmError
         If shapes disagree or a perturbed embedding is not finite.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> rng = np.random.default_rng(0)
+    >>> clean = rng.normal(size=(100, 4))
+    >>> moved = stability(reference(clean, np.arange(100)), range(20), clean[:20] + 0.01)
+    >>> moved.retrieval.value, moved.displacement.value < 0.02
+    (1.0, True)
     """
     chosen, other = np.asarray(rows, dtype=np.intp), np.asarray(perturbed, dtype=np.float64)
     if other.shape != (chosen.size, against.embeddings.shape[1]):
@@ -296,6 +312,13 @@ def retest(
         Such as the halves of a record, or two records of a patient.
     patients : array_like, shape (m,)
         Resampled for the interval.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> clean = np.random.default_rng(0).normal(size=(100, 4))
+    >>> retest(reference(clean, np.arange(100)), clean[:20], clean[:20] + 0.01, np.arange(20)).value < 0.02
+    True
     """
     a, b = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
     if not against.typical > 0 or not len(a):
