@@ -1,4 +1,4 @@
-"""Is it an encoder at all? What every encoder has to keep to before its performance means anything."""
+"""Is it an encoder at all? What every encoder has to meet before its performance means anything."""
 
 import gc
 import math

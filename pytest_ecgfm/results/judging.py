@@ -37,7 +37,7 @@ class Threshold:
     reason : str
         Why this threshold, where the profile says so.
     inconclusive : {"allow", "block"}
-        Whether it has to be shown that the quantity keeps to the bound.
+        Whether an interval that contains the bound blocks, too.
     no_change : float or None
         Of a difference: the value at which there is none. What may be that, by chance, never blocks.
     """
@@ -70,7 +70,7 @@ class Threshold:
 
 
 def evidence(value: float, low: float, high: float, bound: float, sense: str) -> float:
-    """Return the one-sided p-value of the hypothesis that a quantity keeps to a bound, read off its interval.
+    """Return the one-sided p-value of the hypothesis that a quantity meets a bound, read off its interval.
 
     Parameters
     ----------
@@ -126,16 +126,17 @@ def judge(value: float, low: float, high: float, threshold: Threshold, family: i
     sign = 1.0 if threshold.sense == "minimum" else -1.0
     worst, best = sorted((sign * low, sign * high))
     wrong_side = "below" if sign > 0 else "above"
+    right_side = "at or above" if sign > 0 else "at or below"
     what = "the value" if low == high else "the whole interval"
     if best < sign * bound and evidence(value, low, high, bound, threshold.sense) <= SIDE / family:
         return "fail", f"{what} lies {wrong_side} {bound:g}"
     if best < sign * bound:
         return "inconclusive", f"{what} lies {wrong_side} {bound:g}, but with {family} such checks one may by chance"
     if worst >= sign * bound:
-        return "pass", f"{what} keeps to {bound:g}"
+        return "pass", f"{what} is {right_side} {bound:g}"
     if threshold.decide == "point" and sign * value >= sign * bound:
-        return "pass", f"the value keeps to {bound:g}, its interval holds it (decided by the value)"
-    return "inconclusive", f"the interval holds {bound:g}"
+        return "pass", f"the value is {right_side} {bound:g}; its interval contains {bound:g} (decided by the value)"
+    return "inconclusive", f"the interval contains {bound:g}"
 
 
 def applicable_tier(tier: Tier, positives: int) -> Tier:

@@ -64,7 +64,7 @@ class Row:
     arrays : tuple of str
         Files with larger arrays for the cube, below the run's folder.
     strict : bool
-        Whether it has to be shown that the quantity keeps to the threshold: inconclusive blocks, too.
+        Whether a check that could not be decided blocks, too.
     excused : bool
         Whether it cannot block for what it is: advisory in the profile, not applicable, or such as a transfer to a
         cohort that was seen in pretraining. Too few positives are no excuse.
@@ -232,7 +232,8 @@ def judged_row(case: Case, threshold: Threshold, found: Measured, members: int =
     if found.advisory:
         tier, reason = "advisory", f"{reason}; {found.advisory}"
     if outcome == "inconclusive" and threshold.inconclusive == "block" and tier == "blocking":
-        reason += f"; this blocks: it has to be shown that the value keeps to {threshold.bound:g}"
+        side = "above" if threshold.sense == "minimum" else "below"
+        reason += f"; this blocks, because the value has to be shown to be at or {side} {threshold.bound:g}"
         if threshold.no_change is not None:
             reason += f", and the difference from {threshold.no_change:g} is more than chance"
     reason = f"{reason} ({found.note})" if found.note else reason
