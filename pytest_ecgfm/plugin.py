@@ -95,10 +95,10 @@ def _asked_for(config: pytest.Config) -> bool:
     if not profile or not str(profile).endswith(".toml"):
         return False
     from pytest_ecgfm.errors import EcgfmError
-    from pytest_ecgfm.results.profiles import load_profile
+    from pytest_ecgfm.results.profiles import names_models
 
     try:
-        return bool(load_profile(profile).run.models)
+        return names_models(profile)
     except EcgfmError as error:
         raise pytest.UsageError(str(error)) from None
 

@@ -33,7 +33,7 @@ def test_auroc_drop(ecgfm_case, ecgfm_encoder, ecgfm_run, ecgfm_gate):
 
 @pytest.mark.ecgfm_check("stability.noticed")
 def test_noticed(ecgfm_case, ecgfm_encoder, ecgfm_run, ecgfm_gate):
-    """What makes another ECG of it moves the record."""
+    """A change that makes a different ECG, such as swapped arm electrodes, moves the record."""
     ecgfm_gate(measurements.stability.displacement(ecgfm_run, ecgfm_encoder, ecgfm_case))
 
 

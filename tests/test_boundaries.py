@@ -84,9 +84,9 @@ def test_no_more_is_asked_than_a_cell_can_have(value, threshold, outcome, bound)
         ((0.5, 0.4, 0.6), Threshold(0.3, "maximum"), "the whole interval lies above 0.3"),
         ((0.5, 0.5, 0.5), Threshold(0.7), "the value lies below 0.7"),
         ((0.5, 0.5, 0.5), Threshold(0.3, "maximum"), "the value lies above 0.3"),
-        ((0.8, 0.75, 0.9), Threshold(0.7), "the whole interval keeps to 0.7"),
-        ((0.8, 0.8, 0.8), Threshold(0.7), "the value keeps to 0.7"),
-        ((0.7, 0.6, 0.9), Threshold(0.7), "the interval holds 0.7"),
+        ((0.8, 0.75, 0.9), Threshold(0.7), "the whole interval is at or above 0.7"),
+        ((0.8, 0.8, 0.8), Threshold(0.7), "the value is at or above 0.7"),
+        ((0.7, 0.6, 0.9), Threshold(0.7), "the interval contains 0.7"),
     ],
 )
 def test_a_reason_says_what_lies_where(found, threshold, reason):

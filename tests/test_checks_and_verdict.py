@@ -11,7 +11,16 @@ from scipy.stats import norm
 
 from pytest_ecgfm.errors import EcgfmError, NotAnEmbedding
 from pytest_ecgfm.results.checks import Case, Threshold, applicable_tier, cells, enough, evidence, judge
-from pytest_ecgfm.results.rows import Cell, Measured, Row, expected_to_fail, failed_row, judged_row, parse_row
+from pytest_ecgfm.results.rows import (
+    Cell,
+    Measured,
+    Row,
+    expected_to_fail,
+    failed_row,
+    judged_row,
+    parse_row,
+    received_row,
+)
 from pytest_ecgfm.results.verdict import VerdictFile, corrected, decide
 
 CASE = Case("downstream.auroc", "m", "ptb-xl", "AF", 0.01)
@@ -107,6 +116,18 @@ def test_a_row_survives_its_line(value, low, high, threshold, reason):
     assert isinstance(again, Row)
     assert (again.value, again.key, again.cells[0].values["auroc"]) == (value, made.key, value)
     assert math.isnan(again.cells[0].values["C"])
+
+
+def test_a_row_is_written_once_and_a_changed_one_anew(monkeypatch):
+    written, dumps = [], json.dumps
+    monkeypatch.setattr(json, "dumps", lambda value, **how: written.append(value) or dumps(value, **how))
+    made = row()
+    text = made.to_json()
+    assert made.to_json() is text
+    assert received_row(text, where="a test").to_json() is text
+    assert len(written) == 1
+    assert parse_row(f" {text}").to_json() == text
+    assert json.loads(replace(made, outcome="fail").to_json())["outcome"] == "fail"
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"encoder": 1}', row().to_json().replace('"pass"', '"passed"')])

@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -12,7 +13,7 @@ import numpy as np
 from pytest_ecgfm.cohorts.label_table import built_in_labels
 from pytest_ecgfm.cohorts.read_ahead import read_ahead
 from pytest_ecgfm.errors import EcgfmError
-from pytest_ecgfm.signals.records import RecordBatch, Recording
+from pytest_ecgfm.signals.records import RecordBatch, Recording, leads_in_words
 
 if TYPE_CHECKING:
     # Otherwise where a table is made: every start imports this module, and most end before the first table.
@@ -169,6 +170,21 @@ class Cohort(ABC):
     def records(self) -> "pd.Index":
         """Identifiers, in a fixed order."""
         return self.table.index
+
+    @cached_property
+    def leads(self) -> tuple[str, ...]:
+        """Leads of the first record, which is read for that; others may have further ones."""
+        return self.read(self.records[0]).leads if len(self) else ()
+
+    def __repr__(self) -> str:
+        parts = [f"{len(self)} records"]
+        if self.has_patients:
+            parts.append(f"{self.patients.nunique()} patients")
+        # To show an object must not fail: a file that cannot be read is an error when it is asked for.
+        with suppress(EcgfmError, OSError):
+            parts.append(leads_in_words(self.leads))
+        parts.append(f"{self.sampling_rate:g} Hz")
+        return f"<Cohort {self.name!r} ({self.continent or 'no continent stated'}): {', '.join(parts)}>"
 
     @property
     def patients(self) -> "pd.Series":

@@ -18,6 +18,11 @@ def holm(p_values: npt.ArrayLike) -> Floats:
     ----------
     p_values : array_like, shape (m,)
         NaN (not measured) stays NaN, and still counts as a member of the family.
+
+    Examples
+    --------
+    >>> holm([0.01, 0.04, 0.03])
+    array([0.03, 0.06, 0.06])
     """
     p = np.asarray(p_values, dtype=np.float64)
     order = np.argsort(p, kind="stable")  # NaN last

@@ -175,6 +175,16 @@ def make_split(
     ------
     EcgfmError
         If shapes disagree, `folds` is below 3, or the published folds divide a patient.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> targets = np.arange(1000) % 4 == 0
+    >>> patients = np.arange(1000) // 2  # two records a patient
+    >>> split = make_split(targets, patients)
+    >>> fold = split.folds[0]
+    >>> split.kind, set(patients[fold.train]) & set(patients[fold.test])
+    ('holdout', set())
     """
     labels = np.asarray(targets, dtype=np.bool_)
     codes = _grouped(labels, patients).codes
@@ -230,6 +240,14 @@ def nested_subset(
     ------
     EcgfmError
         If `fraction` lies outside (0, 1] or shapes disagree.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> targets, patients = np.arange(100) % 4 == 0, np.arange(100)
+    >>> small, large = (nested_subset(np.arange(100), targets, patients, share) for share in (0.1, 0.5))
+    >>> len(small), len(large), set(small) <= set(large)
+    (11, 51, True)
     """
     if not 0 < fraction <= 1:
         raise EcgfmError(f"fraction={fraction}, but should be in (0, 1].")

@@ -1,6 +1,7 @@
 """Downstream performance of one encoder in one cell (docs/method.md#downstream)."""
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from functools import cached_property
 from uuid import uuid4
 
@@ -10,17 +11,17 @@ from pytest_ecgfm.cards.identity import digest
 from pytest_ecgfm.cohorts.base import Cohort
 from pytest_ecgfm.encoders.base import Encoder
 from pytest_ecgfm.evaluations.downstream import DownstreamResult, evaluate, paired_difference, seeds_for
+from pytest_ecgfm.evaluations.measured import Cell, Measured
 from pytest_ecgfm.evaluations.splits import Labelled
 from pytest_ecgfm.evaluations.statistics import Estimate
 from pytest_ecgfm.measurements.record_probes import fitted_once
 from pytest_ecgfm.results.baseline import Scores, change
 from pytest_ecgfm.results.checks import Case
-from pytest_ecgfm.results.rows import Cell, Measured
 from pytest_ecgfm.run.run import Run
 
 
 @dataclass(frozen=True)
-class Found:
+class DownstreamCell:
     """What the downstream evaluation found for one encoder in one cell, with what the cube keeps of it.
 
     `result` is None where a class is too rare for any split.
@@ -40,7 +41,7 @@ class Found:
         """AUROC over seeds, with its interval."""
         return self._measured(None if self.result is None else self.result.estimate, self.cells, self.arrays)
 
-    def minus(self, other: "Found") -> Measured:
+    def minus(self, other: "DownstreamCell") -> Measured:
         """AUROC minus another encoder's on the same records, paired."""
         estimate = None
         if self.result is not None and other.result is not None:
@@ -52,9 +53,15 @@ class Found:
         return self._measured(estimate, self.cells, ())
 
     def _measured(self, estimate: Estimate | None, cells: tuple[Cell, ...], arrays: tuple[str, ...]) -> Measured:
-        nan = float("nan")
-        value, low, high = (nan, nan, nan) if estimate is None else (estimate.value, estimate.low, estimate.high)
-        return Measured(value, low, high, self.positives, self.negatives, self.split, cells, arrays)
+        # Without an estimate there are too few of a class for any split: their numbers say so.
+        return replace(
+            Measured.exact(math.nan) if estimate is None else Measured.of(estimate),
+            positives=self.positives,
+            negatives=self.negatives,
+            split=self.split,
+            cells=cells,
+            arrays=arrays,
+        )
 
     @cached_property
     def cells(self) -> tuple[Cell, ...]:
@@ -78,7 +85,7 @@ class Found:
         return tuple(out)
 
 
-def found(run: Run, encoder: Encoder, case: Case, probe: str = "") -> Found:
+def evaluated(run: Run, encoder: Encoder, case: Case, probe: str = "") -> DownstreamCell:
     """Evaluate the probe of one encoder in one cell, the profile's kind by default; once for all checks that ask."""
     kind = probe or run.settings.profile.grid.probe
     key = ("downstream", encoder.card.name, case.cohort, case.label, case.fraction, kind)
@@ -87,17 +94,16 @@ def found(run: Run, encoder: Encoder, case: Case, probe: str = "") -> Found:
 
 def auroc(run: Run, encoder: Encoder, case: Case) -> Measured:
     """AUROC over seeds, with its interval."""
-    return found(run, encoder, case).auroc()
+    return evaluated(run, encoder, case).auroc()
 
 
 def auroc_gain(run: Run, encoder: Encoder, reference: Encoder, case: Case) -> Measured:
     """AUROC minus that of a reference encoder, paired on the same records."""
     cohort = run.cohort(case.cohort)
     if lead := run.lacking(reference, cohort):
-        nan = float("nan")
         why = f"not applicable: the reference reads lead {lead}, which the records of {cohort.name} lack"
-        return Measured(nan, nan, nan, missing=why)
-    return found(run, encoder, case).minus(found(run, reference, case))
+        return Measured.insufficient(why)
+    return evaluated(run, encoder, case).minus(evaluated(run, reference, case))
 
 
 def auroc_change(run: Run, encoder: Encoder, case: Case) -> Measured:
@@ -108,7 +114,7 @@ def auroc_change(run: Run, encoder: Encoder, case: Case) -> Measured:
     EcgfmError
         If the earlier run is stale: other records, labels or patients.
     """
-    here = found(run, encoder, case)
+    here = evaluated(run, encoder, case)
     result = here.result
     if result is None:
         return here.changed(None)
@@ -123,13 +129,13 @@ def auroc_change(run: Run, encoder: Encoder, case: Case) -> Measured:
     return here.changed(change(now, then, case.baseline))
 
 
-def _evaluate(run: Run, encoder: Encoder, case: Case, probe: str) -> Found:
+def _evaluate(run: Run, encoder: Encoder, case: Case, probe: str) -> DownstreamCell:
     cohort = run.cohort(case.cohort)
     fraction = 1.0 if case.fraction is None else case.fraction
     labelled = run.labelled(cohort, case.label)
     name = encoder.card.name
     if labelled.split is None:
-        return Found(case, fraction, name, None, *labelled.counts, probe, "", ())
+        return DownstreamCell(case, fraction, name, None, *labelled.counts, probe, "", ())
     embeddings = run.embeddings(encoder, cohort)[labelled.known]
     seeds = seeds_for(fraction)[: run.settings.seeds]
     split = labelled.split
@@ -137,7 +143,9 @@ def _evaluate(run: Run, encoder: Encoder, case: Case, probe: str) -> Found:
     result = evaluate(embeddings, labelled.targets, labelled.patients, split, fraction, seeds, probe=probe, fit=fit)
     tested = result.targets
     arrays = (_keep(run, name, case, cohort, labelled, result),) if fraction == 1.0 else ()
-    return Found(case, fraction, name, result, int(tested.sum()), int((~tested).sum()), probe, split.kind, arrays)
+    return DownstreamCell(
+        case, fraction, name, result, int(tested.sum()), int((~tested).sum()), probe, split.kind, arrays
+    )
 
 
 def _keep(run: Run, encoder: str, case: Case, cohort: Cohort, labelled: Labelled, result: DownstreamResult) -> str:

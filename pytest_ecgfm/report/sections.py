@@ -220,7 +220,7 @@ def _sections() -> Iterator[Section]:
     yield Section(
         "auroc",
         "AUROC by share of the training patients",
-        "Mean over seeds with 95 % intervals; grey: references; feet: thresholds.",
+        "Mean over seeds with 95 % intervals; grey: references; short red lines: thresholds.",
         auroc,
     )
     yield Section(

@@ -13,9 +13,10 @@ import xarray as xr
 
 from pytest_ecgfm.errors import EcgfmError
 from pytest_ecgfm.evaluations import downstream, features, relevance, separability, stability, transfer
+from pytest_ecgfm.evaluations.measured import Cell
 from pytest_ecgfm.results.checks import CHECKS
 from pytest_ecgfm.results.cube_files import SCHEMA_VERSION
-from pytest_ecgfm.results.rows import Cell, Row
+from pytest_ecgfm.results.rows import Row
 
 _DIMENSIONS = {
     "downstream": ("encoder", "cohort", "label", "probe", "fraction", "seed"),

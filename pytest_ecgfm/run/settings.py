@@ -18,6 +18,7 @@ from pytest_ecgfm.encoders.base import PRECISIONS, require_device
 from pytest_ecgfm.encoders.exported import read_card_file
 from pytest_ecgfm.encoders.sources import parse_checkpoints
 from pytest_ecgfm.errors import EcgfmError, unknown_name
+from pytest_ecgfm.evaluations.probe_kinds import PROBES
 from pytest_ecgfm.results.checks import SUITES, Case, Threshold, cells, suites
 from pytest_ecgfm.results.profiles import Asked, Profile, load_profile
 
@@ -103,6 +104,7 @@ class Settings:
                 "skip_bad_records": self.skip_bad_records,
                 "precision": self.precision,
                 "baselines": tuple(str(one.path) for one in self.baselines.values()),
+                "probe_code": PROBES[self.profile.grid.probe].code,
             }
         )
         return self.profile.model_copy(update={"grid": grid, "run": asked})

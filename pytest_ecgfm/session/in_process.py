@@ -27,7 +27,7 @@ from pytest_ecgfm.report.summary import in_words
 from pytest_ecgfm.results.checks import LAST, SUITES, Case, Threshold, family_of
 from pytest_ecgfm.results.cube_files import open_run
 from pytest_ecgfm.results.profiles import require_reasons
-from pytest_ecgfm.results.rows import Row, expected_to_fail, failed_row, judged_row, measured
+from pytest_ecgfm.results.rows import Row, expected_to_fail, failed_row, judged_row
 from pytest_ecgfm.results.verdict import Verdict, corrected
 from pytest_ecgfm.run.run import Run
 from pytest_ecgfm.run.settings import Settings, read_settings
@@ -288,7 +288,7 @@ def judged(
         function = suite_tests()[case.check]
         try:
             function(**{name: given[name]() for name in inspect.signature(function).parameters})
-            row = judged_row(case, threshold, measured(found[0]), members[family_of(case, threshold)])
+            row = judged_row(case, threshold, found[0], members[family_of(case, threshold)])
         except Exception as error:
             # Whatever a model raises is its row, as in a pytest run.
             row = failed_row(case, threshold, error)

@@ -98,6 +98,11 @@ def auroc(scores: npt.ArrayLike, targets: npt.ArrayLike) -> float:
     ------
     EcgfmError
         If shapes disagree.
+
+    Examples
+    --------
+    >>> auroc([0.9, 0.8, 0.4, 0.1], [True, False, True, False])
+    0.75
     """
     return float(aurocs(scores, targets)[0])
 
@@ -222,7 +227,17 @@ def mean_auroc(
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> Estimate:
-    """Return the mean over seeds of the AUROC, with the interval of `auroc_estimates`."""
+    """Return the mean over seeds of the AUROC, with the interval of `auroc_estimates`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> rng = np.random.default_rng(0)
+    >>> targets = rng.random(500) < 0.2
+    >>> found = mean_auroc(rng.normal(size=500) + 2 * targets, targets)
+    >>> found.low < found.value < found.high
+    True
+    """
     return auroc_estimates(scores, targets, patients, level=level, resamples=resamples, seed=seed)[1]
 
 
@@ -263,6 +278,15 @@ def mean_auroc_difference(
         In [-1, 1], positive where `scores_a` is better; interval on the plain scale.
 
     Raises EcgfmError if shapes disagree.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> rng = np.random.default_rng(0)
+    >>> targets = rng.random(500) < 0.2
+    >>> now, then = rng.normal(size=500) + 2 * targets, rng.normal(size=500)
+    >>> mean_auroc_difference(now, then, targets).low > 0
+    True
     """
     rows_a, labels = checked(scores_a, targets)
     rows_b, _ = checked(scores_b, targets)
