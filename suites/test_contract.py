@@ -46,10 +46,18 @@ def test_declared_leads(ecgfm_encoder, ecgfm_sample, ecgfm_gate):
     ecgfm_gate(contract.declared_leads(ecgfm_encoder.embed_batch, ecgfm_sample, ecgfm_encoder.card.leads))
 
 
+@pytest.mark.ecgfm_check("contract.declared_seconds")
+def test_declared_seconds(ecgfm_encoder, ecgfm_sample, ecgfm_gate):
+    """All of the record that the card keeps is read."""
+    card = ecgfm_encoder.card
+    ecgfm_gate(contract.declared_seconds(ecgfm_encoder.embed_batch, ecgfm_sample, card.seconds, card.crop))
+
+
 @pytest.mark.ecgfm_check("contract.hard_records")
-def test_hard_records(ecgfm_encoder, ecgfm_sample, ecgfm_gate):
-    """Flat, clipped, short and broken records are embedded, or refused by name."""
-    ecgfm_gate(hard_records(ecgfm_encoder.embed_batch, ecgfm_sample, ecgfm_encoder.prepared))
+def test_hard_records(ecgfm_case, ecgfm_encoder, ecgfm_run, ecgfm_sample, ecgfm_gate):
+    """Flat, clipped, short and broken records are embedded, or refused by name; no two records get one embedding."""
+    ordinary = ecgfm_run.sample(ecgfm_case.cohort, ecgfm_run.settings.batch_size)
+    ecgfm_gate(hard_records(ecgfm_encoder.embed_batch, ecgfm_sample, ecgfm_encoder.prepared, ordinary))
 
 
 @pytest.mark.ecgfm_check("contract.generated")
