@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pytest_ecgfm.encoders.registry import load_encoder as load_encoder
     from pytest_ecgfm.evaluations.measured import Cell as Cell
     from pytest_ecgfm.evaluations.measured import Measured as Measured
-    from pytest_ecgfm.results.cube import open_run as open_run
+    from pytest_ecgfm.results.cube_files import open_run as open_run
     from pytest_ecgfm.session.in_process import evaluate as evaluate
 
 _HERE = os.path.dirname(__file__)  # noqa: PTH120 - pathlib would be imported in every pytest run
@@ -38,7 +38,7 @@ _PUBLIC = {
     "ecg_probe": "pytest_ecgfm.cards.declarations",
     "load_cohort": "pytest_ecgfm.cohorts",
     "load_encoder": "pytest_ecgfm.encoders.registry",
-    "open_run": "pytest_ecgfm.results.cube",
+    "open_run": "pytest_ecgfm.results.cube_files",
 }
 
 __all__ = [

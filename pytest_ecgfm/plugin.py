@@ -109,7 +109,7 @@ def pytest_configure(config: pytest.Config) -> None:
     for name, text in MARKERS.items():
         config.addinivalue_line("markers", f"{name}: {text}")
     if _asked_for(config):
-        from pytest_ecgfm.session.session import activate
+        from pytest_ecgfm.session.activate import activate
 
         activate(config)
 

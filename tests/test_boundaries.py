@@ -14,7 +14,8 @@ from pytest_ecgfm.evaluations.geometry import effective_rank, intrinsic_dimensio
 from pytest_ecgfm.evaluations.splits import make_split, nested_subset
 from pytest_ecgfm.evaluations.statistics import Estimate, delong_interval, mean_auroc, mean_auroc_difference, p_value
 from pytest_ecgfm.results.checks import OTHERS, Case, Threshold, cells, judge
-from pytest_ecgfm.results.cube import build_cube, open_run, read_into_memory
+from pytest_ecgfm.results.cube import build_cube
+from pytest_ecgfm.results.cube_files import open_run, read_into_memory
 from pytest_ecgfm.results.rows import Measured, judged_row
 from pytest_ecgfm.results.verdict import corrected, decide
 

@@ -25,12 +25,13 @@ from pytest_ecgfm.encoders.registry import builtin_models
 from pytest_ecgfm.encoders.sources import parse_checkpoints
 from pytest_ecgfm.evaluations.clusters import METRICS as CLUSTER_METRICS
 from pytest_ecgfm.evaluations.clusters import NEIGHBOURS
-from pytest_ecgfm.evaluations.probes import C_GRID, FALLBACK_C, PROBES, ProbeKind
+from pytest_ecgfm.evaluations.probe_kinds import PROBES, ProbeKind
+from pytest_ecgfm.evaluations.probes import C_GRID, FALLBACK_C
 from pytest_ecgfm.evaluations.separability import PERMUTATIONS
 from pytest_ecgfm.evaluations.statistics.bootstrap import RESAMPLES
 from pytest_ecgfm.measurements.relevance import SHUFFLES
 from pytest_ecgfm.plugin import OPTIONS
-from pytest_ecgfm.results import cube
+from pytest_ecgfm.results import cube, cube_files
 from pytest_ecgfm.results.checks import CHECKS, GATED_POSITIVES, MINIMUM_POSITIVES, SUITES
 from pytest_ecgfm.results.profiles import load_profile, shipped
 from pytest_ecgfm.results.verdict import SCHEMA
@@ -221,7 +222,7 @@ def test_prose_is_wrapped_at_a_width_that_can_be_reviewed(page):
 
 def test_the_page_of_versions_states_the_numbers():
     text = text_of("docs/migration.md")
-    assert f"| `cube.nc` | root attribute `schema_version` | {cube.SCHEMA_VERSION} |" in text
+    assert f"| `cube.nc` | root attribute `schema_version` | {cube_files.SCHEMA_VERSION} |" in text
     assert f"[JSON Schema](verdict.schema.json) | {SCHEMA} |" in text
 
 

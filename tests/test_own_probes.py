@@ -14,7 +14,8 @@ from sklearn.svm import SVC
 from pytest_ecgfm import ecg_probe
 from pytest_ecgfm.errors import EcgfmError
 from pytest_ecgfm.evaluations.downstream import evaluate
-from pytest_ecgfm.evaluations.probes import PROBES, ProbeKind, fit_probe, forget_declared_probes, register_probe
+from pytest_ecgfm.evaluations.probe_kinds import PROBES, ProbeKind, forget_declared_probes, register_probe
+from pytest_ecgfm.evaluations.probes import fit_probe
 from pytest_ecgfm.evaluations.splits import make_split
 from pytest_ecgfm.results.baseline import Baseline
 from pytest_ecgfm.results.profiles import load_profile, names_models

@@ -34,19 +34,33 @@ def choose_device(name: str) -> str:
     EcgfmError
         If the device is not there.
     """
+    kind, _, number = name.partition(":")
+    if kind not in ("auto", "cpu", "cuda", "mps") or (number and not (kind == "cuda" and number.isdigit())):
+        raise EcgfmError(f"--ecgfm-device={name}: not a device. Valid: {DEVICES}.")
+    if name == "cpu":
+        return name
+    # Only now: it takes seconds, and a misspelt device or the processor needs none of it.
     import torch
 
     if name == "auto":
         if torch.cuda.is_available():
             return "cuda"
         return "mps" if torch.backends.mps.is_available() else "cpu"
-    kind, _, number = name.partition(":")
-    count = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}.get(kind)
-    if count is None or (number and not (kind == "cuda" and number.isdigit())):
-        raise EcgfmError(f"--ecgfm-device={name}: not a device. Valid: {DEVICES}.")
+    count = torch.cuda.device_count() if kind == "cuda" else int(torch.backends.mps.is_available())
     if int(number or 0) >= count:
         raise EcgfmError(f"--ecgfm-device={name}: this machine has {count} {kind} device(s).")
     return name
+
+
+def require_device(name: str) -> str:
+    """Return a device as it was asked for, so that `Encoder` resolves ``"auto"``: for a torch model only.
+
+    Raises
+    ------
+    EcgfmError
+        If the device is not there.
+    """
+    return name if name == "auto" else choose_device(name)
 
 
 @contextmanager
@@ -71,7 +85,7 @@ class Encoder:
     model : object
         A `torch.nn.Module`, a callable, or an object with ``embed(batch)``.
     device : str
-        Where a torch module runs.
+        Where a torch module runs, as `choose_device` takes it.
     precision : {"float32", "bfloat16"}
         Autocast of a torch module; the embedding is float32 in either case.
     """
@@ -79,20 +93,31 @@ class Encoder:
     def __init__(self, card: ModelCard, model: Any, *, device: str = "cpu", precision: str = "float32") -> None:
         self.card = card
         self.model = model
-        self.device = device
+        self._asked_device = device
         self.precision = precision
         self._dimensions = card.dimensions
         self.watching: Callable[[str, Sequence[str]], AbstractContextManager[None]] = lambda *_: nullcontext()
         self._is_module = is_torch_module(model)
         where = f"model {card.name!r}"
         if self._is_module:
-            freeze(model, device, where)
+            freeze(model, self.device, where)
         elif self.module is not None and hasattr(model, "device"):
             # A model that does its own preprocessing keeps its torch module in `module`, and says where it runs.
-            self.module.to(device)
-            model.device = device
+            self.module.to(self.device)
+            model.device = self.device
         elif what := unusable(model):
             raise EcgfmError(f"{where} {what}.")
+
+    @cached_property
+    def device(self) -> str:
+        """Where the model runs; one that has nothing of torch runs on the processor, and torch is not imported."""
+        if self._needs_torch or self._asked_device != "auto":
+            return choose_device(self._asked_device)
+        return "cpu"
+
+    @property
+    def _needs_torch(self) -> bool:
+        return self.module is not None or self.card.input == "tensor"
 
     def embed(
         self, records: Any, *, sampling_rate: float | None = None, leads: str | Sequence[str] | None = None

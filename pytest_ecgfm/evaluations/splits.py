@@ -7,7 +7,6 @@ from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 from pytest_ecgfm.errors import EcgfmError
 
@@ -64,6 +63,9 @@ class _Patients(NamedTuple):
 
 
 def _grouped(targets: npt.ArrayLike, patients: npt.ArrayLike | Sequence[str]) -> _Patients:
+    # Here alone: a session imports this module also where nothing is split.
+    import pandas as pd
+
     labels = np.asarray(targets, dtype=np.bool_)
     names = np.asarray(patients)
     if labels.ndim != 1 or names.shape != labels.shape:
@@ -121,6 +123,8 @@ def _rows(mask: npt.NDArray[np.bool_]) -> Integers:
 
 def _published(patients: Integers, numbers: npt.ArrayLike, parts: FoldNumbers) -> Fold | None:
     """Return the authors' split, or None where a part of it is empty."""
+    import pandas as pd
+
     folds = np.asarray(pd.array(np.asarray(numbers).tolist(), dtype="Int64").to_numpy(dtype=np.float64, na_value=-1.0))
     if folds.shape != patients.shape:
         raise EcgfmError(f"published_folds.shape={folds.shape}, but should be {patients.shape} like targets.")

@@ -14,8 +14,8 @@ from pytest_ecgfm.report.layout import NOTHING, behind, figure, figures, legend,
 from pytest_ecgfm.report.leads import relevance
 from pytest_ecgfm.report.loaded import Loaded, in_order
 from pytest_ecgfm.report.maps import maps
+from pytest_ecgfm.report.marks import Line
 from pytest_ecgfm.report.series import (
-    Line,
     auroc_limits,
     auroc_lines,
     bounds,

@@ -12,9 +12,9 @@ import xarray as xr
 
 from pytest_ecgfm.cards.toml_files import parse_toml
 from pytest_ecgfm.errors import EcgfmError, StaleBaseline
-from pytest_ecgfm.evaluations.probes import PROBES
+from pytest_ecgfm.evaluations.probe_kinds import PROBES
 from pytest_ecgfm.evaluations.statistics import Estimate, mean_auroc_difference
-from pytest_ecgfm.results.cube import open_run, read_into_memory
+from pytest_ecgfm.results.cube_files import open_run, read_into_memory
 
 _SHOWN = 3
 _DIMENSIONS = {
@@ -57,6 +57,8 @@ class Baseline:
     ----------
     run : Path
         Its folder, or its cube.
+    tree : DataTree, optional
+        Its cube, where that is read already.
 
     Raises
     ------
@@ -64,10 +66,10 @@ class Baseline:
         If there is no cube, it cannot be read, or its schema is another.
     """
 
-    def __init__(self, run: Path) -> None:
+    def __init__(self, run: Path, tree: xr.DataTree | None = None) -> None:
         self.path = run.resolve()
         self.name = _plain(self.path.name if self.path.is_dir() else self.path.parent.name)
-        self._tree = open_run(self.path)
+        self._tree = open_run(self.path) if tree is None else tree
 
     @cached_property
     def _scores(self) -> xr.Dataset:

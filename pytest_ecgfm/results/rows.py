@@ -242,11 +242,11 @@ def judged_row(case: Case, threshold: Threshold, found: Measured, members: int =
 
 def _within_limits(case: Case, found: Measured) -> Measured:
     """Cut an interval where its quantity ends; what each quantity's interval is made by should leave nothing to cut."""
-    if case.check not in CHECKS:
+    # Comparisons with NaN are false, which would make an interval of no width out of none.
+    if case.check not in CHECKS or math.isnan(found.low) or math.isnan(found.high):
         return found
     least, most = CHECKS[case.check].limits
-    low, high = min(found.value, max(found.low, least)), max(found.value, min(found.high, most))
-    return found if math.isnan(low) or math.isnan(high) else replace(found, low=low, high=high)
+    return replace(found, low=min(found.value, max(found.low, least)), high=max(found.value, min(found.high, most)))
 
 
 def expected_to_fail(row: Row, reason: str) -> Row:

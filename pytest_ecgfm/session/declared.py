@@ -24,7 +24,7 @@ from pytest_ecgfm.encoders.exported import OnnxModel, read_card_file
 from pytest_ecgfm.encoders.registry import fixture_modules
 from pytest_ecgfm.encoders.sources import resolve_checkpoint
 from pytest_ecgfm.errors import EcgfmError, unknown_name
-from pytest_ecgfm.evaluations.probes import ProbeKind, forget_declared_probes, register_probe
+from pytest_ecgfm.evaluations.probe_kinds import ProbeKind, forget_declared_probes, register_probe
 from pytest_ecgfm.results.checks import CHECKS, Case, CheckKind, Threshold, forget_declared, register
 from pytest_ecgfm.run.settings import Settings
 from pytest_ecgfm.signals.perturbations import Perturbation, forget_declared_perturbations, register_perturbation

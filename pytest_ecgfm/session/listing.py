@@ -10,7 +10,7 @@ from pytest_ecgfm.cohorts import available_cohorts, load_cohort
 from pytest_ecgfm.cohorts.endpoints import Definition, chosen_labels, read_definitions, with_labels
 from pytest_ecgfm.cohorts.offered import offered_codes, offered_columns
 from pytest_ecgfm.errors import EcgfmError
-from pytest_ecgfm.evaluations.probes import PROBES
+from pytest_ecgfm.evaluations.probe_kinds import PROBES
 from pytest_ecgfm.results.checks import CHECKS, suites
 from pytest_ecgfm.results.profiles import load_profile, shipped
 from pytest_ecgfm.run.settings import Options

@@ -142,7 +142,7 @@ PERTURBED = """
 from pytest_ecgfm import ecg_perturbation
 
 
-@ecg_perturbation("mine.doubled", parameter="factor", severities=(1.0, 200.0))
+@ecg_perturbation("mine.doubled", parameter="factor", severities=(1.1, 200.0))
 def doubled(batch, severity, generator):
     return batch.signals * severity
 """
@@ -158,7 +158,7 @@ def test_a_perturbation_of_a_package_is_judged_and_stands_in_the_cube(package, r
     (row,) = [json.loads(line) for line in (run_folder() / "rows.jsonl").read_text().splitlines()]
     assert row["perturbation"] == "mine.doubled@200" and row["outcome"] == "fail"
     curve = pytest_ecgfm.open_run(run_folder())["stability/displacement"].sel(perturbation="mine.doubled").squeeze()
-    assert curve.sel(severity=1.0) < 1e-6 and curve.sel(severity=200.0) > 0.5
+    assert 0 < curve.sel(severity=1.1) < 0.5 < curve.sel(severity=200.0)
 
 
 PROBE = """

@@ -13,7 +13,7 @@ from pytest_ecgfm.cards.toml_files import read_toml
 from pytest_ecgfm.cohorts.base import LABELS
 from pytest_ecgfm.cohorts.endpoints import Definition, canonical, defined, of_code
 from pytest_ecgfm.errors import EcgfmError, unknown_name
-from pytest_ecgfm.evaluations.probes import PROBES
+from pytest_ecgfm.evaluations.probe_kinds import PROBES
 from pytest_ecgfm.results.checks import CHECKS, COORDINATES, SPACES, SUITES, Case, Threshold, suites
 from pytest_ecgfm.signals.perturbations import VARIANTS
 
