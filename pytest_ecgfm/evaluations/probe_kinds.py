@@ -1,4 +1,4 @@
-"""The table of probes, for profiles to name: nothing is computed here, and nothing large imported."""
+"""The kinds of probe, by name: the package's own, and those that others declare. Imports nothing that fits one."""
 
 import re
 from collections.abc import Callable

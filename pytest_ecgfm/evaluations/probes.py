@@ -13,8 +13,7 @@ from scipy.special import expit
 
 from pytest_ecgfm.errors import EcgfmError, unknown_name
 from pytest_ecgfm.evaluations.logistic import C_GRID, Path, logistic_path
-from pytest_ecgfm.evaluations.probe_kinds import PROBES as PROBES
-from pytest_ecgfm.evaluations.probe_kinds import ProbeKind as ProbeKind
+from pytest_ecgfm.evaluations.probe_kinds import PROBES, ProbeKind
 from pytest_ecgfm.evaluations.splits import patient_folds
 from pytest_ecgfm.evaluations.standardise import blocks, standardisation
 from pytest_ecgfm.evaluations.statistics import aurocs
