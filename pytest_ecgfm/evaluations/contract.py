@@ -208,9 +208,14 @@ def declared_seconds(embed: Embed, batch: RecordBatch, seconds: float | None, cr
     crop : {"start", "center"}
         Which part of a longer record the card keeps.
     """
-    clean = embed(batch)
     length, rate = batch.signals.shape[-1], batch.sampling_rate
-    kept = length if seconds is None else min(length, round(seconds * rate))
+    kept = length if seconds is None else round(seconds * rate)
+    if kept > length:
+        # A network of whole windows rightly leaves out what does not fill one.
+        return Measured.insufficient(
+            f"not applicable: the records last {length / rate:g} s, the card declares {seconds:g} s"
+        )
+    clean = embed(batch)
     first = (length - kept) // 2 if crop == "center" else 0
     edges = np.linspace(first, first + kept, _QUARTERS + 1).astype(int)
     other = np.roll(batch.signals, 1, axis=0) if len(batch) > 1 else batch.signals[..., ::-1]

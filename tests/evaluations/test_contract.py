@@ -170,6 +170,11 @@ def test_seconds_that_are_kept_and_not_read(sample, seconds, crop, unread):
     assert contract.declared_seconds(embed, sample.rows([0]), seconds, crop).value == found.value
 
 
+def test_records_shorter_than_what_the_card_declares_are_not_asked(sample):
+    found = contract.declared_seconds(lambda batch: batch.signals.mean(axis=2), sample, 1000.0)
+    assert np.isnan(found.value) and found.missing.startswith("not applicable: the records last ")
+
+
 def test_one_answer_for_several_records_as_they_are():
     rng = np.random.default_rng(4)
     signals = rng.normal(size=(40, 12, 1000)).astype(np.float32)
