@@ -18,7 +18,11 @@ from pathlib import Path
 
 MODEL = "--ecgfm=handcrafted"
 SMOKE = "--ecgfm-profile=smoke"
-SMALL = ("--ecgfm-cohorts=synthetic-europe", "--ecgfm-labels=AF", "--ecgfm-limit=200", "--ecgfm-reference=none")
+SMALL = (
+    *("--ecgfm=demographics", "--ecgfm-reference=none", "--ecgfm-suites=downstream", "--ecgfm-fractions=1"),
+    *("--ecgfm-cohorts=synthetic-europe", "--ecgfm-labels=AF", "--ecgfm-limit=200"),
+)
+"""The run that the commands read."""
 
 PYTEST = {
     "empty run": ("test_empty.py",),
@@ -79,7 +83,7 @@ def measured(pythons: list[str], rounds: int) -> list[dict[str, float]]:
             (folder / "test_empty.py").write_text("def test_nothing():\n    pass\n", encoding="utf-8")
             for name, text in PLUGINS.items():
                 (folder / f"{name}.py").write_text(text, encoding="utf-8")
-            made = [python, "-m", "pytest", MODEL, *SMALL, "--ecgfm-suites=contract,downstream", "--ecgfm-out=run"]
+            made = [python, "-m", "pytest", *SMALL, "--ecgfm-out=run"]
             cpu_seconds(made, folder)
             if not (folder / "run" / "cube.nc").is_file():
                 raise SystemExit(f"{' '.join(made)}: made no run.")
