@@ -17,8 +17,9 @@ from pytest_ecgfm.cards import COHORTS, ModelCard, parse_card, parse_cohort_card
 from pytest_ecgfm.cards.declarations import COHORT, declared_in
 from pytest_ecgfm.cli import COMMANDS, _parser
 from pytest_ecgfm.cohorts.base import LABELS
-from pytest_ecgfm.cohorts.endpoints import of_code, read_definitions
+from pytest_ecgfm.cohorts.endpoints import of_code
 from pytest_ecgfm.cohorts.layouts import LAYOUTS
+from pytest_ecgfm.cohorts.targets import read_targets
 from pytest_ecgfm.encoders.base import Encoder
 from pytest_ecgfm.encoders.exported import read_card_file
 from pytest_ecgfm.encoders.registry import builtin_models
@@ -293,7 +294,7 @@ def test_profiles_and_cards_in_the_pages_are_valid(page, tmp_path):
         path.write_text(block.body, encoding="utf-8")
         (tmp_path / "model.onnx").touch()
         if block.file == "labels.toml":
-            assert read_definitions(path)
+            assert read_targets(path)
         elif block.file:
             assert read_card_file(path)[0].name == "card"
         else:

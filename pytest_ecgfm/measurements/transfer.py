@@ -3,6 +3,7 @@
 import math
 
 from pytest_ecgfm.encoders.base import Encoder
+from pytest_ecgfm.evaluations.downstream import DownstreamResult
 from pytest_ecgfm.evaluations.probes import Probe
 from pytest_ecgfm.evaluations.transfer import Source, fit_source, transfer
 from pytest_ecgfm.measurements.downstream import found
@@ -24,10 +25,10 @@ def drop(run: Run, encoder: Encoder, case: Case) -> Measured:
     own = found(run, encoder, at_home, "logistic")
     probe = _source_probe(run, encoder, case)
     nan = math.nan
-    if own.result is None or probe is None:
+    if not isinstance(own.result, DownstreamResult) or probe is None:
         where = case.cohort if own.result is None else case.source
         return Measured(nan, nan, nan, missing=f"too few records of a class in {where} for a probe", advisory=advisory)
-    if reason := _at_chance(run, at_home, own.auroc()):
+    if reason := _at_chance(run, at_home, own.over_seeds()):
         return Measured(nan, nan, nan, own.positives, own.negatives, own.split, missing=reason, advisory=advisory)
     target = run.cohort(case.cohort)
     embeddings = run.embeddings(encoder, target)[run.labelled(target, case.label).known]

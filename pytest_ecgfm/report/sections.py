@@ -14,6 +14,7 @@ from pytest_ecgfm.report.layout import NOTHING, behind, figure, figures, legend,
 from pytest_ecgfm.report.leads import relevance
 from pytest_ecgfm.report.loaded import Loaded, in_order
 from pytest_ecgfm.report.maps import maps
+from pytest_ecgfm.report.quantities import quantities, sets
 from pytest_ecgfm.report.series import (
     Line,
     auroc_limits,
@@ -222,6 +223,18 @@ def _sections() -> Iterator[Section]:
         "AUROC by share of the training patients",
         "Mean over seeds with 95 % intervals; grey: references; feet: thresholds.",
         auroc,
+    )
+    yield Section(
+        "sets",
+        "Named sets of labels",
+        "Mean AUROC over the labels of a set, patients resampled for all labels at once.",
+        sets,
+    )
+    yield Section(
+        "quantities",
+        "Quantities",
+        "A ridge probe of each, in the quantity's own units. Stability, relevance and separability leave them out.",
+        quantities,
     )
     yield Section(
         "transfer",
