@@ -92,6 +92,7 @@ HERE = "*{label!r}: no chosen cohort ({chosen}) knows it. Here it is known in: {
         ("ptb-xl scp:LHV", "*scp has no code 'LHV'. Did you mean 'LVH'*"),
         ("ptb-xl,brugada-huca Brugada", "*unknown label 'Brugada'* Did you mean 'brugada'? Valid: *"),
         ("ptb-xl afib", "*unknown label 'afib'* Did you mean 'AF'? Valid: *"),
+        ("brugada-huca age", "*'quantity:age': no chosen cohort (brugada-huca) states it. Here it is * ptb-xl*"),
     ],
 )
 def test_a_label_that_nobody_knows_is_an_error_before_the_run(data, options, message):
