@@ -299,9 +299,9 @@ def _check_names(profile: Profile, file: str, labels: Iterable[str]) -> None:
     members = (canonical(one, where) for each in profile.set.values() for one in each.labels)
     valid = dict.fromkeys((*LABELS, *profile.definitions.names, *asked, *members))
     for label in (label for rule in profile.check for label in rule.labels):
-        spelt = canonical(label, where)
-        if spelt != label:
-            raise EcgfmError(f"{where}: check.labels: write {label!r} as {spelt!r}, the name that the checks have.")
+        written = canonical(label, where)
+        if written != label:
+            raise EcgfmError(f"{where}: check.labels: write {label!r} as {written!r}, the name that the checks have.")
         if label not in valid and label != AGE.name and of_code(label, where=where) is None:
             raise unknown_name("label", label, valid, where=where)
     for number, rule in enumerate(profile.check):
