@@ -33,9 +33,14 @@ from hypothesis import Phase, settings
 ROOT = Path(__file__).parents[1]
 TARGETS = {
     "verdict": ("pytest_ecgfm.results.verdict", (), ("tests/test_checks_and_verdict.py", "tests/test_boundaries.py")),
+    "judging": (
+        "pytest_ecgfm.results.judging",
+        ("judge", "looser_than", "applicable_tier", "enough"),
+        ("tests/test_checks_and_verdict.py", "tests/test_boundaries.py"),
+    ),
     "checks": (
         "pytest_ecgfm.results.checks",
-        ("judge", "looser_than", "applicable_tier", "enough", "cells"),
+        ("cells",),
         ("tests/test_checks_and_verdict.py", "tests/test_boundaries.py"),
     ),
     "rows": (

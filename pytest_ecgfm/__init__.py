@@ -13,11 +13,12 @@ if TYPE_CHECKING:
     from pytest_ecgfm.cards.declarations import ecg_cohort as ecg_cohort
     from pytest_ecgfm.cards.declarations import ecg_model as ecg_model
     from pytest_ecgfm.cards.declarations import ecg_perturbation as ecg_perturbation
+    from pytest_ecgfm.cards.declarations import ecg_probe as ecg_probe
     from pytest_ecgfm.cohorts import load_cohort as load_cohort
     from pytest_ecgfm.encoders.registry import load_encoder as load_encoder
-    from pytest_ecgfm.results.cube import open_run as open_run
-    from pytest_ecgfm.results.rows import Cell as Cell
-    from pytest_ecgfm.results.rows import Measured as Measured
+    from pytest_ecgfm.evaluations.measured import Cell as Cell
+    from pytest_ecgfm.evaluations.measured import Measured as Measured
+    from pytest_ecgfm.results.cube_files import open_run as open_run
     from pytest_ecgfm.session.in_process import evaluate as evaluate
 
 _HERE = os.path.dirname(__file__)  # noqa: PTH120 - pathlib would be imported in every pytest run
@@ -27,16 +28,17 @@ if not os.path.isdir(os.path.join(_HERE, "suites")):  # noqa: PTH112, PTH118
     __path__.append(os.path.dirname(_HERE))  # noqa: PTH120
 
 _PUBLIC = {
-    "Cell": "pytest_ecgfm.results.rows",
-    "Measured": "pytest_ecgfm.results.rows",
+    "Cell": "pytest_ecgfm.evaluations.measured",
+    "Measured": "pytest_ecgfm.evaluations.measured",
     "evaluate": "pytest_ecgfm.session.in_process",
     "ecg_check": "pytest_ecgfm.cards.declarations",
     "ecg_cohort": "pytest_ecgfm.cards.declarations",
     "ecg_model": "pytest_ecgfm.cards.declarations",
     "ecg_perturbation": "pytest_ecgfm.cards.declarations",
+    "ecg_probe": "pytest_ecgfm.cards.declarations",
     "load_cohort": "pytest_ecgfm.cohorts",
     "load_encoder": "pytest_ecgfm.encoders.registry",
-    "open_run": "pytest_ecgfm.results.cube",
+    "open_run": "pytest_ecgfm.results.cube_files",
 }
 
 __all__ = [
@@ -46,6 +48,7 @@ __all__ = [
     "ecg_cohort",
     "ecg_model",
     "ecg_perturbation",
+    "ecg_probe",
     "evaluate",
     "evaluations",
     "load_cohort",

@@ -101,10 +101,10 @@ def _asked_for(config: pytest.Config) -> bool:
     if not profile or not str(profile).endswith(".toml"):
         return False
     from pytest_ecgfm.errors import EcgfmError
-    from pytest_ecgfm.results.profiles import load_profile
+    from pytest_ecgfm.results.profiles import names_models
 
     try:
-        return bool(load_profile(profile).run.models)
+        return names_models(profile)
     except EcgfmError as error:
         raise pytest.UsageError(str(error)) from None
 
@@ -115,7 +115,7 @@ def pytest_configure(config: pytest.Config) -> None:
     for name, text in MARKERS.items():
         config.addinivalue_line("markers", f"{name}: {text}")
     if _asked_for(config):
-        from pytest_ecgfm.session.session import activate
+        from pytest_ecgfm.session.activate import activate
 
         activate(config)
 

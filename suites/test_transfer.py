@@ -2,7 +2,7 @@
 
 import pytest
 
-from pytest_ecgfm.measurements import transfer
+from pytest_ecgfm import measurements
 
 pytestmark = pytest.mark.ecgfm_transfer
 
@@ -10,4 +10,4 @@ pytestmark = pytest.mark.ecgfm_transfer
 @pytest.mark.ecgfm_check("transfer.drop")
 def test_drop(ecgfm_case, ecgfm_encoder, ecgfm_run, ecgfm_gate):
     """AUROC of the cohort's own probe minus that of a probe of other cohorts, paired on the same records."""
-    ecgfm_gate(transfer.drop(ecgfm_run, ecgfm_encoder, ecgfm_case))
+    ecgfm_gate(measurements.transfer.drop(ecgfm_run, ecgfm_encoder, ecgfm_case))

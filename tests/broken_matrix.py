@@ -371,7 +371,6 @@ def settings_of(name, cohorts, folder, baselines=()):
         out=None,
         cache=folder / "cache",
         device="cpu",
-        workers_device="cpu",
         dask=None,
         batch_size=64,
         precision="float32",

@@ -1,3 +1,4 @@
+import os
 import sys
 from pathlib import Path
 
@@ -8,6 +9,9 @@ import numpy as np
 import pytest
 import torch  # noqa: F401
 import xarray  # noqa: F401
+
+# Hundreds of runs in subprocesses: without bytecode that is kept, each of them would compile the package anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 # Last on the path: tests use each other's helpers, and an installed package must not be hidden by the source tree, in
 # which suites and fixtures are no part of it.

@@ -1,6 +1,7 @@
 """Data flows one way: a module imports only from its own room, and from rooms below it."""
 
 import ast
+import re
 import subprocess
 import sys
 import tomllib
@@ -98,12 +99,41 @@ def test_every_check_has_a_suite_test():
         assert (ROOT / "suites" / f"test_{kind.suite}.py").is_file()
 
 
+def test_every_check_of_the_package_has_a_threshold_and_a_broken_encoder():
+    """A check without an entry is never evaluated; one that nothing fails may pass everything."""
+    from pytest_ecgfm.results.checks import CHECKS
+    from pytest_ecgfm.results.profiles import load_profile
+    from tests.broken_matrix import MATRIX
+
+    ours = {name for name, kind in CHECKS.items() if not kind.where}
+    assert sorted(ours - {rule.name for rule in load_profile("default").check}) == []
+    assert sorted(ours - {name.partition("[")[0] for entry in MATRIX for name in entry.fails}) == []
+
+
 def test_checks_link_to_definitions_that_exist():
     from pytest_ecgfm.results.checks import CHECKS
 
     for kind in CHECKS.values():
         file, _, anchor = kind.definition.partition("#")
         assert f'<a id="{anchor}"></a>' in (ROOT / file).read_text(encoding="utf-8")
+
+
+USED = {
+    "h5netcdf": 'engine="h5netcdf"',
+    "pytest-html": 'hasplugin("html")',
+    "scikit-learn": "from sklearn",
+    "umap-learn": "from umap",
+}
+"""What stands in the code for a dependency that is not imported by its own name."""
+
+
+def test_every_dependency_is_used_by_the_package():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    text = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "pytest_ecgfm").rglob("*.py"))
+    names = [re.match(r"[\w-]+", requirement)[0] for requirement in project["dependencies"]]
+    used = {name: USED.get(name, "") in text and name in USED for name in names}
+    imported = {name: re.search(rf"^ *(import|from) {name.replace('-', '_')}\b", text, re.MULTILINE) for name in names}
+    assert [name for name in names if not (used[name] or imported[name])] == []
 
 
 def test_the_source_tree_does_not_hide_an_installed_package():

@@ -5,7 +5,7 @@ import xarray as xr
 from pytest_ecgfm.errors import EcgfmError
 from pytest_ecgfm.evaluations.statistics import mean_auroc_difference
 from pytest_ecgfm.results.baseline import Baseline, Scores, change, load_baselines
-from pytest_ecgfm.results.cube import SCHEMA_VERSION
+from pytest_ecgfm.results.cube_files import SCHEMA_VERSION
 
 
 def scores(rng, n=300, quality=1.0, seed=0):

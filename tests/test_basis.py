@@ -130,7 +130,7 @@ def test_a_line_that_blocks_although_it_is_undecided_says_why():
     strict = Threshold(-0.02, inconclusive="block", no_change=0.0)
     blocking = judged_row(change, strict, Measured(-0.03, -0.04, -0.015, 60, 60))
     assert (blocking.outcome, blocking.blocks) == ("inconclusive", True)
-    assert "this blocks: it has to be shown that the value keeps to -0.02" in blocking.message()
+    assert "this blocks, because the value has to be shown to be at or above -0.02" in blocking.message()
     assert "the difference from 0 is more than chance" in blocking.message()
     for found in (Measured(-0.03, -0.07, 0.01, 60, 60), Measured(-0.03, -0.04, -0.015, 20, 60)):
         undecided = judged_row(change, strict, found)

@@ -14,7 +14,8 @@ from pytest_ecgfm.evaluations.geometry import effective_rank, intrinsic_dimensio
 from pytest_ecgfm.evaluations.splits import make_split, nested_subset
 from pytest_ecgfm.evaluations.statistics import Estimate, delong_interval, mean_auroc, mean_auroc_difference, p_value
 from pytest_ecgfm.results.checks import OTHERS, Case, Threshold, cells, judge
-from pytest_ecgfm.results.cube import build_cube, open_run, read_into_memory
+from pytest_ecgfm.results.cube import build_cube
+from pytest_ecgfm.results.cube_files import open_run, read_into_memory
 from pytest_ecgfm.results.rows import Measured, judged_row
 from pytest_ecgfm.results.verdict import corrected, decide
 
@@ -83,9 +84,9 @@ def test_no_more_is_asked_than_a_cell_can_have(value, threshold, outcome, bound)
         ((0.5, 0.4, 0.6), Threshold(0.3, "maximum"), "the whole interval lies above 0.3"),
         ((0.5, 0.5, 0.5), Threshold(0.7), "the value lies below 0.7"),
         ((0.5, 0.5, 0.5), Threshold(0.3, "maximum"), "the value lies above 0.3"),
-        ((0.8, 0.75, 0.9), Threshold(0.7), "the whole interval keeps to 0.7"),
-        ((0.8, 0.8, 0.8), Threshold(0.7), "the value keeps to 0.7"),
-        ((0.7, 0.6, 0.9), Threshold(0.7), "the interval holds 0.7"),
+        ((0.8, 0.75, 0.9), Threshold(0.7), "the whole interval is at or above 0.7"),
+        ((0.8, 0.8, 0.8), Threshold(0.7), "the value is at or above 0.7"),
+        ((0.7, 0.6, 0.9), Threshold(0.7), "the interval contains 0.7"),
     ],
 )
 def test_a_reason_says_what_lies_where(found, threshold, reason):

@@ -11,7 +11,16 @@ from scipy.stats import norm
 
 from pytest_ecgfm.errors import EcgfmError, NotAnEmbedding
 from pytest_ecgfm.results.checks import Case, Threshold, applicable_tier, cells, enough, evidence, judge
-from pytest_ecgfm.results.rows import Cell, Measured, Row, expected_to_fail, failed_row, judged_row, parse_row
+from pytest_ecgfm.results.rows import (
+    Cell,
+    Measured,
+    Row,
+    expected_to_fail,
+    failed_row,
+    judged_row,
+    parse_row,
+    received_row,
+)
 from pytest_ecgfm.results.verdict import VerdictFile, corrected, decide
 
 CASE = Case("downstream.auroc", "m", "ptb-xl", "AF", 0.01)
@@ -107,6 +116,18 @@ def test_a_row_survives_its_line(value, low, high, threshold, reason):
     assert isinstance(again, Row)
     assert (again.value, again.key, again.cells[0].values["auroc"]) == (value, made.key, value)
     assert math.isnan(again.cells[0].values["C"])
+
+
+def test_a_row_is_written_once_and_a_changed_one_anew(monkeypatch):
+    written, dumps = [], json.dumps
+    monkeypatch.setattr(json, "dumps", lambda value, **how: written.append(value) or dumps(value, **how))
+    made = row()
+    text = made.to_json()
+    assert made.to_json() is text
+    assert received_row(text, where="a test").to_json() is text
+    assert len(written) == 1
+    assert parse_row(f" {text}").to_json() == text
+    assert json.loads(replace(made, outcome="fail").to_json())["outcome"] == "fail"
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"encoder": 1}', row().to_json().replace('"pass"', '"passed"')])
@@ -375,3 +396,30 @@ def test_a_suite_that_has_no_meaning_for_an_encoder_takes_nothing_from_the_other
     )
     assert decided(contract, EFFICIENCY, away, chosen).outcome == "pass"
     assert decided(EFFICIENCY, away, chosen).outcome == "incomplete"
+
+
+@pytest.mark.parametrize(
+    ("check", "found", "cut"),
+    [
+        ("downstream.auroc", (0.95, 0.9, 1.04), (0.9, 1.0)),
+        ("downstream.auroc", (0.02, -0.1, 0.2), (0.0, 0.2)),
+        ("downstream.auroc_gain", (0.9, -1.5, 1.5), (-1.0, 1.0)),
+        ("stability.displacement", (0.1, -0.2, 7.0), (0.0, 7.0)),
+        ("separability.robustness", (0.919, 0.697, 1.141), (0.697, 1.0)),
+        ("separability.neighbours", (0.5, -3.0, 1.2), (-3.0, 1.0)),
+        # The value stays in its interval, and nothing is made up where there is none.
+        ("downstream.auroc", (1.2, 1.1, 1.3), (1.1, 1.2)),
+        ("downstream.auroc", (0.5, math.nan, math.nan), (math.nan, math.nan)),
+        ("downstream.auroc", (0.5, 0.4, math.nan), (0.4, math.nan)),
+    ],
+)
+def test_an_interval_ends_where_its_quantity_does(check, found, cut):
+    made = judged_row(Case(check, "m", "ptb-xl"), Threshold(0.7), Measured(*found))
+    np.testing.assert_array_equal((made.low, made.high), cut)
+    assert made.value == found[0]
+    assert made.outcome == "fail" or not np.isnan(cut).any()
+
+
+def test_the_interval_that_is_cut_is_the_one_that_is_judged():
+    share = Case("stability.retrieval", "m", "ptb-xl", perturbation="gain@1.1")
+    assert judged_row(share, Threshold(1.0, "maximum"), Measured(0.9, 0.8, 1.1)).outcome == "pass"

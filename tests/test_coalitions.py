@@ -70,15 +70,15 @@ def test_with_everybody_there_records_are_as_stored(rng, grouping):
 
 @pytest.mark.parametrize("leads", [LEADS, LEADS[::-1]])
 def test_leads_go_record_by_record_and_limb_leads_follow(rng, leads):
-    batch, baseline = random_batch(rng, leads=leads), random_batch(rng, leads=leads)
+    batch, background = random_batch(rng, leads=leads), random_batch(rng, leads=leads)
     before = batch.signals.copy()
     cast = players(leads)
     present = rng.random((4, 8)) < 0.5
     present[0] = [False, True] + [True] * 6
     present[1] = [True, True] + [False] * 6
-    found = with_leads(batch, baseline.signals, cast, present)
+    found = with_leads(batch, background.signals, cast, present)
     for column, one in enumerate(cast):
-        wanted = np.where(present[:, column, None], lead(batch, one.name), lead(baseline, one.name))
+        wanted = np.where(present[:, column, None], lead(batch, one.name), lead(background, one.name))
         np.testing.assert_array_equal(lead(found, one.name), wanted)
     computed = followers(lead(found, "I"), lead(found, "II"))
     whole = present[:, :2].all(axis=1)[:, None]
@@ -117,11 +117,11 @@ def test_leads_of_no_player_stay(rng):
 
 
 def test_nobody_there_is_the_baseline_and_its_limb_leads(rng):
-    batch, baseline = random_batch(rng), random_batch(rng)
-    found = with_leads(batch, baseline.signals, players(LEADS), np.zeros((4, 8), bool))
+    batch, background = random_batch(rng), random_batch(rng)
+    found = with_leads(batch, background.signals, players(LEADS), np.zeros((4, 8), bool))
     for name in INDEPENDENT:
-        np.testing.assert_array_equal(lead(found, name), lead(baseline, name))
-    for name, wanted in followers(lead(baseline, "I"), lead(baseline, "II")).items():
+        np.testing.assert_array_equal(lead(found, name), lead(background, name))
+    for name, wanted in followers(lead(background, "I"), lead(background, "II")).items():
         np.testing.assert_allclose(lead(found, name), wanted, atol=1e-6)
 
 

@@ -6,7 +6,8 @@ import xarray as xr
 
 from pytest_ecgfm.errors import EcgfmError
 from pytest_ecgfm.results.checks import Case, Threshold
-from pytest_ecgfm.results.cube import SCHEMA_VERSION, build_cube, open_run, write_cube
+from pytest_ecgfm.results.cube import build_cube, write_cube
+from pytest_ecgfm.results.cube_files import SCHEMA_VERSION, open_run
 from pytest_ecgfm.results.rows import Cell, Measured, judged_row
 
 

@@ -27,12 +27,13 @@ from pytest_ecgfm.encoders.registry import builtin_models
 from pytest_ecgfm.encoders.sources import parse_checkpoints
 from pytest_ecgfm.evaluations.clusters import METRICS as CLUSTER_METRICS
 from pytest_ecgfm.evaluations.clusters import NEIGHBOURS
+from pytest_ecgfm.evaluations.probe_kinds import PROBES, ProbeKind
 from pytest_ecgfm.evaluations.probes import C_GRID, FALLBACK_C
 from pytest_ecgfm.evaluations.separability import PERMUTATIONS
 from pytest_ecgfm.evaluations.statistics.bootstrap import RESAMPLES
 from pytest_ecgfm.measurements.relevance import SHUFFLES
 from pytest_ecgfm.plugin import OPTIONS
-from pytest_ecgfm.results import cube
+from pytest_ecgfm.results import cube, cube_files
 from pytest_ecgfm.results.checks import CHECKS, GATED_POSITIVES, MINIMUM_POSITIVES, SUITES
 from pytest_ecgfm.results.profiles import load_profile, shipped
 from pytest_ecgfm.results.verdict import SCHEMA
@@ -204,12 +205,26 @@ def test_the_cube_page_has_every_column_of_checks():
 def test_the_pages_of_cohorts_have_every_label_and_layout():
     own, published = text_of("docs/own_cohort.md"), text_of("docs/cohorts.md")
     assert all(f"`{label}`" in own for label in LABELS)
-    assert all(f"`{name}`" in published for layout in LAYOUTS for name in layout.names if name in COHORTS)
+    names = {name for layout in LAYOUTS for name in layout.names}
+    assert names <= set(COHORTS), "a card cannot say that its model saw these"
+    assert all(f"`{name}`" in published for name in names)
+
+
+WIDE = {"method", "own_cohort", "adapter", "cube", "endpoints", "formulas", "models", "README", "SECURITY"}
+"""Pages that are not wrapped yet."""
+
+
+@every_page
+def test_prose_is_wrapped_at_a_width_that_can_be_reviewed(page):
+    text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    prose = [line for line in text.splitlines() if not line.startswith("|")]
+    longest = max(len(re.sub(r"\]\(\S+\)|`[^`]+`", "", line)) for line in prose)
+    assert page.stem in WIDE or longest <= 120
 
 
 def test_the_page_of_versions_states_the_numbers():
     text = text_of("docs/migration.md")
-    assert f"| `cube.nc` | root attribute `schema_version` | {cube.SCHEMA_VERSION} |" in text
+    assert f"| `cube.nc` | root attribute `schema_version` | {cube_files.SCHEMA_VERSION} |" in text
     assert f"[JSON Schema](verdict.schema.json) | {SCHEMA} |" in text
 
 
@@ -291,7 +306,7 @@ def test_workflows_call_what_exists(page, pytestconfig):
 
 
 @every_page
-def test_profiles_and_cards_in_the_pages_are_valid(page, tmp_path):
+def test_profiles_and_cards_in_the_pages_are_valid(page, tmp_path, monkeypatch):
     for block in blocks(page, "toml"):
         path = tmp_path / (block.file or "profile.toml")
         path.write_text(block.body, encoding="utf-8")
@@ -301,6 +316,8 @@ def test_profiles_and_cards_in_the_pages_are_valid(page, tmp_path):
         elif block.file:
             assert read_card_file(path)[0].name == "card"
         else:
+            for name in re.findall(r'^probe = "(.+\..+)"', block.body, re.MULTILINE):
+                monkeypatch.setitem(PROBES, name, ProbeKind(name))
             assert load_profile(str(path)).check[-1].reason
 
 

@@ -147,6 +147,38 @@ def test_an_object_with_embed_and_the_kinds_of_input():
         np.testing.assert_allclose(out, signal.mean(-1), atol=1e-6)
 
 
+def test_a_cohort_a_batch_and_an_array_come_to_the_same():
+    encoder, memory_cohort = encoder_of(means), MemoryCohort(n=300)
+    wanted = embed_cohort(encoder, memory_cohort)
+    np.testing.assert_array_equal(encoder.embed(memory_cohort), wanted)
+    (batch,) = memory_cohort.batches(2, memory_cohort.records[1:3])
+    np.testing.assert_array_equal(encoder.embed(batch), wanted[1:3])
+    found = encoder.embed(batch.signals, sampling_rate=batch.sampling_rate, leads=batch.leads)
+    np.testing.assert_array_equal(found, wanted[1:3])
+    with pytest.raises(EcgfmError, match=r"an array needs sampling_rate=\.\.\. in Hz"):
+        encoder.embed(batch.signals)
+    for given in (batch, memory_cohort):
+        with pytest.raises(EcgfmError, match="knows its sampling rate and leads"):
+            encoder.embed(given, sampling_rate=100)
+
+
+def test_a_cohort_says_what_it_is(monkeypatch):
+    assert repr(MemoryCohort()) == "<Cohort 'memory' (Europe): 40 records, 12 leads, 100 Hz>"
+    patients = [f"p{i % 7}" for i in range(40)]
+    broken = MemoryCohort(patients=patients)
+    broken.signals.clear()
+    monkeypatch.setattr(MemoryCohort, "_read", lambda self, record: (_ for _ in ()).throw(EcgfmError("no file")))
+    assert repr(broken) == "<Cohort 'memory' (Europe): 40 records, 7 patients, 100 Hz>"
+
+
+def test_an_encoder_says_what_it_is():
+    encoder = encoder_of(lambda batch: batch.mean(-1), input="array", seconds=None, leads="I II", units="uV")
+    text = "reads leads I, II, 100 Hz, records of any length, uV>"
+    assert repr(encoder) == f"<Encoder 'm': a number of dimensions not known yet; {text}"
+    encoder.embed(np.zeros((1, 2, 100)), sampling_rate=100, leads="I II")
+    assert repr(encoder) == f"<Encoder 'm': 2 dimensions; {text}"
+
+
 def test_fingerprints_tell_weights_cards_and_versions_apart():
     torch.manual_seed(0)
     module = Doubled()

@@ -17,7 +17,7 @@ from pytest_ecgfm.encoders.exported import read_card_file
 from pytest_ecgfm.errors import EcgfmError
 from pytest_ecgfm.report.loaded import load
 from pytest_ecgfm.results import cube_files
-from pytest_ecgfm.results.cube import open_run
+from pytest_ecgfm.results.cube_files import open_run
 from pytest_ecgfm.results.profiles import load_profile
 from tests.report.runs import write_run
 

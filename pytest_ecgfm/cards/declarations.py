@@ -1,4 +1,4 @@
-"""`@ecg_model`, `@ecg_cohort`, `@ecg_check`: how a model, a cohort or a check of one's own is declared."""
+"""`@ecg_model`, `@ecg_cohort`, `@ecg_check` and others: how what is one's own is declared."""
 
 import inspect
 from collections.abc import Callable
@@ -14,6 +14,7 @@ MODEL = "_ecgfm_declaration"
 COHORT = "_ecgfm_cohort_declaration"
 CHECK = "_ecgfm_check_declaration"
 PERTURBATION = "_ecgfm_perturbation_declaration"
+PROBE = "_ecgfm_probe_declaration"
 """Attributes of fixtures and functions that hold their declarations."""
 
 
@@ -138,6 +139,35 @@ def ecg_perturbation(name: str, **card: Any) -> Callable[[Callable[..., Any]], C
     ...     return batch.signals + severity
     """
     return _mark(PERTURBATION, name, card)
+
+
+def ecg_probe(name: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Declare a probe of one's own, which a profile may name in place of the logistic one.
+
+    It is fitted on the splits, shares of the patients and seeds of any other probe.
+
+    Parameters
+    ----------
+    name : str
+        A namespace of one's own, a dot, and the probe: ``"mine.svm"``. A profile chooses it by ``probe = "mine.svm"``
+        in its ``[grid]``.
+
+    Returns
+    -------
+    callable
+        A decorator, which returns the function as it is. The function takes the seed, and returns an unfitted
+        scikit-learn classifier (or pipeline) with ``predict_proba`` or ``decision_function``. It is fitted to
+        embeddings that are z-scored by the training records, shape (records, dimensions), and to targets True or False.
+
+    Examples
+    --------
+    >>> from pytest_ecgfm import ecg_probe
+    >>> @ecg_probe("mine.svm")
+    ... def svm(seed):
+    ...     from sklearn.svm import SVC
+    ...     return SVC(random_state=seed)
+    """
+    return _mark(PROBE, name, {})
 
 
 def _mark(kind: str, name: str, card: dict[str, Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:

@@ -3,16 +3,22 @@
 from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
 from pytest_ecgfm.cohorts.label_table import built_in_labels
 from pytest_ecgfm.cohorts.read_ahead import read_ahead
 from pytest_ecgfm.errors import EcgfmError
-from pytest_ecgfm.signals.records import RecordBatch, Recording
+from pytest_ecgfm.signals.records import RecordBatch, Recording, leads_in_words
+
+if TYPE_CHECKING:
+    # Otherwise where a table is made: every start imports this module, and most end before the first table.
+    import pandas as pd
+
 
 LABELS = {name: one.meaning for name, one in built_in_labels().items()}
 """Built-in labels and what they mean; a cohort may get further columns of labels (`endpoints.with_labels`)."""
@@ -32,8 +38,10 @@ class PublishedSplit:
     test: tuple[int, ...]
 
 
-def _require_split_by_patient(name: str, table: pd.DataFrame, split: PublishedSplit) -> None:
+def _require_split_by_patient(name: str, table: "pd.DataFrame", split: PublishedSplit) -> None:
     """Refuse folds that put one patient into two parts."""
+    import pandas as pd
+
     part = pd.Series(pd.NA, index=table.index, dtype="object")
     for word in ("train", "validation", "test"):
         part[table["fold"].isin(getattr(split, word)).to_numpy(dtype=bool, na_value=False)] = word
@@ -116,14 +124,16 @@ class Cohort(ABC):
         name: str,
         *,
         continent: str,
-        table: pd.DataFrame,
-        labels: pd.DataFrame,
+        table: "pd.DataFrame",
+        labels: "pd.DataFrame",
         sampling_rate: float,
         has_patients: bool,
         split: PublishedSplit | None = None,
         codes: StatedCodes | None = None,
-        columns: pd.DataFrame | None = None,
+        columns: "pd.DataFrame | None" = None,
     ) -> None:
+        import pandas as pd
+
         repeated = table.index[table.index.duplicated()]
         if len(repeated):
             raise EcgfmError(f"cohort {name}: record {repeated[0]!r} occurs twice; identifiers must be unique.")
@@ -157,17 +167,32 @@ class Cohort(ABC):
         return len(self.table)
 
     @property
-    def records(self) -> pd.Index:
+    def records(self) -> "pd.Index":
         """Identifiers, in a fixed order."""
         return self.table.index
 
+    @cached_property
+    def leads(self) -> tuple[str, ...]:
+        """Leads of the first record, which is read for that; others may have further ones."""
+        return self.read(self.records[0]).leads if len(self) else ()
+
+    def __repr__(self) -> str:
+        parts = [f"{len(self)} records"]
+        if self.has_patients:
+            parts.append(f"{self.patients.nunique()} patients")
+        # To show an object must not fail: a file that cannot be read is an error when it is asked for.
+        with suppress(EcgfmError, OSError):
+            parts.append(leads_in_words(self.leads))
+        parts.append(f"{self.sampling_rate:g} Hz")
+        return f"<Cohort {self.name!r} ({self.continent or 'no continent stated'}): {', '.join(parts)}>"
+
     @property
-    def patients(self) -> pd.Series:
+    def patients(self) -> "pd.Series":
         """Patient of each record."""
         return self.table["patient"]
 
     @property
-    def folds(self) -> pd.Series:
+    def folds(self) -> "pd.Series":
         """Published fold of each record (missing where there is none)."""
         return self.table["fold"]
 

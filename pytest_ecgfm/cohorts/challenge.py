@@ -21,7 +21,7 @@ from pytest_ecgfm.errors import EcgfmError
 
 
 @dataclass(frozen=True)
-class Source:
+class ChallengeFolder:
     """A folder below ``training/``: its cohort, where that is from, and its name in ``labels/vocabulary.csv``."""
 
     cohort: str
@@ -29,15 +29,15 @@ class Source:
     vocabulary: str
 
 
-SOURCES: Mapping[str, Source] = {
-    "georgia": Source("georgia", "North America", "georgia"),
-    "chapman_shaoxing": Source("chapman-ningbo", "Asia", "chapman_shaoxing"),
-    "ningbo": Source("chapman-ningbo", "Asia", "ningbo"),
-    "cpsc_2018": Source("cpsc-2018", "Asia", "cpsc_2018"),
-    "cpsc_2018_extra": Source("cpsc-extra", "Asia", "cpsc_2018_extra"),
-    "ptb": Source("ptb", "Europe", "ptb"),
-    "ptb-xl": Source("ptb-xl", "Europe", "ptb-xl-challenge"),
-    "st_petersburg_incart": Source("incart", "Europe", "st_petersburg_incart"),
+SOURCES: Mapping[str, ChallengeFolder] = {
+    "georgia": ChallengeFolder("georgia", "North America", "georgia"),
+    "chapman_shaoxing": ChallengeFolder("chapman-ningbo", "Asia", "chapman_shaoxing"),
+    "ningbo": ChallengeFolder("chapman-ningbo", "Asia", "ningbo"),
+    "cpsc_2018": ChallengeFolder("cpsc-2018", "Asia", "cpsc_2018"),
+    "cpsc_2018_extra": ChallengeFolder("cpsc-extra", "Asia", "cpsc_2018_extra"),
+    "ptb": ChallengeFolder("ptb", "Europe", "ptb"),
+    "ptb-xl": ChallengeFolder("ptb-xl", "Europe", "ptb-xl-challenge"),
+    "st_petersburg_incart": ChallengeFolder("incart", "Europe", "st_petersburg_incart"),
 }
 """The challenge's own sources; any other folder in the layout is a cohort by the folder's name."""
 
@@ -50,9 +50,9 @@ _CODE = re.compile(r"\d{6,18}", re.ASCII)
 _AGE = re.compile(r"\d{1,3}(?:\.\d*)?", re.ASCII)
 
 
-def source_of(folder: str) -> Source:
+def source_of(folder: str) -> ChallengeFolder:
     """Return what is known of a folder below ``training/``."""
-    return SOURCES.get(folder) or Source(folder.lower().replace("_", "-"), "", folder)
+    return SOURCES.get(folder) or ChallengeFolder(folder.lower().replace("_", "-"), "", folder)
 
 
 @dataclass

@@ -11,11 +11,11 @@ from pytest_ecgfm.cohorts.folders import first_few
 from pytest_ecgfm.cohorts.layouts import LAYOUTS, Layout, Listing, Sighting, unread_table
 from pytest_ecgfm.errors import EcgfmError, unknown_name
 
-__all__ = ["LAYOUTS", "Found", "discover", "load_cohort", "load_found"]
+__all__ = ["LAYOUTS", "FoundCohort", "discover", "load_cohort", "load_found"]
 
 
 @dataclass(frozen=True)
-class Found:
+class FoundCohort:
     """A cohort below a folder.
 
     Attributes
@@ -26,14 +26,14 @@ class Found:
         Name of the layout.
     paths : tuple of Path
         What the layout reads.
-    alternatives : tuple of Found
+    alternatives : tuple of FoundCohort
         The same cohort in other places or layouts; not read.
     """
 
     cohort: str
     layout: str
     paths: tuple[Path, ...]
-    alternatives: tuple["Found", ...] = ()
+    alternatives: tuple["FoundCohort", ...] = ()
 
 
 def _walk(root: Path, links: list[Path]) -> Iterator[tuple[Layout, Sighting]]:
@@ -68,15 +68,15 @@ def _walk(root: Path, links: list[Path]) -> Iterator[tuple[Layout, Sighting]]:
         waiting.extend(path / name for name in sorted(below, reverse=True))
 
 
-def _search(root: Path) -> tuple[dict[str, Found], list[Path]]:
+def _search(root: Path) -> tuple[dict[str, FoundCohort], list[Path]]:
     """Return the cohorts below `root`, and the links to folders that were not followed."""
     if not root.is_dir():
         raise EcgfmError(f"data folder {root}: no such folder.")
     links: list[Path] = []
-    sightings: dict[str, list[tuple[Layout, Found]]] = defaultdict(list)
+    sightings: dict[str, list[tuple[Layout, FoundCohort]]] = defaultdict(list)
     for layout, sighting in _walk(root, links):
-        sightings[sighting.cohort].append((layout, Found(sighting.cohort, layout.name, sighting.paths)))
-    found: dict[str, Found] = {}
+        sightings[sighting.cohort].append((layout, FoundCohort(sighting.cohort, layout.name, sighting.paths)))
+    found: dict[str, FoundCohort] = {}
     for cohort, seen in sightings.items():
         if len(seen) > 1:
             # Splits are by patient, so a release with patient identifiers beats a larger copy without.
@@ -85,7 +85,7 @@ def _search(root: Path) -> tuple[dict[str, Found], list[Path]]:
     return found, links
 
 
-def discover(root: Path) -> dict[str, Found]:
+def discover(root: Path) -> dict[str, FoundCohort]:
     """Return the cohorts below a folder, by name.
 
     Parameters
@@ -95,9 +95,9 @@ def discover(root: Path) -> dict[str, Found]:
 
     Returns
     -------
-    dict of str to Found
+    dict of str to FoundCohort
         In the order of the search. Where a cohort is there more than once, the place that has patient identifiers,
-        then the one with more records, is taken; the others are its `Found.alternatives`.
+        then the one with more records, is taken; the others are its `FoundCohort.alternatives`.
 
     Raises
     ------
@@ -137,7 +137,7 @@ def load_cohort(name: str, root: Path, *, sampling_rate: float | None = None, sk
     return load_found(found[name], sampling_rate=sampling_rate, skip_bad=skip_bad)
 
 
-def load_found(found: Found, *, sampling_rate: float | None = None, skip_bad: bool = False) -> Cohort:
+def load_found(found: FoundCohort, *, sampling_rate: float | None = None, skip_bad: bool = False) -> Cohort:
     """Load a cohort that `discover` found; as `load_cohort`, without another search."""
     layouts = {layout.name: layout for layout in LAYOUTS}
     return layouts[found.layout].load(found.paths, sampling_rate, skip_bad)

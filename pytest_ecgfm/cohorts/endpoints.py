@@ -17,9 +17,8 @@ from collections.abc import Iterable, Mapping
 from copy import copy
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field
 
 from pytest_ecgfm.cohorts.base import LABELS, Cohort, StatedCodes
@@ -27,6 +26,11 @@ from pytest_ecgfm.cohorts.harmonise import Vocabulary, vocabulary
 from pytest_ecgfm.cohorts.scp_classes import class_key, packaged_classes
 from pytest_ecgfm.cohorts.stated import flags
 from pytest_ecgfm.errors import EcgfmError, nearest, unknown_name
+
+if TYPE_CHECKING:
+    # Otherwise where a table is made: every start imports this module, and most end before the first table.
+    import pandas as pd
+
 
 PREFIXES: Mapping[str, str] = {
     "scp": "scp_ecg",
@@ -194,7 +198,7 @@ def of_column(name: str, *, where: str) -> Endpoint:
     return Endpoint(name, f"column {name} of the cohort's own table", {COLUMN: (name,)})
 
 
-def values_of(endpoint: Endpoint, cohort: Cohort) -> pd.Series:
+def values_of(endpoint: Endpoint, cohort: Cohort) -> "pd.Series":
     """Return a label of one's own for each record of a cohort: true, false or missing.
 
     Raises
@@ -202,6 +206,8 @@ def values_of(endpoint: Endpoint, cohort: Cohort) -> pd.Series:
     EcgfmError
         If a column holds something else than 1, 0 and empty; names record and column.
     """
+    import pandas as pd
+
     stated = _by_codes(endpoint, cohort.codes, cohort.records) if cohort.codes is not None else None
     columns = _by_columns(endpoint, cohort)
     if stated is None or columns is None:
@@ -210,7 +216,9 @@ def values_of(endpoint: Endpoint, cohort: Cohort) -> pd.Series:
     return columns | stated
 
 
-def _by_columns(endpoint: Endpoint, cohort: Cohort) -> pd.Series | None:
+def _by_columns(endpoint: Endpoint, cohort: Cohort) -> "pd.Series | None":
+    import pandas as pd
+
     wanted = [name for name in endpoint.true.get(COLUMN, ()) if name in cohort.columns]
     if not wanted:
         return None
@@ -224,7 +232,9 @@ def _by_columns(endpoint: Endpoint, cohort: Cohort) -> pd.Series | None:
     return found
 
 
-def _by_codes(endpoint: Endpoint, stated: StatedCodes, records: pd.Index) -> pd.Series | None:
+def _by_codes(endpoint: Endpoint, stated: StatedCodes, records: "pd.Index") -> "pd.Series | None":
+    import pandas as pd
+
     prefix = next(prefix for prefix, name in PREFIXES.items() if name == stated.vocabulary)
     if prefix not in endpoint.true:
         return None
@@ -262,6 +272,8 @@ def with_labels(cohort: Cohort, endpoints: Iterable[Endpoint]) -> Cohort:
     EcgfmError
         As `values_of` does.
     """
+    import pandas as pd
+
     wanted = list(endpoints)
     if not wanted:
         return cohort

@@ -8,7 +8,7 @@ from threading import Lock
 
 from pytest_ecgfm.cohorts.download import Downloader, Item, Stop, intact
 from pytest_ecgfm.cohorts.release import HOSTS, Plan, Release, Unpacked
-from pytest_ecgfm.cohorts.sources import Source, source_of
+from pytest_ecgfm.cohorts.sources import Fetchable, source_of
 from pytest_ecgfm.cohorts.tables import PART_FILE
 from pytest_ecgfm.errors import EcgfmError
 
@@ -44,12 +44,12 @@ def _human(size: float) -> str:
     return f"{size:.1f} GB"
 
 
-def announcement(source: Source, folder: Path, records: int | None, size: float, *, exact: bool) -> str:
+def announcement(source: Fetchable, folder: Path, records: int | None, size: float, *, exact: bool) -> str:
     """Say what will be fetched, under which terms.
 
     Parameters
     ----------
-    source : Source
+    source : Fetchable
         What.
     folder : Path
         Where to.

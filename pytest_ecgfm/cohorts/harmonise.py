@@ -26,12 +26,16 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from types import MappingProxyType
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from pytest_ecgfm.cohorts.base import LABELS, StatedCodes
 from pytest_ecgfm.cohorts.label_table import built_in_labels, table_rows
 from pytest_ecgfm.errors import EcgfmError, unknown_name
+
+if TYPE_CHECKING:
+    # Otherwise where a table is made: every start imports this module, and most end before the first table.
+    import pandas as pd
+
 
 VOCABULARIES = ("scp_ecg", "snomed_ct", "aha", "code", "ludb", "mimic_iv_ecg")
 """Vocabularies with a table in ``labels/``."""
@@ -90,7 +94,7 @@ class Harmonised:
         What the labels were read from.
     """
 
-    labels: pd.DataFrame
+    labels: "pd.DataFrame"
     unmapped: Mapping[str, int] = field(default_factory=dict)
     notes: Mapping[str, str] = field(default_factory=dict)
     codes: StatedCodes | None = None
@@ -238,6 +242,8 @@ def harmonise(
     EcgfmError
         If there is no such vocabulary.
     """
+    import pandas as pd
+
     table = vocabulary(name)
     uncertain = doubtful or {}
     rows: list[tuple[bool | None, ...]] = []

@@ -3,10 +3,9 @@
 import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from pytest_ecgfm.cards import CohortCard
 from pytest_ecgfm.cohorts.base import LABELS, Cohort
@@ -15,6 +14,10 @@ from pytest_ecgfm.cohorts.stated import COLUMNS, further_columns, read_stated, r
 from pytest_ecgfm.cohorts.tables import keyed
 from pytest_ecgfm.errors import EcgfmError, unknown_name
 from pytest_ecgfm.signals.records import FloatArray, Recording
+
+if TYPE_CHECKING:
+    # Otherwise where a table is made: every start imports this module, and most end before the first table.
+    import pandas as pd
 
 
 class OwnCohort(Cohort):
@@ -39,7 +42,7 @@ class OwnCohort(Cohort):
         If `table` is malformed, or `signals` does not fit it.
     """
 
-    def __init__(self, card: CohortCard, signals: Any, table: pd.DataFrame, *, where: str) -> None:
+    def __init__(self, card: CohortCard, signals: Any, table: "pd.DataFrame", *, where: str) -> None:
         place = Path(f"{where}: cohort {card.name}")
         rows = _texts(table, place)
         for label in card.labels:
@@ -96,6 +99,8 @@ def own_cohort(card: CohortCard, returned: Any, *, where: str) -> Cohort:
     EcgfmError
         If it is no pair of signals and table, or they are malformed.
     """
+    import pandas as pd
+
     if not isinstance(returned, tuple) or len(returned) != 2 or not isinstance(returned[1], pd.DataFrame):
         raise EcgfmError(
             f"{where}: cohort {card.name}: the fixture returned {type(returned).__name__}, but should return "
@@ -110,8 +115,10 @@ def own_cohort(card: CohortCard, returned: Any, *, where: str) -> Cohort:
     return OwnCohort(card, signals, table, where=where)
 
 
-def _texts(table: pd.DataFrame, place: Path) -> pd.DataFrame:
+def _texts(table: "pd.DataFrame", place: Path) -> "pd.DataFrame":
     """Return a data frame as if it had been read from a file: text, unknown values empty, indexed by record."""
+    import pandas as pd
+
     repeated = [name for name in COLUMNS if list(table.columns).count(name) > 1]
     if repeated:
         raise EcgfmError(f"{place}: the column {repeated[0]!r} occurs twice.")
@@ -125,8 +132,10 @@ def _texts(table: pd.DataFrame, place: Path) -> pd.DataFrame:
     return keyed(rows, "record", place)
 
 
-def _can_be_read(table: pd.DataFrame, name: object) -> bool:
+def _can_be_read(table: "pd.DataFrame", name: object) -> bool:
     """Whether a column of no meaning of its own may be text: its name stands once, and its cells are no lists."""
+    import pandas as pd
+
     if not isinstance(name, str) or list(table.columns).count(name) > 1:
         return False
     return all(pd.api.types.is_scalar(value) for value in table[name])
@@ -141,6 +150,8 @@ def _filled(value: Any) -> FloatArray:
 
 
 def _text(value: Any) -> str:
+    import pandas as pd
+
     if pd.api.types.is_scalar(value) and pd.isna(value):
         return ""
     # A column of whole numbers with a gap is one of floats: 1.0 is the 1 of a file.

@@ -11,9 +11,9 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field
 
 from pytest_ecgfm.cohorts.base import Cohort
@@ -21,6 +21,11 @@ from pytest_ecgfm.cohorts.endpoints import require_name
 from pytest_ecgfm.cohorts.stated import numeric_columns
 from pytest_ecgfm.cohorts.tables import fault, known, numbers
 from pytest_ecgfm.errors import EcgfmError
+
+if TYPE_CHECKING:
+    # Otherwise where a table is made: every start imports this module, and most end before the first table.
+    import pandas as pd
+
 
 PREFIX = "quantity:"
 
@@ -151,7 +156,7 @@ def units_of(quantity: Quantity, cohort: Cohort) -> str:
     return units
 
 
-def quantity_values(quantity: Quantity, cohort: Cohort) -> pd.Series:
+def quantity_values(quantity: Quantity, cohort: Cohort) -> "pd.Series":
     """Return a quantity for each record of a cohort, as float; NaN where it is unknown.
 
     Raises
@@ -162,6 +167,8 @@ def quantity_values(quantity: Quantity, cohort: Cohort) -> pd.Series:
     """
     if quantity == AGE:
         return cohort.table["age"].astype(float)
+    import pandas as pd
+
     units_of(quantity, cohort)
     found = pd.Series(np.nan, cohort.records, dtype=float)
     low = -math.inf if quantity.low is None else quantity.low
@@ -179,7 +186,7 @@ def quantity_values(quantity: Quantity, cohort: Cohort) -> pd.Series:
     return found
 
 
-def _require_one_unit(values: pd.Series, column: str, quantity: Quantity, path: Path) -> None:
+def _require_one_unit(values: "pd.Series", column: str, quantity: Quantity, path: Path) -> None:
     """Refuse a few values that lie apart from all others by a large factor: other units, or a misplaced comma."""
     positive = values[values > 0].sort_values()
     if positive.size < _LEAST:
@@ -216,7 +223,7 @@ def offered_quantities(cohort: Cohort) -> Iterator[tuple[str, str]]:
             yield quantity.name, f"{len(there)} ({there.min():g} to {there.max():g}{f' {units}' if units else ''})"
 
 
-def _plain_numbers(column: pd.Series) -> pd.Series:
+def _plain_numbers(column: "pd.Series") -> "pd.Series":
     return column.map(lambda text: float(text) if known(text) else math.nan).astype(float)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from pytest_ecgfm.cohorts.download import Downloader, Item, intact
 from pytest_ecgfm.cohorts.folders import Folder
-from pytest_ecgfm.cohorts.sources import Source
+from pytest_ecgfm.cohorts.sources import Fetchable
 from pytest_ecgfm.cohorts.tables import PART_FILE
 from pytest_ecgfm.errors import EcgfmError
 
@@ -59,7 +59,7 @@ class Release:
 
     Parameters
     ----------
-    source : Source
+    source : Fetchable
         What is published.
     root : Path
         A data folder; the release gets a folder of its own in it.
@@ -72,7 +72,7 @@ class Release:
         If the folder cannot be made.
     """
 
-    def __init__(self, source: Source, root: Path, base_url: str | None) -> None:
+    def __init__(self, source: Fetchable, root: Path, base_url: str | None) -> None:
         self.source = source
         host = (base_url or HOSTS[source.publisher]).rstrip("/")
         if source.publisher == "physionet":

@@ -11,7 +11,7 @@ _SECONDS_10 = 120_000
 
 
 @dataclass(frozen=True)
-class Source:
+class Fetchable:
     """A release that can be fetched.
 
     Attributes
@@ -65,8 +65,8 @@ class Source:
         return f"{name}-{self.version}"
 
 
-def _challenge(cohort: str, records: int, *folders: str, record_bytes: int = _SECONDS_10) -> Source:
-    return Source(
+def _challenge(cohort: str, records: int, *folders: str, record_bytes: int = _SECONDS_10) -> Fetchable:
+    return Fetchable(
         cohort,
         "physionet",
         "challenge-2021",
@@ -81,7 +81,7 @@ def _challenge(cohort: str, records: int, *folders: str, record_bytes: int = _SE
 
 
 _ALL = (
-    Source(
+    Fetchable(
         "ptb-xl",
         "physionet",
         "ptb-xl",
@@ -100,7 +100,7 @@ _ALL = (
     _challenge("cpsc-extra", 3_453, "cpsc_2018_extra", record_bytes=192_000),
     _challenge("ptb", 516, "ptb", record_bytes=2_650_000),
     _challenge("incart", 74, "st_petersburg_incart", record_bytes=11_100_000),
-    Source(
+    Fetchable(
         "ludb",
         "physionet",
         "ludb",
@@ -113,7 +113,7 @@ _ALL = (
         re.compile(r"ludb\.csv|LICENSE\.txt"),
         whole_table=True,
     ),
-    Source(
+    Fetchable(
         "mimic-iv-ecg",
         "physionet",
         "mimic-iv-ecg",
@@ -126,7 +126,7 @@ _ALL = (
         re.compile(r"(?:record_list|machine_measurements)\.csv|LICENSE\.txt"),
         whole_table=True,
     ),
-    Source(
+    Fetchable(
         "brugada-huca",
         "physionet",
         "brugada-huca",
@@ -139,7 +139,7 @@ _ALL = (
         re.compile(r"metadata(?:_dictionary)?\.csv|LICENSE\.txt|RECORDS|README\.md"),
         whole_table=True,
     ),
-    Source(
+    Fetchable(
         "code-15",
         "zenodo",
         "4916206",
@@ -154,7 +154,7 @@ _ALL = (
         members=re.compile(r"(?:[\w-]+/)*(?P<name>exams_part\d+\.hdf5)", re.ASCII),
         whole_table=True,
     ),
-    Source(
+    Fetchable(
         "code-test",
         "zenodo",
         "3765780",
@@ -184,7 +184,7 @@ ELSEWHERE = {
 """Releases that cannot be fetched, and why."""
 
 
-def source_of(cohort: str) -> Source:
+def source_of(cohort: str) -> Fetchable:
     """Return where a cohort is published.
 
     Raises

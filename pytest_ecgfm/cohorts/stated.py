@@ -2,13 +2,18 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
 from pytest_ecgfm.cohorts.base import LABELS, PublishedSplit
 from pytest_ecgfm.cohorts.tables import NUMBER, by_field, choices, cohort_table, known, numbers
 from pytest_ecgfm.errors import EcgfmError
+
+if TYPE_CHECKING:
+    # Otherwise where a table is made: every start imports this module, and most end before the first table.
+    import pandas as pd
+
 
 COLUMNS = ("patient", "age", "sex", "fold", *LABELS)
 """Columns with a meaning of their own; any other one can be a label when it is asked for."""
@@ -33,20 +38,20 @@ _PATIENT = "an identifier; where patients are unknown (empty, nan, None, NA), le
 class Stated:
     """What a `Cohort` wants to know of its records: its arguments of these names."""
 
-    table: pd.DataFrame
-    labels: pd.DataFrame
+    table: "pd.DataFrame"
+    labels: "pd.DataFrame"
     has_patients: bool
     split: PublishedSplit | None
 
 
-def further_columns(rows: pd.DataFrame, path: Path) -> pd.DataFrame:
+def further_columns(rows: "pd.DataFrame", path: Path) -> "pd.DataFrame":
     """Return the columns that mean nothing until they are asked for as labels; they remember their file."""
     out = rows[[name for name in rows if name not in (*COLUMNS, "record")]].copy()
     out.attrs["file"] = str(path)
     return out
 
 
-def label_columns(columns: pd.DataFrame) -> list[str]:
+def label_columns(columns: "pd.DataFrame") -> list[str]:
     """Name the columns that can be labels: they hold 1, 0 and empty cells, and 1 once at least."""
     out = []
     for name in columns:
@@ -56,7 +61,7 @@ def label_columns(columns: pd.DataFrame) -> list[str]:
     return out
 
 
-def numeric_columns(columns: pd.DataFrame) -> list[str]:
+def numeric_columns(columns: "pd.DataFrame") -> list[str]:
     """Name the columns that can be quantities: they hold numbers, three different ones at least, and empty cells."""
     out = []
     for name in columns:
@@ -66,7 +71,7 @@ def numeric_columns(columns: pd.DataFrame) -> list[str]:
     return out
 
 
-def flags(rows: pd.DataFrame, column: str, path: Path) -> pd.Series:
+def flags(rows: "pd.DataFrame", column: str, path: Path) -> "pd.Series":
     """Return a column of 1, 0 and empty cells as true, false and missing.
 
     Raises
@@ -74,13 +79,15 @@ def flags(rows: pd.DataFrame, column: str, path: Path) -> pd.Series:
     EcgfmError
         If it holds anything else; names the record.
     """
+    import pandas as pd
+
     stated = choices(rows, column, path, _VALUES, any_case=True)
     return pd.Series(
         pd.array([pd.NA if text == "" else text == "1" for text in stated], dtype="boolean"), index=rows.index
     )
 
 
-def require_label(rows: pd.DataFrame, path: Path) -> None:
+def require_label(rows: "pd.DataFrame", path: Path) -> None:
     """Refuse a table without any column that is, or can be, a label or a quantity.
 
     Raises
@@ -96,7 +103,7 @@ def require_label(rows: pd.DataFrame, path: Path) -> None:
         )
 
 
-def read_stated(rows: pd.DataFrame, path: Path) -> Stated:
+def read_stated(rows: "pd.DataFrame", path: Path) -> Stated:
     """Read the columns that are there.
 
     Parameters
@@ -112,6 +119,8 @@ def read_stated(rows: pd.DataFrame, path: Path) -> Stated:
     EcgfmError
         If a value is malformed; names record and column.
     """
+    import pandas as pd
+
     records = list(rows.index)
     labels = pd.DataFrame({label: pd.array([pd.NA] * len(rows), dtype="boolean") for label in LABELS}, rows.index)
     for label in (label for label in LABELS if label in rows):
@@ -130,7 +139,7 @@ def read_stated(rows: pd.DataFrame, path: Path) -> Stated:
     return Stated(table, labels, has_patients, split)
 
 
-def _folds(rows: pd.DataFrame, path: Path) -> tuple[list[int] | None, PublishedSplit | None]:
+def _folds(rows: "pd.DataFrame", path: Path) -> tuple[list[int] | None, PublishedSplit | None]:
     """Return the fold of each record and which are for what; None without the column."""
     if "fold" not in rows:
         return None, None

@@ -7,13 +7,18 @@ import re
 import sys
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 from pytest_ecgfm.cohorts.folders import Folder
 from pytest_ecgfm.errors import EcgfmError
+
+if TYPE_CHECKING:
+    # Otherwise where a table is made: every start imports this module, and most end before the first table.
+    import pandas as pd
+
 
 NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d{1,3})?", re.ASCII)
 
@@ -44,7 +49,7 @@ def read_table(
     optional: Collection[str] = (),
     others: bool = False,
     key: str | None = None,
-) -> pd.DataFrame:
+) -> "pd.DataFrame":
     """Return columns of a CSV file as text, white space stripped.
 
     Parameters
@@ -67,6 +72,8 @@ def read_table(
     EcgfmError
         If the file is missing or not CSV, lacks a column, or has rows of uneven length or a repeated or empty key.
     """
+    import pandas as pd
+
     data = folder.read(path, where=str(path), limit=_MOST_TABLE)
     try:
         rows = csv.reader(io.StringIO(data.decode("utf-8-sig"), newline=""), strict=True)
@@ -96,7 +103,7 @@ def read_table(
     return table if key is None else keyed(table, key, path)
 
 
-def keyed(table: pd.DataFrame, key: str, path: Path) -> pd.DataFrame:
+def keyed(table: "pd.DataFrame", key: str, path: Path) -> "pd.DataFrame":
     """Return `table` indexed by the column `key`.
 
     Raises
@@ -104,6 +111,8 @@ def keyed(table: pd.DataFrame, key: str, path: Path) -> pd.DataFrame:
     EcgfmError
         If a key is empty or repeated; names it.
     """
+    import pandas as pd
+
     for position in np.flatnonzero((table[key] == "").to_numpy()):
         raise EcgfmError(f"{path}: row {position + 1}: {key} is empty.")
     repeated = table.loc[table[key].duplicated(), key]
@@ -118,7 +127,7 @@ def fault(path: Path, record: object, field: str, value: object, valid: str) -> 
 
 
 def numbers(
-    table: pd.DataFrame, column: str, path: Path, *, low: float, high: float, empty: bool = False
+    table: "pd.DataFrame", column: str, path: Path, *, low: float, high: float, empty: bool = False
 ) -> npt.NDArray[np.float64]:
     """Return a column as numbers.
 
@@ -155,7 +164,7 @@ def _between(low: float, high: float) -> str:
     return " ".join(["a number", *ends])
 
 
-def identifiers(table: pd.DataFrame, column: str, path: Path) -> list[str]:
+def identifiers(table: "pd.DataFrame", column: str, path: Path) -> list[str]:
     """Return a column of whole numbers as text, without the ``.0`` that pandas leaves behind.
 
     Raises
@@ -173,7 +182,7 @@ def identifiers(table: pd.DataFrame, column: str, path: Path) -> list[str]:
 
 
 def choices(
-    table: pd.DataFrame, column: str, path: Path, valid: dict[str, str], *, any_case: bool = False
+    table: "pd.DataFrame", column: str, path: Path, valid: dict[str, str], *, any_case: bool = False
 ) -> list[str]:
     """Return what each value of a column stands for; an unknown one (see `known`) is an empty one.
 
@@ -200,7 +209,7 @@ def cohort_table(
     ages: Sequence[float] | npt.NDArray[np.float64],
     sexes: Sequence[str],
     folds: Sequence[int] | None = None,
-) -> pd.DataFrame:
+) -> "pd.DataFrame":
     """Return the table of a `Cohort`.
 
     Parameters
@@ -216,6 +225,8 @@ def cohort_table(
     folds : sequence of int, optional
         Published folds.
     """
+    import pandas as pd
+
     index = pd.Index(list(records), dtype=object)
     return pd.DataFrame(
         {
@@ -228,7 +239,7 @@ def cohort_table(
     )
 
 
-def by_field(check: Callable[[str], bool], table: pd.DataFrame, column: str, path: Path, valid: str) -> list[str]:
+def by_field(check: Callable[[str], bool], table: "pd.DataFrame", column: str, path: Path, valid: str) -> list[str]:
     """Return a column as it stands, once each value passes `check`; an unknown one (see `known`) is an empty one.
 
     Raises
@@ -246,7 +257,7 @@ PART_FILE = "records-fetched.txt"
 """Names the records that are there, in a folder that holds part of a release."""
 
 
-def rows_here(folder: Folder, table: pd.DataFrame, column: str) -> tuple[pd.DataFrame, str]:
+def rows_here(folder: Folder, table: "pd.DataFrame", column: str) -> "tuple[pd.DataFrame, str]":
     """Return the rows of records that are there, and what to say of it.
 
     Parameters

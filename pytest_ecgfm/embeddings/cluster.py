@@ -8,7 +8,7 @@ import inspect
 import os
 import sysconfig
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache, partial
 from pathlib import Path
 from threading import Lock
@@ -22,7 +22,7 @@ from distributed.scheduler import KilledWorker
 from pytest_ecgfm.cards.identity import digest
 from pytest_ecgfm.cohorts.base import Cohort
 from pytest_ecgfm.embeddings import Progress, embed_stretches
-from pytest_ecgfm.encoders.base import Encoder, choose_device
+from pytest_ecgfm.encoders.base import Encoder, require_device
 from pytest_ecgfm.encoders.parallel import InProcesses
 from pytest_ecgfm.errors import EcgfmError
 from pytest_ecgfm.evaluations.fold_probes import Fitted, Prepared, fit_fold, prepared
@@ -72,7 +72,7 @@ def _held(name: str) -> Any:
 
 
 def _encoder_and_cohort(card: Any, model: Any, device: str, precision: Any, cohort: Cohort) -> tuple[Encoder, Cohort]:
-    return Encoder(card, model, device=choose_device(device), precision=precision), cohort
+    return Encoder(card, model, device=require_device(device), precision=precision), cohort
 
 
 def _embed(name: str, begin: int, stop: int, batch_size: int) -> FloatArray:
@@ -167,7 +167,7 @@ class Cluster:
                 if not waiting:
                     return
                 one, future = waiting.popleft()
-                values = self._result(future)
+                values = self._result(future, [other for _, other in waiting])
                 done += len(one)
                 if progress is not None:
                     progress(done, total)
@@ -193,14 +193,19 @@ class Cluster:
         for one in asked:
             yield partial(self._result, self._client.submit(_fit, name, *one, pure=False))
 
-    def _result(self, future: Any) -> Any:
+    def _result(self, future: Any, others: Sequence[Any] = ()) -> Any:
         idle = 0
         while True:
             try:
                 values = future.result(timeout=10)
             except TimeoutError:
-                idle = 0 if self._client.nthreads() else idle + 10
-                if idle >= _PATIENCE:
+                if self._client.nthreads():
+                    idle = 0
+                    continue
+                # The last worker may have gone with another piece of the work, while this one waits for a next worker.
+                future = next((one for one in (future, *others) if one.status == "error"), future)
+                idle += 10
+                if idle >= _PATIENCE and future.status != "error":
                     raise EcgfmError(f"--ecgfm-dask: there was no worker for {_PATIENCE} seconds.") from None
             except EcgfmError:
                 raise

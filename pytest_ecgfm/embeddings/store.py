@@ -14,15 +14,18 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 from uuid import uuid4
 
 import numpy as np
 import numpy.typing as npt
-from filelock import FileLock, Timeout
 
 from pytest_ecgfm.cards.bounded_files import read_json
 from pytest_ecgfm.errors import EcgfmError
+
+if TYPE_CHECKING:
+    from filelock import FileLock
+
 
 Array = npt.NDArray[Any]
 
@@ -232,6 +235,8 @@ def remove(entry: Entry) -> str:
     EcgfmError
         If it cannot be removed.
     """
+    from filelock import Timeout
+
     lock = Path(_lock(entry.folder).lock_file)
     if entry.folder.is_symlink() or entry.folder.parent.is_symlink() or lock.is_symlink():
         return "it is a link, left alone"
@@ -264,7 +269,10 @@ def _empty(folder: Path) -> int:
     return left
 
 
-def _lock(folder: Path) -> FileLock:
+def _lock(folder: Path) -> "FileLock":
+    # Only with something to lock: every start asks this module where the cache is.
+    from filelock import FileLock
+
     return FileLock(f"{folder}.lock")
 
 

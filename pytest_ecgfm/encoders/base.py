@@ -18,8 +18,9 @@ from pytest_ecgfm.cards.identity import code_digest, digest, file_digest
 from pytest_ecgfm.encoders import preprocessing
 from pytest_ecgfm.encoders.modules import explained, freeze, held_modules, is_torch_module, unusable
 from pytest_ecgfm.encoders.returned import real_array
+from pytest_ecgfm.encoders.streams import embed_cohort
 from pytest_ecgfm.errors import EcgfmError, NotAnEmbedding, blaming, reworded
-from pytest_ecgfm.signals.records import FloatArray, RecordBatch, canonical_leads
+from pytest_ecgfm.signals.records import FloatArray, RecordBatch, canonical_leads, leads_in_words
 
 DEVICES = "auto, cpu, cuda, cuda:N, mps"
 PRECISIONS = ("float32", "bfloat16")
@@ -33,19 +34,33 @@ def choose_device(name: str) -> str:
     EcgfmError
         If the device is not there.
     """
+    kind, _, number = name.partition(":")
+    if kind not in ("auto", "cpu", "cuda", "mps") or (number and not (kind == "cuda" and number.isdigit())):
+        raise EcgfmError(f"--ecgfm-device={name}: not a device. Valid: {DEVICES}.")
+    if name == "cpu":
+        return name
+    # Only now: it takes seconds, and a misspelt device or the processor needs none of it.
     import torch
 
     if name == "auto":
         if torch.cuda.is_available():
             return "cuda"
         return "mps" if torch.backends.mps.is_available() else "cpu"
-    kind, _, number = name.partition(":")
-    count = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}.get(kind)
-    if count is None or (number and not (kind == "cuda" and number.isdigit())):
-        raise EcgfmError(f"--ecgfm-device={name}: not a device. Valid: {DEVICES}.")
+    count = torch.cuda.device_count() if kind == "cuda" else int(torch.backends.mps.is_available())
     if int(number or 0) >= count:
         raise EcgfmError(f"--ecgfm-device={name}: this machine has {count} {kind} device(s).")
     return name
+
+
+def require_device(name: str) -> str:
+    """Return a device as it was asked for, so that `Encoder` resolves ``"auto"``: for a torch model only.
+
+    Raises
+    ------
+    EcgfmError
+        If the device is not there.
+    """
+    return name if name == "auto" else choose_device(name)
 
 
 @contextmanager
@@ -70,7 +85,7 @@ class Encoder:
     model : object
         A `torch.nn.Module`, a callable, or an object with ``embed(batch)``.
     device : str
-        Where a torch module runs.
+        Where a torch module runs, as `choose_device` takes it.
     precision : {"float32", "bfloat16"}
         Autocast of a torch module; the embedding is float32 in either case.
     """
@@ -78,47 +93,85 @@ class Encoder:
     def __init__(self, card: ModelCard, model: Any, *, device: str = "cpu", precision: str = "float32") -> None:
         self.card = card
         self.model = model
-        self.device = device
+        self._asked_device = device
         self.precision = precision
         self._dimensions = card.dimensions
         self.watching: Callable[[str, Sequence[str]], AbstractContextManager[None]] = lambda *_: nullcontext()
         self._is_module = is_torch_module(model)
         where = f"model {card.name!r}"
         if self._is_module:
-            freeze(model, device, where)
+            freeze(model, self.device, where)
         elif self.module is not None and hasattr(model, "device"):
             # A model that does its own preprocessing keeps its torch module in `module`, and says where it runs.
-            self.module.to(device)
-            model.device = device
+            self.module.to(self.device)
+            model.device = self.device
         elif what := unusable(model):
             raise EcgfmError(f"{where} {what}.")
 
-    def embed(self, signal: Any, *, sampling_rate: float, leads: Sequence[str]) -> FloatArray:
-        """Embed records given as an array.
+    @cached_property
+    def device(self) -> str:
+        """Where the model runs; one that has nothing of torch runs on the processor, and torch is not imported."""
+        if self._needs_torch or self._asked_device != "auto":
+            return choose_device(self._asked_device)
+        return "cpu"
+
+    @property
+    def _needs_torch(self) -> bool:
+        return self.module is not None or self.card.input == "tensor"
+
+    def embed(
+        self, records: Any, *, sampling_rate: float | None = None, leads: str | Sequence[str] | None = None
+    ) -> FloatArray:
+        """Embed a cohort, a batch of records, or an array.
 
         Parameters
         ----------
-        signal : array, shape (records, leads, samples)
-            In mV.
-        sampling_rate : float
-            In Hz.
-        leads : sequence of str
-            Names of the rows, in any order.
+        records : Cohort, RecordBatch, or array of shape (records, leads, samples)
+            An array is in mV. A cohort is read in stretches, and never in memory as a whole.
+        sampling_rate : float, optional
+            In Hz; of an array only.
+        leads : str or sequence of str, optional
+            Names of an array's rows, in any order; of an array only.
 
         Returns
         -------
         ndarray of float32, shape (records, dimensions)
+            In the order of the records.
 
         Raises
         ------
         EcgfmError
             If the input cannot be read, or the model returns something else than finite embeddings.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from pytest_ecgfm import load_encoder
+        >>> encoder = load_encoder("handcrafted")
+        >>> leads = encoder.card.leads
+        >>> encoder.embed(np.zeros((2, len(leads), 5000)), sampling_rate=500, leads=leads).shape[0]
+        2
         """
-        array = np.asarray(signal, dtype=np.float32)
+        is_cohort = hasattr(records, "batches")
+        if (is_cohort or isinstance(records, RecordBatch)) and (sampling_rate is not None or leads is not None):
+            raise EcgfmError("a cohort or a batch knows its sampling rate and leads: give them with an array only.")
+        if is_cohort:
+            return embed_cohort(self, records)
+        if isinstance(records, RecordBatch):
+            return self.embed_batch(records)
+        if sampling_rate is None or leads is None:
+            raise EcgfmError("an array needs sampling_rate=... in Hz, and leads=..., the names of its rows.")
+        array = np.asarray(records, dtype=np.float32)
         if array.ndim != 3:
-            raise EcgfmError(f"signal.shape={array.shape}, but should be (records, leads, samples).")
+            raise EcgfmError(f"records.shape={array.shape}, but should be (records, leads, samples).")
         names = tuple(str(row) for row in range(len(array)))
         return self.embed_batch(RecordBatch(array, canonical_leads(leads), float(sampling_rate), names))
+
+    def __repr__(self) -> str:
+        width = "a number of dimensions not known yet" if self._dimensions is None else f"{self._dimensions} dimensions"
+        seconds = "records of any length" if self.card.seconds is None else f"{self.card.seconds:g} s"
+        reads = f"{leads_in_words(self.card.leads)}, {self.card.sampling_rate:g} Hz, {seconds}, {self.card.units}"
+        return f"<Encoder {self.card.name!r}: {width}; reads {reads}>"
 
     def embed_batch(self, batch: RecordBatch) -> FloatArray:
         """Embed a batch of records as stored (see `embed`); in halves, if the device has no memory for it."""

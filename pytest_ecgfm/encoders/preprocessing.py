@@ -4,7 +4,6 @@ from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
-from scipy.signal import resample_poly
 
 from pytest_ecgfm.cards import ModelCard
 from pytest_ecgfm.errors import EcgfmError
@@ -34,6 +33,9 @@ def resample(signals: FloatArray, rate: float, wanted: float) -> FloatArray:
     ratio = ratio.limit_denominator(10_000)
     if ratio == 1:
         return signals
+    # Only now: cards and settings are read without scipy.
+    from scipy.signal import resample_poly
+
     first = signals[..., :1]
     out = resample_poly(signals - first, ratio.numerator, ratio.denominator, axis=-1)
     return (out + first).astype(np.float32, copy=False)

@@ -7,7 +7,7 @@ from typing import Any
 
 from pytest_ecgfm.cards import parse_card
 from pytest_ecgfm.cards.declarations import Declaration, declared_in
-from pytest_ecgfm.encoders.base import Encoder, choose_device
+from pytest_ecgfm.encoders.base import Encoder, require_device
 from pytest_ecgfm.encoders.sources import resolve_checkpoint
 from pytest_ecgfm.errors import unknown_name
 
@@ -54,4 +54,4 @@ def load_encoder(
     given = {} if checkpoint is None else {name: str(checkpoint)}
     # Foundation models ask for this fixture, reference encoders for none.
     wanted = {"ecgfm_checkpoint": lambda _: resolve_checkpoint(card, given)} if card.checkpoint else {}
-    return Encoder(card, declaration.function(**wanted), device=choose_device(device), precision=precision)
+    return Encoder(card, declaration.function(**wanted), device=require_device(device), precision=precision)

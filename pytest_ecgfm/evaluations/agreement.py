@@ -36,6 +36,12 @@ def agreement(one: npt.NDArray[Any], other: npt.NDArray[Any]) -> Agreement:
     ----------
     one, other : ndarray of int, shape (n,)
         0 or 1.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> agreement(np.array([0, 0, 1, 1]), np.array([1, 1, 0, 0])).rand
+    1.0
     """
     a, b, c, d = (int(count) for count in np.bincount(2 * one + other, minlength=4))
     rows, columns = (a + b, c + d), (a + c, b + d)

@@ -23,6 +23,13 @@ def debiased_cka(a: npt.ArrayLike, b: npt.ArrayLike) -> float:
     -------
     float
         1 for embeddings that agree up to rotation and scale; near 0 for unrelated ones (it can be negative).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> embeddings = np.random.default_rng(0).normal(size=(50, 3))
+    >>> round(debiased_cka(embeddings, 2 * embeddings + 1), 6)
+    1.0
     """
     return float(cka_of(gram(a), gram(b), np.ones((1, len(np.asarray(a)))))[0])
 

@@ -1,4 +1,4 @@
-"""Is it an encoder at all? What every encoder has to keep to before its performance means anything."""
+"""Is it an encoder at all? What every encoder has to meet before its performance means anything."""
 
 import gc
 import math
@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from pytest_ecgfm.evaluations.differences import Finding, apart
+from pytest_ecgfm.evaluations.differences import apart
+from pytest_ecgfm.evaluations.measured import Measured
 from pytest_ecgfm.signals.records import FloatArray, RecordBatch
 
 Embed = Callable[[RecordBatch], FloatArray]
@@ -21,7 +22,7 @@ _LITTLE = 0.001
 _ALONE = 8  # records that are also embedded one by one: each is a batch of its own
 
 
-def repeatable(embed: Embed, batch: RecordBatch) -> Finding:
+def repeatable(embed: Embed, batch: RecordBatch) -> Measured:
     """Embed twice; return how far the two embeddings of a record lie apart.
 
     Parameters
@@ -33,14 +34,23 @@ def repeatable(embed: Embed, batch: RecordBatch) -> Finding:
 
     Returns
     -------
-    Finding
+    Measured
         0 or more, see `apart`; an encoder that draws random numbers is far above 1e-4.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from pytest_ecgfm.signals.records import RecordBatch
+    >>> signals = np.random.default_rng(0).normal(size=(4, 2, 100)).astype(np.float32)
+    >>> batch = RecordBatch(signals, ("I", "II"), 100.0, ("a", "b", "c", "d"))
+    >>> repeatable(lambda batch: batch.signals.mean(axis=2), batch).value
+    0.0
     """
     first = embed(batch)
     return apart(first, embed(batch), batch.records)
 
 
-def batch_independent(embed: Embed, batch: RecordBatch) -> Finding:
+def batch_independent(embed: Embed, batch: RecordBatch) -> Measured:
     """Embed in one batch, in another order and other batches, and one by one; return how far the embeddings lie apart.
 
     Parameters
@@ -52,8 +62,18 @@ def batch_independent(embed: Embed, batch: RecordBatch) -> Finding:
 
     Returns
     -------
-    Finding
+    Measured
         0 or more, see `apart`: the largest of all ways.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from pytest_ecgfm.signals.records import RecordBatch
+    >>> signals = np.random.default_rng(0).normal(size=(4, 2, 100)).astype(np.float32)
+    >>> batch = RecordBatch(signals, ("I", "II"), 100.0, ("a", "b", "c", "d"))
+    >>> found = batch_independent(lambda batch: batch.signals.mean(axis=2) - batch.signals.mean(), batch)
+    >>> found.value > 0.1  # the mean of the batch is taken away
+    True
     """
     whole = embed(batch)
     order = np.random.default_rng(0).permutation(len(batch))
@@ -67,13 +87,22 @@ def batch_independent(embed: Embed, batch: RecordBatch) -> Finding:
     return max((apart(whole, other, batch.records) for other in (mixed, single)), key=lambda found: found.value)
 
 
-def lead_order(embed: Embed, batch: RecordBatch) -> Finding:
+def lead_order(embed: Embed, batch: RecordBatch) -> Measured:
     """Give the same records with their leads in other orders, named rightly; return how far the embeddings lie apart.
 
     Returns
     -------
-    Finding
+    Measured
         0 or more, see `apart`. An encoder that reads leads by position is far above.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from pytest_ecgfm.signals.records import RecordBatch
+    >>> signals = np.random.default_rng(0).normal(size=(4, 2, 100)).astype(np.float32)
+    >>> batch = RecordBatch(signals, ("I", "II"), 100.0, ("a", "b", "c", "d"))
+    >>> lead_order(lambda batch: batch.signals.mean(axis=2), batch).value > 0.1  # it does not look at the names
+    True
     """
     whole = embed(batch)
     count = len(batch.leads)
@@ -85,7 +114,7 @@ def lead_order(embed: Embed, batch: RecordBatch) -> Finding:
     return max(found, key=lambda one: one.value)
 
 
-def unchanged(then: FloatArray, now: FloatArray, records: Sequence[str], others: FloatArray | None = None) -> Finding:
+def unchanged(then: FloatArray, now: FloatArray, records: Sequence[str], others: FloatArray | None = None) -> Measured:
     """Compare what an encoder said of some records before, or in the run's embeddings, with what it says at the end.
 
     Parameters
@@ -97,13 +126,20 @@ def unchanged(then: FloatArray, now: FloatArray, records: Sequence[str], others:
 
     Returns
     -------
-    Finding
+    Measured
         0 or more, see `apart`. An encoder that drifts is above.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> then = np.random.default_rng(0).normal(size=(4, 3)).astype(np.float32)
+    >>> unchanged(then, then, ["a", "b", "c", "d"]).value
+    0.0
     """
     return apart(then, now, records, others)
 
 
-def declared_leads(embed: Embed, batch: RecordBatch, declared: Sequence[str]) -> Finding:
+def declared_leads(embed: Embed, batch: RecordBatch, declared: Sequence[str]) -> Measured:
     """Return the share of leads that are read if, and only if, they are declared.
 
     One lead after another is replaced by that of another record.
@@ -117,6 +153,15 @@ def declared_leads(embed: Embed, batch: RecordBatch, declared: Sequence[str]) ->
         One record or more.
     declared : sequence of str
         From the card.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from pytest_ecgfm.signals.records import RecordBatch
+    >>> signals = np.random.default_rng(0).normal(size=(4, 2, 100)).astype(np.float32)
+    >>> batch = RecordBatch(signals, ("I", "II"), 100.0, ("a", "b", "c", "d"))
+    >>> declared_leads(lambda batch: batch.signals[:, :1].mean(axis=2), batch, ("I", "II")).note
+    'II is declared, but not read'
     """
     clean = embed(batch)
     wrong = []
@@ -128,10 +173,10 @@ def declared_leads(embed: Embed, batch: RecordBatch, declared: Sequence[str]) ->
         changed = not np.array_equal(embed(replace(batch, signals=signals)), clean)
         if changed != (lead in declared):
             wrong.append(f"{lead} is {'read, but not declared' if changed else 'declared, but not read'}")
-    return Finding(1 - len(wrong) / len(batch.leads), "; ".join(wrong))
+    return Measured.exact(1 - len(wrong) / len(batch.leads), note="; ".join(wrong))
 
 
-def memory(embed: Embed, leads: tuple[str, ...]) -> Finding:
+def memory(embed: Embed, leads: tuple[str, ...]) -> Measured:
     """Embed the same generated records again and again; return what stays in memory.
 
     Counted are allocations that Python knows of, numpy's among them, and torch's tensors on any device. What a library
@@ -146,7 +191,7 @@ def memory(embed: Embed, leads: tuple[str, ...]) -> Finding:
 
     Returns
     -------
-    Finding
+    Measured
         Growth by a pass, mean of 3, as a share of the records' own size; 0 or more, in steps of 0.001. Where it is
         more than 0.001, the smallest of three rounds: what is made once (a table, a compiled kernel) does not count.
     """
@@ -172,7 +217,7 @@ def memory(embed: Embed, leads: tuple[str, ...]) -> Finding:
     finally:
         if not traced_already:
             tracemalloc.stop()
-    return Finding(max(0.0, round(growth / signals.nbytes, 3)))
+    return Measured.exact(max(0.0, round(growth / signals.nbytes, 3)))
 
 
 def _held_bytes() -> int:

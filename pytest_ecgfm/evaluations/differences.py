@@ -2,13 +2,13 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from pytest_ecgfm.evaluations.measured import Measured
 from pytest_ecgfm.evaluations.standardise import standard
 
 KERNELS = 32.0
@@ -20,25 +20,9 @@ _MOST_PAIRS = 2000
 Floats = npt.NDArray[np.float64]
 
 
-@dataclass(frozen=True)
-class Finding:
-    """A quantity without sampling error.
-
-    Attributes
-    ----------
-    value : float
-        See the function that returned it.
-    note : str
-        What was wrong, where something was.
-    """
-
-    value: float
-    note: str = ""
-
-
 def apart(
     first: npt.ArrayLike, second: npt.ArrayLike, records: Sequence[str], others: npt.ArrayLike | None = None
-) -> Finding:
+) -> Measured:
     """Return the largest distance between two embeddings of a record, over the median distance between records.
 
     Both are taken in the space that probes see: each dimension z-scored over the records at hand, the mean removed. So
@@ -57,9 +41,18 @@ def apart(
 
     Returns
     -------
-    Finding
+    Measured
         0 where they agree; about 1 where a record moves as far as another record is. Infinite where records do not
         differ among themselves, and yet move. With one record alone, its change over the size of its embedding.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> first = np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]], dtype=np.float32)
+    >>> apart(first, first, ["a", "b", "c"]).value
+    0.0
+    >>> apart(first, first + [[0, 0], [0, 0], [1, 0]], ["a", "b", "c"]).note
+    'record c'
     """
     a, b = np.asarray(first), np.asarray(second)
     pool = a if others is None else np.asarray(others)
@@ -67,16 +60,20 @@ def apart(
     moved = np.abs(a.astype(np.float64) - b)
     moved = np.where(moved > rounding, moved, 0.0)
     if not moved.any():
-        return Finding(0.0)
+        return Measured.exact(0.0)
     if len(pool) < 2:
         size = float(np.linalg.norm(a.astype(np.float64)))
-        return Finding(float(np.linalg.norm(moved)) / size if size > 0 else math.inf, f"record {records[0]}")
+        return Measured.exact(
+            float(np.linalg.norm(moved)) / size if size > 0 else math.inf, note=f"record {records[0]}"
+        )
     space = standard(pool.astype(np.float32))
     # What is the same for all records must not move either: its unit is rounding.
     distances = np.linalg.norm(moved / np.where(np.isfinite(space.scale), space.scale, rounding), axis=1)
     worst = int(np.argmax(distances))
     typical = between(space(pool))
-    return Finding(float(distances[worst]) / typical if typical > 0 else math.inf, f"record {records[worst]}")
+    return Measured.exact(
+        float(distances[worst]) / typical if typical > 0 else math.inf, note=f"record {records[worst]}"
+    )
 
 
 def _rounding(*embeddings: npt.NDArray[Any]) -> Floats:

@@ -11,6 +11,7 @@ import xarray as xr
 from scipy.stats import rankdata
 
 from pytest_ecgfm.errors import EcgfmError
+from pytest_ecgfm.evaluations.efficiency import label_efficiency as label_efficiency
 from pytest_ecgfm.evaluations.fold_probes import (
     Fit,
     FoldProbe,
@@ -193,6 +194,12 @@ def auroc(
     ------
     EcgfmError
         If shapes disagree.
+
+    Examples
+    --------
+    >>> found = auroc([0.9, 0.8, 0.4, 0.1], [True, False, True, False])
+    >>> float(found["auroc"]), int(found["n_test"])
+    (0.75, 4)
     """
     found = mean_auroc(scores, targets, patients, level=level)
     labels = np.asarray(targets, dtype=np.bool_)
@@ -286,7 +293,8 @@ def evaluate(
         Share of each fold's training patients, in (0, 1].
     seeds : sequence of int, optional
         Default: `seeds_for`.
-    probe : {"logistic", "knn", "mlp"}
+    probe : str
+        One of `pytest_ecgfm.evaluations.probes.PROBES`.
     fit : callable
         Fits the probe of a fold: `pytest_ecgfm.evaluations.fold_probes.fit_fold`, or what remembers its results.
 
@@ -300,6 +308,19 @@ def evaluate(
     ------
     EcgfmError
         If shapes disagree, an embedding is not finite, `fraction` lies outside (0, 1], or there is no seed.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from pytest_ecgfm.evaluations.splits import make_split
+    >>> rng = np.random.default_rng(0)
+    >>> targets = rng.random(400) < 0.5
+    >>> embeddings = rng.normal(size=(400, 8)).astype(np.float32) + targets[:, None]
+    >>> patients = np.arange(400).astype(str)
+    >>> split = make_split(targets, patients)
+    >>> result = evaluate(embeddings, targets, patients, split, fraction=0.5, seeds=[0, 1])
+    >>> result.split, result.n_test, round(result.estimate.value, 2)
+    ('cv', 400, 0.96)
     """
     data = prepared(embeddings, np.asarray(targets, dtype=np.bool_), patients)
     draws = tuple(seeds_for(fraction) if seeds is None else seeds)
@@ -345,6 +366,18 @@ def paired_difference(result: DownstreamResult, other: DownstreamResult) -> Esti
     ------
     EcgfmError
         If the two did not test the same records with the same labels.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from pytest_ecgfm.evaluations.splits import make_split
+    >>> rng = np.random.default_rng(0)
+    >>> targets, patients = rng.random(400) < 0.5, np.arange(400).astype(str)
+    >>> good = rng.normal(size=(400, 8)) + targets[:, None]
+    >>> split = make_split(targets, patients)
+    >>> one, other = (evaluate(rows, targets, patients, split, 1.0, [0]) for rows in (good, rng.normal(size=(400, 8))))
+    >>> paired_difference(one, other).low > 0.2
+    True
     """
     same = all(
         np.array_equal(getattr(result, name), getattr(other, name))
@@ -356,36 +389,3 @@ def paired_difference(result: DownstreamResult, other: DownstreamResult) -> Esti
             f"and {other.n_test} ({other.split}), or their labels, patients or folds differ."
         )
     return mean_auroc_difference(result.scores, other.scores, result.targets, result.patients)
-
-
-def label_efficiency(fractions: npt.ArrayLike, aurocs: npt.ArrayLike) -> float:
-    """Return the mean AUROC over log-fraction: the trapezoidal area divided by the range.
-
-    Parameters
-    ----------
-    fractions : array_like, shape (f,)
-        Distinct, in (0, 1], in any order.
-    aurocs : array_like, shape (f,)
-        In [0, 1].
-
-    Returns
-    -------
-    float
-        In [0, 1]; with one fraction, its AUROC; NaN with none, or where an AUROC is NaN.
-
-    Raises
-    ------
-    EcgfmError
-        If shapes disagree, or a fraction repeats or lies outside (0, 1].
-    """
-    shares, values = np.asarray(fractions, dtype=np.float64), np.asarray(aurocs, dtype=np.float64)
-    distinct = np.unique(shares)
-    if shares.ndim != 1 or shares.shape != values.shape or distinct.size != shares.size:
-        raise EcgfmError(f"label efficiency needs one AUROC for each distinct fraction, not {shares} and {values}.")
-    if ((shares <= 0) | (shares > 1)).any():
-        raise EcgfmError(f"fractions {shares} should lie in (0, 1].")
-    if shares.size < 2:
-        return float(values[0]) if shares.size else math.nan
-    order = np.argsort(shares)
-    at = np.log(shares[order])
-    return float(np.trapezoid(values[order], at) / (at[-1] - at[0]))

@@ -59,13 +59,39 @@ def linear_shap(probe: Probe, embeddings: npt.ArrayLike) -> Floats:
     """Return the exact SHAP values of a logistic probe's logit, shape (records, d).
 
     The background is the mean of the probe's training records [1]_, which is what it standardises with.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from pytest_ecgfm.evaluations.probes import fit_probe
+    >>> rng = np.random.default_rng(0)
+    >>> targets = rng.random(100) < 0.5
+    >>> embeddings = rng.normal(size=(100, 3))
+    >>> embeddings[:, 1] += 3 * targets
+    >>> probe = fit_probe("logistic", embeddings, targets, np.arange(100), embeddings[:0], [])
+    >>> values = linear_shap(probe, embeddings)
+    >>> values.shape, int(np.abs(values).mean(axis=0).argmax())
+    ((100, 3), 1)
     """
     rows = np.asarray(embeddings, dtype=np.float64)
     return np.asarray(probe.coefficients * (rows - probe.mean) / probe.scale)
 
 
 def dimension_relevance(probe: Probe, training: npt.ArrayLike) -> Floats:
-    """Return the mean absolute SHAP value of each dimension over training records, shape (d,)."""
+    """Return the mean absolute SHAP value of each dimension over training records, shape (d,).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from pytest_ecgfm.evaluations.probes import fit_probe
+    >>> rng = np.random.default_rng(0)
+    >>> targets = rng.random(100) < 0.5
+    >>> embeddings = rng.normal(size=(100, 3))
+    >>> embeddings[:, 1] += 3 * targets
+    >>> probe = fit_probe("logistic", embeddings, targets, np.arange(100), embeddings[:0], [])
+    >>> int(dimension_relevance(probe, embeddings).argmax())
+    1
+    """
     return np.asarray(np.abs(linear_shap(probe, training)).mean(axis=0))
 
 

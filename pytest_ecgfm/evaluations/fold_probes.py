@@ -168,7 +168,8 @@ def fold_probes(
         Share of each fold's training patients, in (0, 1].
     seed : int
         Which subset is drawn.
-    kind : {"logistic", "knn", "mlp"}
+    kind : str
+        One of `pytest_ecgfm.evaluations.probes.PROBES`.
     fit : callable
         `fit_fold`, or what remembers its results.
 

@@ -27,6 +27,14 @@ def effective_rank(embeddings: npt.ArrayLike, *, rounding: float = 0.0) -> float
     -------
     float
         From 1 (all records on a line) to min(n - 1, d); 0 where all records are the same.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> round(effective_rank(np.random.default_rng(0).normal(size=(1000, 8))), 1)
+    8.0
+    >>> effective_rank(np.ones((1000, 8)))
+    0.0
     """
     rows = np.asarray(embeddings, dtype=np.float64)
     if not len(rows):
@@ -109,6 +117,13 @@ def intrinsic_dimension(embeddings: npt.ArrayLike) -> float:
     -------
     float
         NaN with fewer than three different rows.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> line = np.random.default_rng(0).random((1000, 1)) * [[1.0, 2.0, 3.0]]
+    >>> round(intrinsic_dimension(line))
+    1
     """
     from sklearn.neighbors import NearestNeighbors
 

@@ -8,7 +8,8 @@ from hypothesis import HealthCheck, Phase, Verbosity, given, settings
 from hypothesis import strategies as st
 
 from pytest_ecgfm.errors import EcgfmError, NotAnEmbedding
-from pytest_ecgfm.evaluations.differences import Finding, apart, between
+from pytest_ecgfm.evaluations.differences import apart, between
+from pytest_ecgfm.evaluations.measured import Measured
 from pytest_ecgfm.evaluations.standardise import standard
 from pytest_ecgfm.signals.records import FloatArray, RecordBatch
 
@@ -66,7 +67,7 @@ def _asked(embed: Embed, batch: RecordBatch) -> tuple[str, FloatArray | None]:
         return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}", None
 
 
-def hard_records(embed: Embed, batch: RecordBatch, prepare: Callable[[RecordBatch], RecordBatch]) -> Finding:
+def hard_records(embed: Embed, batch: RecordBatch, prepare: Callable[[RecordBatch], RecordBatch]) -> Measured:
     """Give flat, clipped, short, long and broken records; return the share that is embedded, or refused clearly.
 
     A clear refusal is an `EcgfmError` that names the record. An embedding has to tell records apart: two records of the
@@ -93,7 +94,7 @@ def hard_records(embed: Embed, batch: RecordBatch, prepare: Callable[[RecordBatc
                 what = "two different records get the same embedding"
         if what:
             wrong.append(f"{name}: {what}")
-    return Finding(1 - len(wrong) / count, "; ".join(wrong))
+    return Measured.exact(1 - len(wrong) / count, note="; ".join(wrong))
 
 
 def _farthest(embed: Embed, batch: RecordBatch) -> tuple[RecordBatch, RecordBatch | None, FloatArray]:
@@ -167,7 +168,7 @@ def _records(draw: st.DrawFn, leads: tuple[str, ...]) -> RecordBatch:
     return RecordBatch(signals.astype(np.float32), order, rate, names)
 
 
-def generated(embed: Embed, leads: tuple[str, ...], *, examples: int = _EXAMPLES) -> Finding:
+def generated(embed: Embed, leads: tuple[str, ...], *, examples: int = _EXAMPLES) -> Measured:
     """Give records that hypothesis generates, the same ones in every run.
 
     Amplitude, offset, rate, length, lead order, batch, constant and missing leads vary. Each batch must be embedded
@@ -184,8 +185,13 @@ def generated(embed: Embed, leads: tuple[str, ...], *, examples: int = _EXAMPLES
 
     Returns
     -------
-    Finding
+    Measured
         Share of batches; the note describes the first that was neither.
+
+    Examples
+    --------
+    >>> generated(lambda batch: batch.signals.mean(axis=2), ("I", "II"), examples=5).note
+    ''
     """
     wrong: list[tuple[int, str]] = []
     whole: list[tuple[RecordBatch, FloatArray, FloatArray]] = []
@@ -219,7 +225,7 @@ def generated(embed: Embed, leads: tuple[str, ...], *, examples: int = _EXAMPLES
         if found.value > _COUPLED:
             text = f"another embedding alone than in its batch (apart by {found.value:.3g} of the distance of records)"
             wrong.append((place, f"{_shape(batch)}: {text}"))
-    return Finding(1 - len(wrong) / max(tried, 1), min(wrong)[1] if wrong else "")
+    return Measured.exact(1 - len(wrong) / max(tried, 1), note=min(wrong)[1] if wrong else "")
 
 
 def _shape(batch: RecordBatch) -> str:

@@ -1,10 +1,12 @@
-"""Probes on frozen embeddings: L2 logistic regression of labels, ridge regression of quantities (both gated).
+"""Probes on frozen embeddings: classifiers of labels, and the ridge regression of quantities.
 
-Nearest neighbours and a network are reported only.
+Classifiers are L2 logistic regression, neighbours, a network, or one that others declare.
 """
 
 import math
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +16,7 @@ from scipy.special import expit
 
 from pytest_ecgfm.errors import EcgfmError, unknown_name
 from pytest_ecgfm.evaluations.logistic import C_GRID, Path, logistic_path
+from pytest_ecgfm.evaluations.probe_kinds import PROBES, RIDGE, ProbeKind
 from pytest_ecgfm.evaluations.splits import patient_folds
 from pytest_ecgfm.evaluations.standardise import blocks, standardisation
 from pytest_ecgfm.evaluations.statistics import aurocs
@@ -21,12 +24,6 @@ from pytest_ecgfm.evaluations.statistics import aurocs
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.intp]
 Booleans = npt.NDArray[np.bool_]
-
-PROBES = ("logistic", "knn", "mlp", "ridge")
-"""Kinds of probe; ``logistic`` decides on labels and ``ridge`` on quantities, the others are reported."""
-
-RIDGE = "ridge"
-"""The probe of quantities."""
 
 PENALTIES = tuple(float(10**power) for power in range(7))
 """Penalties of the ridge probe, as scikit-learn's ``alpha``: from hardly any, with the records of a cohort, to one that
@@ -46,7 +43,7 @@ class Probe:
     Attributes
     ----------
     kind : str
-        One of `PROBES`.
+        One of `PROBES`, or `RIDGE`.
     mean, scale : ndarray of float64, shape (d,)
         Of the training subset; embeddings are z-scored with them. The scale is infinite where a dimension is constant.
     C : float
@@ -68,23 +65,28 @@ class Probe:
     estimator: Any = None
 
     def probabilities(self, embeddings: npt.ArrayLike) -> Floats:
-        """Return the probability of the label for each row, shape (n,), in [0, 1]."""
-        if self.estimator is None:
-            return self.likelihood(self.scores(embeddings))
-        scaled = _scaled(embeddings, self.mean, self.scale)
-        return np.asarray(self.estimator.predict_proba(scaled)[:, 1], dtype=np.float64)
+        """Return the probability of the label for each row, shape (n,), in [0, 1]; NaN where the probe has none."""
+        return self.likelihood(self.scores(embeddings))
 
     def likelihood(self, scores: Floats) -> Floats:
-        """Return the probabilities that belong to this probe's scores."""
-        return scores if self.estimator is not None else np.asarray(expit(scores), dtype=np.float64)
+        """Return the probabilities that belong to this probe's scores; NaN where the probe has none."""
+        if self.estimator is None:
+            return np.asarray(expit(scores), dtype=np.float64)
+        return scores if hasattr(self.estimator, "predict_proba") else np.full_like(scores, np.nan)
 
     def scores(self, embeddings: npt.ArrayLike) -> Floats:
-        """Return a score for each row, shape (n,).
+        """Return a score for each row, shape (n,): more is more likely, or a larger quantity.
 
-        The logit for ``logistic``, the predicted value for ``ridge``, the probability for other kinds.
+        The logit for ``logistic``, the predicted value for ``ridge``; for other kinds the probability, or the decision
+        function of an estimator that gives no probability.
+
+        Raises
+        ------
+        EcgfmError
+            If somebody else's probe gives no finite score for each row.
         """
         if self.estimator is not None:
-            return self.probabilities(embeddings)
+            return _scores_of(self.estimator, _scaled(embeddings, self.mean, self.scale), PROBES.get(self.kind))
         path = Path(self.coefficients[None], np.array([self.intercept]))
         found: Floats = _logits(path, embeddings, self.mean, self.scale)[0]
         return found
@@ -200,25 +202,45 @@ def _ridge_path(scaled: Floats, values: Floats, penalties: tuple[float, ...]) ->
     return Path(np.atleast_2d(fitted.coef_), np.atleast_1d(fitted.intercept_))
 
 
-def _estimator(kind: str, count: int, seed: int) -> Any:
-    """Return an unfitted scikit-learn classifier; imported here, as most runs ask for none."""
-    if kind == "knn":
-        from sklearn.neighbors import KNeighborsClassifier
+@contextmanager
+def _naming(kind: ProbeKind | None, doing: str) -> Iterator[None]:
+    """Say whose probe it is that raises."""
+    try:
+        yield
+    except Exception as error:
+        if kind is None or not kind.where:
+            raise
+        text = (str(error).splitlines() or [""])[0]
+        raise EcgfmError(
+            f"{kind.where}: probe {kind.name!r} cannot {doing} ({type(error).__name__}: {text})."
+        ) from error
 
-        return KNeighborsClassifier(n_neighbors=min(10, count))
-    from sklearn.neural_network import MLPClassifier
 
-    return MLPClassifier(hidden_layer_sizes=(64,), alpha=1e-2, max_iter=200, random_state=seed)
+def _scores_of(estimator: Any, rows: Floats, kind: ProbeKind | None) -> Floats:
+    with _naming(kind, f"score {len(rows)} records"):
+        if hasattr(estimator, "predict_proba"):
+            found = np.asarray(estimator.predict_proba(rows)[:, 1], dtype=np.float64)
+        else:
+            found = np.asarray(estimator.decision_function(rows), dtype=np.float64)
+        if found.shape != (len(rows),) or not np.isfinite(found).all():
+            raise ValueError(f"its scores, shape {found.shape}, should be one finite number a record")
+    return found
 
 
 def _fit_other(kind: str, embeddings: npt.NDArray[Any], targets: Booleans, seed: int, least: Floats | None) -> Probe:
+    from sklearn.base import clone
     from sklearn.exceptions import ConvergenceWarning
 
     mean, scale = standardisation(embeddings, least)
-    estimator = _estimator(kind, len(embeddings), seed)
-    with warnings.catch_warnings():
+    make = PROBES[kind].make
+    assert make is not None
+    with warnings.catch_warnings(), _naming(PROBES[kind], f"be fitted to {len(embeddings)} records"):
         # A network that stops at 200 passes is what is reported; that it could go on is no news.
         warnings.simplefilter("ignore", ConvergenceWarning)
+        # A copy without what it learnt: an estimator that is shared, or fitted already, brings nothing from elsewhere.
+        estimator = clone(make(seed, len(embeddings)))
+        if not (hasattr(estimator, "predict_proba") or hasattr(estimator, "decision_function")):
+            raise TypeError("an estimator should have predict_proba or decision_function")
         estimator.fit(_scaled(embeddings, mean, scale), targets)
     return Probe(kind, mean, scale, math.nan, np.empty(0), math.nan, estimator)
 
@@ -243,7 +265,7 @@ def fit_probe(
     Parameters
     ----------
     kind : str
-        One of `PROBES`.
+        One of `PROBES`, or `RIDGE`.
     embeddings : array_like, shape (n, d)
         Finite; z-scored here by their own mean and SD.
     targets : array_like of bool, shape (n,)
@@ -252,7 +274,7 @@ def fit_probe(
     validation_embeddings, validation_targets : array_like, shapes (v, d) and (v,)
         May be empty; ``ridge`` looks at neither, and chooses its penalty by inner folds of the training patients.
     seed : int
-        Of the inner folds and of the network's weights.
+        Of the inner folds, and of what a kind draws by chance, such as a network's weights.
     least : ndarray of float64, shape (d,), optional
         Smallest SD by which a dimension is divided; see `pytest_ecgfm.evaluations.standardise.standardisation`.
 
@@ -265,9 +287,20 @@ def fit_probe(
     ------
     EcgfmError
         If the kind is unknown or there is no record.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> rng = np.random.default_rng(0)
+    >>> targets = rng.random(100) < 0.5
+    >>> embeddings = rng.normal(size=(100, 3)) + 2 * targets[:, None]
+    >>> probe = fit_probe("logistic", embeddings, targets, np.arange(100), embeddings[:0], [])
+    >>> scores = probe.scores(embeddings)
+    >>> bool(scores[targets].min() > np.median(scores[~targets]))
+    True
     """
-    if kind not in PROBES:
-        raise unknown_name("probe", kind, PROBES)
+    if kind not in (*PROBES, RIDGE):
+        raise unknown_name("probe", kind, (*PROBES, RIDGE))
     rows = np.asarray(embeddings)
     labels: npt.NDArray[Any] = np.asarray(targets, dtype=np.float64 if kind == RIDGE else np.bool_)
     if rows.ndim != 2 or len(rows) != labels.size or not len(rows):

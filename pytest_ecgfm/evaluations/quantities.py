@@ -11,7 +11,7 @@ import xarray as xr
 from pytest_ecgfm.errors import EcgfmError
 from pytest_ecgfm.evaluations.downstream import log_median, seeds_for
 from pytest_ecgfm.evaluations.fold_probes import Fit, each_fit, fit_fold, prepared
-from pytest_ecgfm.evaluations.probes import RIDGE
+from pytest_ecgfm.evaluations.probe_kinds import RIDGE
 from pytest_ecgfm.evaluations.splits import Split
 from pytest_ecgfm.evaluations.statistics.bootstrap import Interval
 from pytest_ecgfm.evaluations.statistics.regression import AGREEMENTS, Agreement, agreements, r2_difference

@@ -111,6 +111,13 @@ def lead_profile(phi: npt.ArrayLike, patients: npt.ArrayLike, *, resamples: int 
     patients : array_like, shape (records,)
     resamples, seed : int
         Of the bootstrap.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> phi = np.array([[3.0, -1.0], [-6.0, 2.0]])  # two records, two leads
+    >>> lead_profile(phi, ["a", "b"]).share
+    array([0.75, 0.25])
     """
     values = np.abs(np.asarray(phi, dtype=np.float64))
     each = values.mean(axis=0) if values.ndim == 3 else values
@@ -124,7 +131,13 @@ def lead_profile(phi: npt.ArrayLike, patients: npt.ArrayLike, *, resamples: int 
 
 
 def rank_agreement(a: npt.ArrayLike, b: npt.ArrayLike) -> float:
-    """Return Spearman's rank correlation of two profiles; NaN below four players or where one is constant."""
+    """Return Spearman's rank correlation of two profiles; NaN below four players or where one is constant.
+
+    Examples
+    --------
+    >>> round(rank_agreement([4, 3, 2, 1], [0.4, 0.3, 0.2, 0.1]), 6)
+    1.0
+    """
     x, y = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
     if x.size < MINIMUM_PLAYERS or not (np.isfinite(x).all() and np.isfinite(y).all()):
         return math.nan
@@ -141,8 +154,8 @@ def mean_agreement(profiles: Sequence[npt.ArrayLike]) -> float:
     return float(np.mean(known)) if known else math.nan
 
 
-def baseline_agreement(a: npt.ArrayLike, b: npt.ArrayLike, patients: npt.ArrayLike, *, seed: int = 0) -> Interval:
-    """Return how the profiles of the same records over two baselines agree, with a patient bootstrap.
+def background_agreement(a: npt.ArrayLike, b: npt.ArrayLike, patients: npt.ArrayLike, *, seed: int = 0) -> Interval:
+    """Return how the profiles of the same records over two backgrounds agree, with a patient bootstrap.
 
     The cosine of the shares, not of ranks: leads of nearly equal relevance change places by chance.
 
@@ -150,6 +163,13 @@ def baseline_agreement(a: npt.ArrayLike, b: npt.ArrayLike, patients: npt.ArrayLi
     ----------
     a, b : array_like, shape (records, players)
     patients : array_like, shape (records,)
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> phi = np.random.default_rng(0).normal(size=(50, 8))
+    >>> round(background_agreement(phi, 5 * phi, np.arange(50)).value, 6)
+    1.0
     """
     x, y = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
     weights = resampled(np.asarray(patients), RESAMPLES, seed)
@@ -187,7 +207,14 @@ def cohort_agreement(phis: Sequence[npt.ArrayLike], patients: Sequence[npt.Array
 
 
 def concentration(phi: npt.ArrayLike, patients: npt.ArrayLike, *, seed: int = 0) -> Interval:
-    """Return the share of the most relevant player, with a patient bootstrap: near 1 for a shortcut by one lead."""
+    """Return the share of the most relevant player, with a patient bootstrap: near 1 for a shortcut by one lead.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> concentration(np.array([[3.0, -1.0], [-6.0, 2.0]]), ["a", "b"]).value
+    0.75
+    """
     values = np.asarray(phi, dtype=np.float64)
     share = _shares(values, np.ones((1, len(values))))[0]
     draws = _shares(values, resampled(np.asarray(patients), RESAMPLES, seed)).max(axis=1)

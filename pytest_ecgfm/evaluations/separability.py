@@ -169,6 +169,15 @@ def adjusted_metrics(
     dict of str to Adjusted
         The interval holds 0 where the value lies within 1.96 standard deviations under permutation of their mean, and
         keeps to the limits of the metric: Wilson's for what has two, and nothing below 0 for distances.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> rng = np.random.default_rng(0)
+    >>> groups = np.tile([0, 1], 100)
+    >>> space = Space(rng.normal(size=(200, 4)) + 5 * groups[:, None])
+    >>> round(adjusted_metrics(space, groups, np.arange(200))["gmm_ari"].adjusted, 1)
+    1.0
     """
     labels, who = np.asarray(groups), np.asarray(patients)
     within = np.zeros(labels.size) if strata is None else np.asarray(strata)
@@ -239,6 +248,18 @@ def balanced_agreement(
         0 without structure, 1 where all neighbours agree. The interval is a patient bootstrap, and at least as wide as
         Wilson's for the standard deviation under permutation: with few positives, all resamples may be alike.
         Records without any neighbour are left out.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from pytest_ecgfm.evaluations.neighbours import neighbours_elsewhere
+    >>> rng = np.random.default_rng(0)
+    >>> targets = np.tile([True, False], 100)
+    >>> embeddings = rng.normal(size=(200, 4)) + 5 * targets[:, None]
+    >>> patients = np.arange(200)
+    >>> neighbours = neighbours_elsewhere(embeddings, embeddings, patients, patients)
+    >>> round(balanced_agreement(neighbours, targets, targets, patients, places=patients).adjusted, 1)
+    1.0
     """
     near, labels, pool = np.asarray(neighbours), np.asarray(targets, bool), np.asarray(of_pool, bool)
     some = (near >= 0).any(axis=1) if near.size else np.zeros(len(near), bool)
@@ -304,6 +325,14 @@ def cohort_auroc(
     -------
     Interval
         Mean of the pairs' limits: wider than that of the mean. 0.5 where cohorts cannot be told apart.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> rng = np.random.default_rng(0)
+    >>> cohorts = np.repeat(["here", "there"], 100)
+    >>> cohort_auroc(rng.normal(size=(200, 4)) + 5 * (cohorts == "here")[:, None], cohorts, np.arange(200)).value > 0.99
+    True
     """
     rows, homes, who = np.asarray(embeddings), np.asarray(cohorts), np.asarray(patients)
     rng = np.random.default_rng(seed)

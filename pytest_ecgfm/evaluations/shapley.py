@@ -61,7 +61,7 @@ def shapley_weights(count: int) -> Floats:
 def lead_shapley(
     embed_all: EmbedAll,
     batch: RecordBatch,
-    baseline: npt.NDArray[Any],
+    background: npt.NDArray[Any],
     cast: Sequence[Player],
     *,
     batch_size: int = 64,
@@ -76,7 +76,7 @@ def lead_shapley(
         ``functools.partial(map, encoder.embed_batch)``.
     batch : RecordBatch
         The records.
-    baseline : ndarray, shape like ``batch.signals``
+    background : ndarray, shape like ``batch.signals``
         What stands in for leads that are taken away, in mV.
     cast : sequence of Player
         From `pytest_ecgfm.signals.coalitions.players`; ``2 ** len(cast)`` embeddings a record are made.
@@ -89,6 +89,18 @@ def lead_shapley(
     -------
     LeadShapley
         Sums are in float64, so that they add up to the embedding's change within the rounding of float32.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from pytest_ecgfm.signals.coalitions import players
+    >>> from pytest_ecgfm.signals.records import RecordBatch
+    >>> signals = np.random.default_rng(0).normal(size=(3, 2, 100)).astype(np.float32)
+    >>> batch = RecordBatch(signals, ("V1", "V2"), 100.0, ("a", "b", "c"))
+    >>> embed = lambda batches: (batch.signals.mean(axis=2) for batch in batches)
+    >>> found = lead_shapley(embed, batch, np.zeros_like(signals), players(batch.leads))
+    >>> np.allclose(found.values.sum(axis=1), found.full - found.empty)
+    True
     """
     count = len(cast)
     present, weights = coalitions(count), shapley_weights(count)
@@ -100,7 +112,7 @@ def lead_shapley(
     def masked() -> Iterator[RecordBatch]:
         for number in numbers:
             record, subset = number // len(present), number % len(present)
-            yield with_leads(batch.rows(record.tolist()), baseline[record], cast, present[subset])
+            yield with_leads(batch.rows(record.tolist()), background[record], cast, present[subset])
 
     for number, part in zip(numbers, embed_all(masked()), strict=True):
         record, subset = number // len(present), number % len(present)
@@ -133,7 +145,13 @@ def projected(values: npt.ArrayLike, weights: npt.ArrayLike) -> Floats:
     return np.asarray(np.einsum("npd,nd->np" if slopes.ndim == 2 else "npd,d->np", np.asarray(values), slopes))
 
 
-def efficiency_error(phi: npt.ArrayLike, logits: npt.ArrayLike, baseline_logits: npt.ArrayLike) -> Floats:
-    """Return how far the Shapley values of each record are from summing to the logit's change, shape (records,)."""
-    change = np.asarray(logits, dtype=np.float64) - np.asarray(baseline_logits, dtype=np.float64)
+def efficiency_error(phi: npt.ArrayLike, logits: npt.ArrayLike, background_logits: npt.ArrayLike) -> Floats:
+    """Return how far the Shapley values of each record are from summing to the logit's change, shape (records,).
+
+    Examples
+    --------
+    >>> efficiency_error([[1.0, 2.0]], logits=[4.0], background_logits=[1.0])
+    array([0.])
+    """
+    change = np.asarray(logits, dtype=np.float64) - np.asarray(background_logits, dtype=np.float64)
     return np.asarray(np.abs(np.asarray(phi, dtype=np.float64).sum(axis=1) - change))

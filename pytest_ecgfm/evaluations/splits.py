@@ -7,7 +7,6 @@ from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 from pytest_ecgfm.errors import EcgfmError
 
@@ -82,6 +81,9 @@ def strata(targets: npt.ArrayLike) -> npt.NDArray[np.bool_]:
 
 
 def _grouped(targets: npt.ArrayLike, patients: npt.ArrayLike | Sequence[str]) -> _Patients:
+    # Here alone: a session imports this module also where nothing is split.
+    import pandas as pd
+
     labels = strata(targets)
     names = np.asarray(patients)
     if labels.ndim != 1 or names.shape != labels.shape:
@@ -139,6 +141,8 @@ def _rows(mask: npt.NDArray[np.bool_]) -> Integers:
 
 def _published(patients: Integers, numbers: npt.ArrayLike, parts: FoldNumbers) -> Fold | None:
     """Return the authors' split, or None where a part of it is empty."""
+    import pandas as pd
+
     folds = np.asarray(pd.array(np.asarray(numbers).tolist(), dtype="Int64").to_numpy(dtype=np.float64, na_value=-1.0))
     if folds.shape != patients.shape:
         raise EcgfmError(f"published_folds.shape={folds.shape}, but should be {patients.shape} like targets.")
@@ -189,6 +193,16 @@ def make_split(
     ------
     EcgfmError
         If shapes disagree, `folds` is below 3, or the published folds divide a patient.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> targets = np.arange(1000) % 4 == 0
+    >>> patients = np.arange(1000) // 2  # two records a patient
+    >>> split = make_split(targets, patients)
+    >>> fold = split.folds[0]
+    >>> split.kind, set(patients[fold.train]) & set(patients[fold.test])
+    ('holdout', set())
     """
     labels = strata(targets)
     codes = _grouped(labels, patients).codes
@@ -245,6 +259,14 @@ def nested_subset(
     ------
     EcgfmError
         If `fraction` lies outside (0, 1] or shapes disagree.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> targets, patients = np.arange(100) % 4 == 0, np.arange(100)
+    >>> small, large = (nested_subset(np.arange(100), targets, patients, share) for share in (0.1, 0.5))
+    >>> len(small), len(large), set(small) <= set(large)
+    (11, 51, True)
     """
     if not 0 < fraction <= 1:
         raise EcgfmError(f"fraction={fraction}, but should be in (0, 1].")

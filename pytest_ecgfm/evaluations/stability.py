@@ -1,4 +1,6 @@
-"""Stability of an embedding: how far records move when they are perturbed, and what a probe makes of it.
+"""Stability of an embedding: how far records move when they are perturbed.
+
+What a probe makes of it is in `label_stability`.
 
 References
 ----------
@@ -18,14 +20,17 @@ import numpy.typing as npt
 
 from pytest_ecgfm.errors import EcgfmError
 from pytest_ecgfm.evaluations.cka import cka_of, gram
-from pytest_ecgfm.evaluations.statistics import aurocs
+from pytest_ecgfm.evaluations.label_stability import MINIMUM_CLASS as MINIMUM_CLASS
+from pytest_ecgfm.evaluations.label_stability import LabelStability as LabelStability
+from pytest_ecgfm.evaluations.label_stability import label_stability as label_stability
 from pytest_ecgfm.evaluations.statistics.bootstrap import (
     RESAMPLES,
     UNDEFINED,
     Interval,
+    mean_interval,
+    median_interval,
     percentiles,
     resampled,
-    weighted_auroc,
 )
 
 Floats = npt.NDArray[np.float64]
@@ -34,9 +39,6 @@ Booleans = npt.NDArray[np.bool_]
 
 _PAIRS = 20_000  # of different patients, for the median distance: its sampling error is below 1 %
 _BLOCK = 1 << 22  # numbers held at once: 32 MB
-MINIMUM_CLASS = 10
-"""Records of each class below which a label says nothing about an AUROC."""
-
 _INTERVAL = "95 % interval, patients resampled"
 _UNIT = [0.0, 1.0]
 
@@ -135,6 +137,13 @@ def reference(
     ------
     EcgfmError
         If shapes disagree.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> clean = np.random.default_rng(0).normal(size=(100, 4))
+    >>> round(reference(clean, np.arange(100)).typical)
+    3
     """
     rows, names = np.asarray(embeddings), np.asarray(patients)
     rows = rows if rows.dtype.kind == "f" else rows.astype(np.float64)
@@ -180,22 +189,6 @@ class Stability:
 def _named(found: Mapping[str, Interval]) -> list[tuple[str, float]]:
     limits = (("", "value"), ("_low", "low"), ("_high", "high"))
     return [(f"{name}{end}", getattr(one, which)) for name, one in found.items() for end, which in limits]
-
-
-def _mean_interval(each: Floats, weights: Floats) -> Interval:
-    if not each.size or not np.isfinite(each).all():
-        return UNDEFINED
-    totals = weights.sum(axis=1)
-    return percentiles(float(each.mean()), weights @ each / np.where(totals > 0, totals, np.nan))
-
-
-def _median_interval(each: Floats, weights: Floats) -> Interval:
-    if not each.size or not np.isfinite(each).all():
-        return UNDEFINED
-    order = np.argsort(each)
-    share = np.cumsum(weights[:, order], axis=1)
-    draws = each[order][np.argmax(share >= share[:, -1:] / 2, axis=1)]
-    return percentiles(float(np.median(each)), draws)
 
 
 def centred_cosine(clean: npt.ArrayLike, other: npt.ArrayLike, mean: npt.ArrayLike) -> Floats:
@@ -253,6 +246,15 @@ def stability(
     ------
     EcgfmError
         If shapes disagree or a perturbed embedding is not finite.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> rng = np.random.default_rng(0)
+    >>> clean = rng.normal(size=(100, 4))
+    >>> moved = stability(reference(clean, np.arange(100)), range(20), clean[:20] + 0.01)
+    >>> moved.retrieval.value, moved.displacement.value < 0.02
+    (1.0, True)
     """
     chosen, other = np.asarray(rows, dtype=np.intp), np.asarray(perturbed, dtype=np.float64)
     if other.shape != (chosen.size, against.embeddings.shape[1]):
@@ -268,9 +270,9 @@ def stability(
     cka = cka_of(k, q, np.ones((1, chosen.size)))[0]
     # Eighty resamples are enough for the limits of a quantity that gates nothing, and cost m squared each.
     return Stability(
-        _mean_interval(centred_cosine(clean, other, against.mean), weights),
-        _median_interval(against.displacements(other, clean), weights),
-        _mean_interval(retrieved(against, chosen, other).astype(np.float64), weights),
+        mean_interval(centred_cosine(clean, other, against.mean), weights),
+        median_interval(against.displacements(other, clean), weights),
+        mean_interval(retrieved(against, chosen, other).astype(np.float64), weights),
         percentiles(float(cka), cka_of(k, q, weights[:80])),
     )
 
@@ -293,82 +295,8 @@ def raw_values(against: Reference, rows: npt.ArrayLike, perturbed: npt.ArrayLike
     weights = resampled(against.patients[chosen], RESAMPLES, 0)
     moved = against.displacements(other, against.embeddings[chosen].astype(np.float64))
     found = retrieved(against, chosen, other).astype(np.float64)
-    named = {"raw_displacement": _median_interval(moved, weights), "raw_retrieval": _mean_interval(found, weights)}
+    named = {"raw_displacement": median_interval(moved, weights), "raw_retrieval": mean_interval(found, weights)}
     return dict(_named(named))
-
-
-@dataclass(frozen=True)
-class LabelStability:
-    """What a probe makes of perturbed records; see `METRICS`. Counts are those of records with a known label."""
-
-    flip_rate: Interval
-    auroc_drop: Interval
-    positives: int
-    negatives: int
-
-
-def label_stability(
-    clean: npt.ArrayLike,
-    perturbed: npt.ArrayLike,
-    targets: npt.ArrayLike,
-    cuts: npt.ArrayLike,
-    patients: npt.ArrayLike,
-    *,
-    resamples: int = RESAMPLES,
-    seed: int = 0,
-) -> tuple[list[LabelStability], LabelStability]:
-    """Compare a probe's scores of clean and perturbed records, label by label and over all labels.
-
-    Parameters
-    ----------
-    clean, perturbed : array_like, shape (labels, m)
-        Scores; NaN where a record has no score.
-    targets : array_like, shape (labels, m)
-        1, 0, or NaN where the label is unknown.
-    cuts : array_like, shape (labels, m)
-        A record is called positive above this score.
-    patients : array_like, shape (m,)
-    resamples, seed : int
-        Of the patient bootstrap: the same patients are drawn for clean and perturbed records, and for every label.
-
-    Returns
-    -------
-    list of LabelStability
-        One a label; the AUROC's drop is NaN where a class has fewer than 10 records.
-    LabelStability
-        Mean over the labels that have enough of both classes, with the smallest counts among them.
-    """
-    before, after = np.asarray(clean, dtype=np.float64), np.asarray(perturbed, dtype=np.float64)
-    truth, limits = np.asarray(targets, dtype=np.float64), np.asarray(cuts, dtype=np.float64)
-    weights = resampled(np.asarray(patients), resamples, seed)
-    each, drop_draws, flip_draws = [], [], []
-    for one in range(len(before)):
-        use = np.isfinite(before[one]) & np.isfinite(after[one]) & np.isfinite(truth[one])
-        labels = truth[one, use] > 0.5
-        flips = ((before[one] > limits[one]) != (after[one] > limits[one]))[use].astype(np.float64)
-        part = weights[:, use]
-        positives, negatives = int(labels.sum()), int((~labels).sum())
-        drop, draws = UNDEFINED, np.full(len(weights), np.nan)
-        if min(positives, negatives) >= MINIMUM_CLASS:
-            value = float(np.subtract(*aurocs(np.stack([before[one, use], after[one, use]]), labels)))
-            draws = weighted_auroc(before[one, use], labels, part) - weighted_auroc(after[one, use], labels, part)
-            drop = percentiles(value, draws)
-            drop_draws.append(draws)
-            totals = part.sum(axis=1)
-            flip_draws.append(part @ flips / np.where(totals > 0, totals, np.nan))
-        each.append(LabelStability(_mean_interval(flips, part), drop, positives, negatives))
-    return each, _over_labels(each, drop_draws, flip_draws)
-
-
-def _over_labels(each: list[LabelStability], drops: list[Floats], flips: list[Floats]) -> LabelStability:
-    enough = [one for one in each if math.isfinite(one.auroc_drop.value)]
-    if not enough:
-        best = max(each, key=lambda one: min(one.positives, one.negatives), default=None)
-        counts = (best.positives, best.negatives) if best else (0, 0)
-        return LabelStability(UNDEFINED, UNDEFINED, *counts)
-    drop = percentiles(float(np.mean([one.auroc_drop.value for one in enough])), np.mean(drops, axis=0))
-    flip = percentiles(float(np.mean([one.flip_rate.value for one in enough])), np.mean(flips, axis=0))
-    return LabelStability(flip, drop, min(one.positives for one in enough), min(one.negatives for one in enough))
 
 
 def retest(
@@ -384,12 +312,19 @@ def retest(
         Such as the halves of a record, or two records of a patient.
     patients : array_like, shape (m,)
         Resampled for the interval.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> clean = np.random.default_rng(0).normal(size=(100, 4))
+    >>> retest(reference(clean, np.arange(100)), clean[:20], clean[:20] + 0.01, np.arange(20)).value < 0.02
+    True
     """
     a, b = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
     if not against.typical > 0 or not len(a):
         return UNDEFINED
     weights = resampled(np.asarray(patients), RESAMPLES, seed)
-    return _median_interval(against.displacements(a, b), weights)
+    return median_interval(against.displacements(a, b), weights)
 
 
 def pairs_of_patients(patients: npt.ArrayLike) -> tuple[Integers, Integers]:

@@ -124,6 +124,14 @@ def standard(embeddings: npt.ArrayLike) -> Standard:
     ------
     EcgfmError
         If the shape is wrong, there is no record, or a value is not finite.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> rows = np.array([[0.0, 5.0], [2.0, 5.0]], dtype=np.float32)
+    >>> standard(rows)(rows)  # the second dimension is constant
+    array([[-1.,  0.],
+           [ 1.,  0.]], dtype=float32)
     """
     rows = np.asarray(embeddings)
     if rows.ndim != 2 or not len(rows):

@@ -129,6 +129,21 @@ def transfer(probe: Probe, embeddings: npt.ArrayLike, own: DownstreamResult) -> 
     TransferResult
         Where the own scores are midranks within fold (cross-validation), the foreign ones are ranked within the same
         folds, so that neither side gains by pooling.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from pytest_ecgfm.evaluations.downstream import evaluate
+    >>> from pytest_ecgfm.evaluations.splits import make_split
+    >>> rng = np.random.default_rng(0)
+    >>> targets, patients = rng.random(400) < 0.5, np.arange(400).astype(str)
+    >>> here = rng.normal(size=(400, 8)) + targets[:, None]
+    >>> there = rng.normal(size=(400, 8)) - targets[:, None]  # the same label, the other way round
+    >>> split = make_split(targets, patients)
+    >>> probe = fit_source([Source(here, targets, patients, split)])
+    >>> own = evaluate(there, targets, patients, split, 1.0, [0])
+    >>> transfer(probe, there, own).drop.low > 0.5
+    True
     """
     scores = probe.scores(np.asarray(embeddings)[own.tested])
     if own.split == "cv":

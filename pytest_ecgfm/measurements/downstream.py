@@ -1,5 +1,6 @@
 """Downstream performance of one encoder in one cell (docs/method.md#downstream)."""
 
+import math
 from dataclasses import dataclass, replace
 from functools import cached_property
 from uuid import uuid4
@@ -12,19 +13,19 @@ from pytest_ecgfm.cohorts.quantities import units_of
 from pytest_ecgfm.encoders.base import Encoder
 from pytest_ecgfm.evaluations.downstream import DownstreamResult, evaluate, paired_difference, seeds_for
 from pytest_ecgfm.evaluations.macro import macro_auroc as mean_over_labels
-from pytest_ecgfm.evaluations.probes import RIDGE
+from pytest_ecgfm.evaluations.measured import Cell, Estimated, Measured
+from pytest_ecgfm.evaluations.probe_kinds import RIDGE
 from pytest_ecgfm.evaluations.quantities import QuantityResult, evaluate_quantity, paired_r2
 from pytest_ecgfm.evaluations.splits import Labelled, strata
 from pytest_ecgfm.measurements.record_probes import fitted_once
 from pytest_ecgfm.measurements.without_age import embeddings_for
 from pytest_ecgfm.results.baseline import Scores, change
 from pytest_ecgfm.results.checks import MINIMUM_POSITIVES, Case, enough
-from pytest_ecgfm.results.rows import Cell, Estimated, Measured
 from pytest_ecgfm.run.run import Run
 
 
 @dataclass(frozen=True)
-class Found:
+class DownstreamCell:
     """What the downstream evaluation found for one encoder in one cell, with what the cube keeps of it.
 
     `result` is None where a class is too rare for any split. Of a quantity, the classes are the records above and below
@@ -46,7 +47,7 @@ class Found:
         """AUROC, or R2 of a quantity, over seeds, with its interval."""
         return self._measured(None if self.result is None else self.result.estimate, self.cells, self.arrays)
 
-    def minus(self, other: "Found") -> Measured:
+    def minus(self, other: "DownstreamCell") -> Measured:
         """AUROC, or R2 of a quantity, minus another encoder's on the same records, paired."""
         estimate: Estimated | None = None
         mine, theirs = self.result, other.result
@@ -61,12 +62,12 @@ class Found:
         return self._measured(estimate, self.cells, ())
 
     def _measured(self, estimate: Estimated | None, cells: tuple[Cell, ...], arrays: tuple[str, ...]) -> Measured:
-        nan = float("nan")
-        value, low, high = (nan, nan, nan) if estimate is None else (estimate.value, estimate.low, estimate.high)
+        # Without an estimate there are too few of a class for any split: their numbers say so.
+        one = Measured.exact(math.nan) if estimate is None else Measured.of(estimate)
+        one = replace(one, split=self.split, cells=cells, arrays=arrays)
         if self.probe == RIDGE:
-            about = Measured(value, low, high, split=self.split, cells=cells, arrays=arrays, note=self._errors())
-            return replace(about, records=self.positives + self.negatives)
-        return Measured(value, low, high, self.positives, self.negatives, self.split, cells, arrays)
+            return replace(one, records=self.positives + self.negatives, note=self._errors())
+        return replace(one, positives=self.positives, negatives=self.negatives)
 
     def _errors(self) -> str:
         """Say how large the errors of a quantity are, in its units, and how well its order is found."""
@@ -100,7 +101,7 @@ class Found:
         return tuple(out)
 
 
-def found(run: Run, encoder: Encoder, case: Case, probe: str = "") -> Found:
+def evaluated(run: Run, encoder: Encoder, case: Case, probe: str = "") -> DownstreamCell:
     """Evaluate the probe of one encoder in one cell, the profile's kind by default; once for all checks that ask.
 
     Quantities have a probe of their own.
@@ -112,13 +113,13 @@ def found(run: Run, encoder: Encoder, case: Case, probe: str = "") -> Found:
 
 def over_seeds(run: Run, encoder: Encoder, case: Case) -> Measured:
     """AUROC, or R2 of a quantity, over seeds, with its interval."""
-    return found(run, encoder, case).over_seeds()
+    return evaluated(run, encoder, case).over_seeds()
 
 
 def macro_auroc(run: Run, encoder: Encoder, case: Case) -> Measured:
     """Mean AUROC over those labels of a set that have enough tested records of either class; the others are named."""
     cohort, kind = run.cohort(case.cohort), run.settings.profile.grid.probe
-    each = {name: found(run, encoder, replace(case, label=name)) for name in run.settings.sets[case.label]}
+    each = {name: evaluated(run, encoder, replace(case, label=name)) for name in run.settings.sets[case.label]}
     used = {name: one for name, one in each.items() if one.result is not None and enough(one.positives, one.negatives)}
     at: dict[str, str | float | int] = {"encoder": encoder.card.name, "cohort": case.cohort, "set": case.label}
     at |= {"probe": kind, "fraction": 1.0 if case.fraction is None else case.fraction}
@@ -145,7 +146,7 @@ def macro_auroc(run: Run, encoder: Encoder, case: Case) -> Measured:
     return Measured.of(mean, cells=tuple(cells), note=note, **about)
 
 
-def _few(one: Found) -> str:
+def _few(one: DownstreamCell) -> str:
     return f"{one.positives} positive, {one.negatives} negative"
 
 
@@ -153,10 +154,9 @@ def gain(run: Run, encoder: Encoder, reference: Encoder, case: Case) -> Measured
     """AUROC, or R2 of a quantity, minus that of a reference encoder, paired on the same records."""
     cohort = run.cohort(case.cohort)
     if lead := run.lacking(reference, cohort):
-        nan = float("nan")
         why = f"not applicable: the reference reads lead {lead}, which the records of {cohort.name} lack"
-        return Measured(nan, nan, nan, missing=why)
-    return found(run, encoder, case).minus(found(run, reference, case))
+        return Measured.insufficient(why)
+    return evaluated(run, encoder, case).minus(evaluated(run, reference, case))
 
 
 def change_since(run: Run, encoder: Encoder, case: Case) -> Measured:
@@ -167,7 +167,7 @@ def change_since(run: Run, encoder: Encoder, case: Case) -> Measured:
     EcgfmError
         If the earlier run is stale: other records, labels or patients.
     """
-    here = found(run, encoder, case)
+    here = evaluated(run, encoder, case)
     result = here.result
     if result is None:
         return here.changed(None)
@@ -183,13 +183,13 @@ def change_since(run: Run, encoder: Encoder, case: Case) -> Measured:
     return here.changed(change(now, then, case.baseline))
 
 
-def _evaluate(run: Run, encoder: Encoder, case: Case, probe: str) -> Found:
+def _evaluate(run: Run, encoder: Encoder, case: Case, probe: str) -> DownstreamCell:
     cohort = run.cohort(case.cohort)
     fraction = 1.0 if case.fraction is None else case.fraction
     labelled = run.labelled(cohort, case.label)
     name = encoder.card.name
     if labelled.split is None:
-        return Found(case, fraction, name, None, *labelled.counts, probe, "", ())
+        return DownstreamCell(case, fraction, name, None, *labelled.counts, probe, "", ())
     embeddings = embeddings_for(run, encoder, cohort, case.label)[labelled.known]
     seeds = seeds_for(fraction)[: run.settings.seeds]
     split = labelled.split
@@ -202,7 +202,7 @@ def _evaluate(run: Run, encoder: Encoder, case: Case, probe: str) -> Found:
     arrays = (_keep(run, name, case, cohort, labelled, result),) if fraction == 1.0 else ()
     counts = int(upper.sum()), int((~upper).sum())
     units = "" if quantity is None else units_of(quantity, cohort)
-    return Found(case, fraction, name, result, *counts, probe, split.kind, arrays, units)
+    return DownstreamCell(case, fraction, name, result, *counts, probe, split.kind, arrays, units)
 
 
 def _keep(

@@ -31,7 +31,7 @@ MODULES = (__name__,)
 
 @dataclass(frozen=True)
 class Explained:
-    """Shapley values of the embedding of a few records of a cohort, for one baseline."""
+    """Shapley values of the embedding of a few records of a cohort, for one background."""
 
     rows: Rows
     patients: npt.NDArray[np.str_]
@@ -43,8 +43,8 @@ def cast_of(encoder: "Encoder", run: "Run") -> tuple[Player, ...]:
     return players(encoder.card.leads, run.settings.profile.grid.players)
 
 
-def explain(run: "Run", encoder: "Encoder", cohort: Cohort, baseline: str) -> Explained:
-    """Embed every coalition of leads of a few records, or find that done; `baseline` is ``"zero"`` or ``"other"``."""
+def explain(run: "Run", encoder: "Encoder", cohort: Cohort, background: str) -> Explained:
+    """Embed every coalition of leads of a few records, or find that done; `background` is ``"zero"`` or ``"other"``."""
     rows = chosen_rows(run, cohort, run.settings.profile.grid.explained_records)
     cast = cast_of(encoder, run)
     count = len(cast)
@@ -53,7 +53,7 @@ def explain(run: "Run", encoder: "Encoder", cohort: Cohort, baseline: str) -> Ex
         out: npt.NDArray[np.float64] = np.empty(0)
         for number, (at, stored) in enumerate(batches_of(run, cohort, rows)):
             batch = complete(stored, encoder.card.leads)
-            instead = np.zeros_like(batch.signals) if baseline == "zero" else _others(cohort, batch)
+            instead = np.zeros_like(batch.signals) if background == "zero" else _others(cohort, batch)
             found = lead_shapley(
                 partial(_embeddings, encoder),
                 batch,
@@ -69,9 +69,9 @@ def explain(run: "Run", encoder: "Encoder", cohort: Cohort, baseline: str) -> Ex
         return out
 
     names = [str(cohort.records[row]) for row in rows]
-    donors = _donors(cohort, names) if baseline == "other" else []
-    identity = json.dumps(["shapley", baseline, [[one.name, one.leads] for one in cast], names, donors])
-    part = Part(f"Shapley values of leads, {baseline}", identity, rows.size, MODULES)
+    donors = _donors(cohort, names) if background == "other" else []
+    identity = json.dumps(["shapley", background, [[one.name, one.leads] for one in cast], names, donors])
+    part = Part(f"Shapley values of leads, {background}", identity, rows.size, MODULES)
     packed = run.derived(encoder, cohort, part, make)
     patients = cohort.patients.to_numpy(dtype=str)[rows]
     return Explained(rows, patients, LeadShapley(packed[:, :count], packed[:, count], packed[:, count + 1]))

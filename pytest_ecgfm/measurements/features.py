@@ -13,11 +13,11 @@ from pytest_ecgfm.cohorts.base import Cohort
 from pytest_ecgfm.encoders.base import Encoder
 from pytest_ecgfm.evaluations import features as evaluation
 from pytest_ecgfm.evaluations.fold_probes import FoldProbe
+from pytest_ecgfm.evaluations.measured import Cell, Measured
 from pytest_ecgfm.evaluations.probes import fit_probe
 from pytest_ecgfm.evaluations.statistics import mean_auroc
 from pytest_ecgfm.measurements.record_probes import record_probes
 from pytest_ecgfm.results.checks import Case
-from pytest_ecgfm.results.rows import Cell, Measured
 from pytest_ecgfm.run.run import Run
 
 
@@ -68,9 +68,8 @@ def selected_auroc(run: Run, encoder: Encoder, case: Case) -> Measured:
     """AUROC of a probe on the dimensions that its fold's training records select."""
     cohort = run.cohort(case.cohort)
     probes, found = record_probes(run, encoder, cohort, case.label), dimensions(run, encoder, cohort, case.label)
-    nan = float("nan")
     if probes is None or found is None:
-        return Measured(nan, nan, nan, missing=f"too few records of a class of {case.label} in {case.cohort}")
+        return Measured.insufficient(f"too few records of a class of {case.label} in {case.cohort}")
     labelled = run.labelled(cohort, case.label)
     embeddings = run.embeddings(encoder, cohort)[labelled.known]
     scores, tested = [], []
@@ -84,7 +83,9 @@ def selected_auroc(run: Run, encoder: Encoder, case: Case) -> Measured:
     cells = (Cell("relevance", at, {"selected_auroc": estimate.value, **_summary(run, encoder, cohort, case, found)}),)
     arrays = (_keep(run, case, found),)
     split = "" if labelled.split is None else labelled.split.kind
-    return Measured(estimate.value, estimate.low, estimate.high, positives, rows.size - positives, split, cells, arrays)
+    return Measured.of(
+        estimate, positives=positives, negatives=rows.size - positives, split=split, cells=cells, arrays=arrays
+    )
 
 
 def _scores(run: Run, cohort: Cohort, label: str, embeddings: npt.NDArray[Any], fold: FoldProbe) -> npt.NDArray[Any]:

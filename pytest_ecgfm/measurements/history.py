@@ -18,10 +18,10 @@ import numpy.typing as npt
 from pytest_ecgfm.cohorts.base import Cohort
 from pytest_ecgfm.encoders.base import Encoder
 from pytest_ecgfm.errors import EcgfmError
+from pytest_ecgfm.evaluations.measured import Cell, Measured
 from pytest_ecgfm.measurements.chosen import batches_of, chosen_rows
 from pytest_ecgfm.measurements.stability import geometry_of
 from pytest_ecgfm.results.checks import Case
-from pytest_ecgfm.results.rows import Cell, Measured
 from pytest_ecgfm.run.run import Run
 from pytest_ecgfm.signals.perturbations import PERTURBATIONS
 from pytest_ecgfm.signals.records import RecordBatch
@@ -56,11 +56,11 @@ def history(run: Run, encoder: Encoder, case: Case) -> Measured:
     steady = 0.0 if np.array_equal(first, after) else math.inf
     value = float(geometry.scored.displacements(a, b).max()) if geometry.scored.typical > 0 else steady
     cell = Cell("stability", {"encoder": case.encoder, "cohort": case.cohort}, {"history": value})
-    return Measured(value, value, value, cells=(cell,), note=geometry.note)
+    return Measured.exact(value, cells=(cell,), note=geometry.note)
 
 
 def _missing(why: str) -> Measured:
-    return replace(Measured(math.nan, math.nan, math.nan), missing=why)
+    return Measured.insufficient(why)
 
 
 def _new_records(run: Run, cohort: Cohort) -> RecordBatch | None:

@@ -6,6 +6,7 @@ from pytest_ecgfm.cohorts.base import Cohort
 from pytest_ecgfm.encoders.base import Encoder
 from pytest_ecgfm.evaluations.downstream import seeds_for
 from pytest_ecgfm.evaluations.fold_probes import Fit, Fitted, Prepared, first_tested, fit_fold
+from pytest_ecgfm.evaluations.probe_kinds import PROBES
 from pytest_ecgfm.evaluations.splits import Fold
 from pytest_ecgfm.run.run import Run
 
@@ -15,7 +16,7 @@ Key = tuple[str, str, float, int, int]
 def fit_anywhere(run: Run, encoder: Encoder, cohort: Cohort, label: str) -> Fit:
     """Return `fit_fold` for one label; on a cluster, all that the run asks of this cohort is begun at once.
 
-    Probes that the grid does not hold, and nearest neighbours, which are as large as their records, are fitted here.
+    Probes that the grid does not hold, and those of kinds that only this process knows or can hold, are fitted here.
     """
     if run.cluster is None:
         return fit_fold
@@ -31,7 +32,7 @@ def fit_anywhere(run: Run, encoder: Encoder, cohort: Cohort, label: str) -> Fit:
 
 def _begun(run: Run, encoder: Encoder, cohort: Cohort) -> dict[Key, Callable[[], Fitted]]:
     kind = run.settings.profile.grid.probe
-    if run.cluster is None or kind == "knn":
+    if run.cluster is None or not PROBES[kind].anywhere:
         return {}
     checks = ("downstream.auroc", "downstream.auroc_gain", "downstream.auroc_change")
     cases = [one for one in run.settings.planned() if one.check in checks and one.cohort == cohort.name]

@@ -17,21 +17,22 @@ from pytest_ecgfm.encoders.preprocessing import resample
 from pytest_ecgfm.errors import NotApplicable
 from pytest_ecgfm.evaluations import relevance as evaluation
 from pytest_ecgfm.evaluations.downstream import seeds_for
+from pytest_ecgfm.evaluations.measured import Cell, Measured
 from pytest_ecgfm.evaluations.relevance import Profile, lead_profile
 from pytest_ecgfm.evaluations.shapley import efficiency_error, projected
 from pytest_ecgfm.evaluations.stability import MINIMUM_CLASS
-from pytest_ecgfm.evaluations.statistics.bootstrap import UNDEFINED, Interval
 from pytest_ecgfm.measurements.chosen import chosen_rows
 from pytest_ecgfm.measurements.explained import Explained, cast_of, explain, without
 from pytest_ecgfm.measurements.record_probes import SHARED_SEEDS, RecordProbes, record_probes
 from pytest_ecgfm.results.checks import Case
-from pytest_ecgfm.results.rows import Cell, Measured
 from pytest_ecgfm.run.run import Run
 from pytest_ecgfm.signals.coalitions import complete
 from pytest_ecgfm.signals.records import RecordBatch
 
-BASELINES = ("zero", "other")
-"""What stands in for a lead that is taken away: nothing, or the same lead of another patient's record."""
+BACKGROUNDS = ("zero", "other")
+"""What stands in for a lead that is taken away: nothing, or the same lead of another patient's record.
+
+The cube's coordinate and the check ``relevance.baselines`` keep the other word for it, "baseline"."""
 
 SHUFFLES = 6
 """Probes of shuffled labels."""
@@ -53,7 +54,7 @@ def _where_applicable(measure: Callable[[Run, Encoder, Case], Measured]) -> Call
         try:
             return measure(run, encoder, case)
         except NotApplicable as error:
-            return replace(_of(UNDEFINED), missing=f"not applicable: {error}")
+            return Measured.insufficient(f"not applicable: {error}")
 
     return asked
 
@@ -66,8 +67,8 @@ def efficiency(run: Run, encoder: Encoder, case: Case) -> Measured:
     """
     cohort = run.cohort(case.cohort)
     errors, cells = [], []
-    for baseline in BASELINES:
-        explained = _explained(run, encoder, cohort, baseline)
+    for background in BACKGROUNDS:
+        explained = _explained(run, encoder, cohort, background)
         here = []
         for label in run.settings.labels:
             probes = record_probes(run, encoder, cohort, label)
@@ -77,13 +78,13 @@ def efficiency(run: Run, encoder: Encoder, case: Case) -> Measured:
             full = probes.logits(explained.rows, run.embeddings(encoder, cohort)[explained.rows])
             empty = probes.logits(explained.rows, explained.shapley.empty)
             here += efficiency_error(phi[use], full[use], empty[use]).tolist()
-        at = {"encoder": case.encoder, "cohort": case.cohort, "baseline": baseline}
+        at = {"encoder": case.encoder, "cohort": case.cohort, "baseline": background}
         cells.append(Cell("relevance", at, {"efficiency_error": float(np.max(here)) if here else math.nan}))
         errors += here
     if not errors:
-        return replace(_of(UNDEFINED), missing=f"no label of {case.cohort} has enough records for a probe")
+        return Measured.insufficient(f"no label of {case.cohort} has enough records for a probe")
     worst = float(np.max(errors))
-    return Measured(worst, worst, worst, cells=tuple(cells), arrays=(_example(run, cohort),))
+    return Measured.exact(worst, cells=tuple(cells), arrays=(_example(run, cohort),))
 
 
 @_where_applicable
@@ -92,8 +93,8 @@ def shuffled_labels(run: Run, encoder: Encoder, case: Case) -> Measured:
     cohort = run.cohort(case.cohort)
     probes = record_probes(run, encoder, cohort, case.label)
     if probes is None or len(cast_of(encoder, run)) < 2:
-        return _undefined(case) if probes is None else replace(_of(UNDEFINED), missing=_FEW)
-    explained = _explained(run, encoder, cohort, BASELINES[0])
+        return _undefined(case) if probes is None else Measured.insufficient(_FEW)
+    explained = _explained(run, encoder, cohort, BACKGROUNDS[0])
     phi, use = _phi(explained, probes)
     others = [record_probes(run, encoder, cohort, case.label, shuffle=number) for number in range(1, SHUFFLES + 1)]
     # One probe of each shuffle for all records: those of different folds have signs of their own, which would hide that
@@ -104,19 +105,19 @@ def shuffled_labels(run: Run, encoder: Encoder, case: Case) -> Measured:
     percentile = evaluation.shuffled_percentile(phi[use], chance)
     at = {"encoder": case.encoder, "cohort": case.cohort, "label": case.label}
     cells = (Cell("relevance", at, {"shuffled_percentile": percentile}), *_profile_cells(run, encoder, cohort, case))
-    return replace(_of(found), cells=cells)
+    return Measured.of(found, cells=cells)
 
 
 @_where_applicable
 def baselines(run: Run, encoder: Encoder, case: Case) -> Measured:
-    """Agreement of the lead profiles over two baselines."""
+    """Agreement of the lead profiles over two backgrounds."""
     cohort = run.cohort(case.cohort)
     probes = record_probes(run, encoder, cohort, case.label)
     if probes is None or len(cast_of(encoder, run)) < 2:
-        return _undefined(case) if probes is None else replace(_of(UNDEFINED), missing=_FEW)
-    found = [_explained(run, encoder, cohort, baseline) for baseline in BASELINES]
+        return _undefined(case) if probes is None else Measured.insufficient(_FEW)
+    found = [_explained(run, encoder, cohort, background) for background in BACKGROUNDS]
     (a, use), (b, _) = (_phi(one, probes) for one in found)
-    return _of(evaluation.baseline_agreement(a[use], b[use], found[0].patients[use]))
+    return Measured.of(evaluation.background_agreement(a[use], b[use], found[0].patients[use]))
 
 
 @_where_applicable
@@ -127,15 +128,15 @@ def cohorts(run: Run, encoder: Encoder, case: Case) -> Measured:
         cohort = run.cohort(name)
         probes = record_probes(run, encoder, cohort, case.label)
         if probes is not None:
-            explained = _explained(run, encoder, cohort, BASELINES[0])
+            explained = _explained(run, encoder, cohort, BACKGROUNDS[0])
             phi, use = _phi(explained, probes)
             phis.append(phi[use])
             patients.append(explained.patients[use])
     if len(cast_of(encoder, run)) < 2:
-        return replace(_of(UNDEFINED), missing=_FEW)
+        return Measured.insufficient(_FEW)
     if len(phis) < 2:
-        return replace(_of(UNDEFINED), missing="fewer than two cohorts have a probe")
-    return _of(evaluation.cohort_agreement(phis, patients))
+        return Measured.insufficient("fewer than two cohorts have a probe")
+    return Measured.of(evaluation.cohort_agreement(phis, patients))
 
 
 @_where_applicable
@@ -164,8 +165,8 @@ def deletion(run: Run, encoder: Encoder, case: Case) -> Measured:
     probes = record_probes(run, encoder, cohort, case.label)
     cast = cast_of(encoder, run)
     if probes is None or len(cast) < 3:
-        return _undefined(case) if probes is None else replace(_of(UNDEFINED), missing=_FEWER)
-    explained = _explained(run, encoder, cohort, BASELINES[0])
+        return _undefined(case) if probes is None else Measured.insufficient(_FEWER)
+    explained = _explained(run, encoder, cohort, BACKGROUNDS[0])
     phi, use = _phi(explained, probes)
     # Profiles of a label's own positives and negatives alike: what the probe looks at, whatever it finds.
     order = np.argsort(-lead_profile(phi[use], explained.patients[use]).share, kind="stable")
@@ -192,8 +193,8 @@ def deletion(run: Run, encoder: Encoder, case: Case) -> Measured:
     )
     if min(found.positives, found.negatives) < MINIMUM_CLASS:
         known = f"{found.positives} positive, {found.negatives} negative"
-        return replace(_of(UNDEFINED), cells=cells, missing=f"fewer than 10 records of a class were chosen: {known}")
-    return replace(_of(found.extra_loss), cells=cells)
+        return Measured.insufficient(f"fewer than 10 records of a class were chosen: {known}", cells=cells)
+    return Measured.of(found.extra_loss, cells=cells)
 
 
 def _steps(count: int) -> tuple[int, ...]:
@@ -218,12 +219,8 @@ def _example(run: Run, cohort: Cohort) -> str:
     return run.keep(("example", cohort.name), dataset)
 
 
-def _of(found: Interval) -> Measured:
-    return Measured(found.value, found.low, found.high)
-
-
 def _undefined(case: Case) -> Measured:
-    return replace(_of(UNDEFINED), missing=f"too few records of a class of {case.label} in {case.cohort} for a probe")
+    return Measured.insufficient(f"too few records of a class of {case.label} in {case.cohort} for a probe")
 
 
 def _profiled(run: Run, encoder: Encoder, case: Case, measure: Any) -> Measured:
@@ -232,10 +229,10 @@ def _profiled(run: Run, encoder: Encoder, case: Case, measure: Any) -> Measured:
     if probes is None:
         return _undefined(case)
     if len(cast_of(encoder, run)) < 2:
-        return replace(_of(UNDEFINED), missing=_FEW)
-    explained = _explained(run, encoder, cohort, BASELINES[0])
+        return Measured.insufficient(_FEW)
+    explained = _explained(run, encoder, cohort, BACKGROUNDS[0])
     phi, use = _phi(explained, probes)
-    return _of(measure(phi[use], explained.patients[use]))
+    return Measured.of(measure(phi[use], explained.patients[use]))
 
 
 def _phi(explained: Explained, probes: RecordProbes) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
@@ -245,11 +242,11 @@ def _phi(explained: Explained, probes: RecordProbes) -> tuple[npt.NDArray[np.flo
 
 
 def _profile_cells(run: Run, encoder: Encoder, cohort: Cohort, case: Case) -> list[Cell]:
-    """Lead profiles of one label at every fraction and baseline, and how those of seeds and fractions agree."""
+    """Lead profiles of one label at every fraction and background, and how those of seeds and fractions agree."""
     cells = []
     names = [player.name for player in cast_of(encoder, run)]
-    for baseline in BASELINES:
-        explained = _explained(run, encoder, cohort, baseline)
+    for background in BACKGROUNDS:
+        explained = _explained(run, encoder, cohort, background)
         last: Profile | None = None
         for fraction in sorted(run.settings.fractions, reverse=True):
             seeds = seeds_for(fraction)[: run.settings.seeds][:SHARED_SEEDS]
@@ -262,7 +259,7 @@ def _profile_cells(run: Run, encoder: Encoder, cohort: Cohort, case: Case) -> li
             last = last or profile
             each = [lead_profile(phi[use], explained.patients[use]).share for phi, _ in found]
             at = {"encoder": case.encoder, "cohort": case.cohort, "label": case.label}
-            at |= {"fraction": fraction, "baseline": baseline}  # type: ignore[dict-item]
+            at |= {"fraction": fraction, "baseline": background}  # type: ignore[dict-item]
             summary = {
                 "entropy": profile.entropy,
                 "seed_agreement": evaluation.mean_agreement(each),
@@ -275,7 +272,7 @@ def _profile_cells(run: Run, encoder: Encoder, cohort: Cohort, case: Case) -> li
     return cells
 
 
-def _explained(run: Run, encoder: Encoder, cohort: Cohort, baseline: str) -> Explained:
+def _explained(run: Run, encoder: Encoder, cohort: Cohort, background: str) -> Explained:
     return run.once(
-        ("explained", encoder.card.name, cohort.name, baseline), lambda: explain(run, encoder, cohort, baseline)
+        ("explained", encoder.card.name, cohort.name, background), lambda: explain(run, encoder, cohort, background)
     )

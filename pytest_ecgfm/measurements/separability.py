@@ -17,13 +17,13 @@ from pytest_ecgfm.encoders.base import Encoder
 from pytest_ecgfm.evaluations import separability as evaluation
 from pytest_ecgfm.evaluations.clusters import Space
 from pytest_ecgfm.evaluations.geometry import intrinsic_dimension
+from pytest_ecgfm.evaluations.measured import Cell, Measured
 from pytest_ecgfm.evaluations.separability import Adjusted
 from pytest_ecgfm.evaluations.umap_map import Map, umap_map
 from pytest_ecgfm.measurements.features import dimensions, selected_in
 from pytest_ecgfm.measurements.record_probes import record_probes
 from pytest_ecgfm.results.checks import Case, enough, judge
 from pytest_ecgfm.results.profiles import demanded
-from pytest_ecgfm.results.rows import Cell, Measured
 from pytest_ecgfm.run.run import Run
 
 Rows = npt.NDArray[np.intp]
@@ -40,10 +40,9 @@ def neighbours(run: Run, encoder: Encoder, case: Case) -> Measured:
     """Class-balanced agreement of the 10 nearest neighbours above chance, and the paper's metrics for the cube."""
     cohort = run.cohort(case.cohort)
     probes = record_probes(run, encoder, cohort, case.label)
-    nan = math.nan
     if probes is None:
         missing = f"too few records of a class of {case.label} in {case.cohort}"
-        return Measured(nan, nan, nan, missing=missing)
+        return Measured.insufficient(missing)
     if case.space == "selected":
         found, positives, negatives = _in_selected(run, encoder, cohort, case.label)
     else:
@@ -65,25 +64,24 @@ def robustness(run: Run, encoder: Encoder, case: Case) -> Measured:
     pooled = _pooled_label(run, encoder, case.label)
     cells = _pair_cells(run, encoder, case, pooled)
     separated = [name for name in run.settings.cohorts if _separates(run, encoder, run.cohort(name), case.label)]
-    nan = math.nan
     if len(separated) < 2:
         where = f"in {separated[0]} only" if separated else "in no cohort"
         missing = f"separability.neighbours shows that {case.label} separates {where}: nothing to be robust"
-        return Measured(nan, nan, nan, cells=tuple(cells), missing=missing)
+        return Measured.insufficient(missing, cells=tuple(cells))
     use = np.isin(pooled.homes, separated)
     found = evaluation.robustness_index(
         pooled.embeddings[use], pooled.targets[use], pooled.homes[use], pooled.patients[use]
     )
     if not math.isfinite(found.value):
         missing = "no pair of cohorts with 5 patients of each class, or no neighbour that shares one thing alone"
-        return Measured(nan, nan, nan, cells=tuple(cells), missing=missing)
+        return Measured.insufficient(missing, cells=tuple(cells))
     names = ("", "_low", "_high", "_null_mean", "_null_sd")
     values = {f"robustness_index{name}": value for name, value in zip(names, found, strict=True)}
     values["robustness_index_cohorts"] = float(len(separated))
     cells.append(Cell("separability", {"encoder": case.encoder, "label": case.label}, values))
     left_out = sorted(set(run.settings.cohorts) - set(separated))
     note = f"without {', '.join(left_out)}, where {case.label} does not separate" if left_out else ""
-    return Measured(found.value, found.low, found.high, cells=tuple(cells), note=note)
+    return Measured.of(found, cells=tuple(cells), note=note)
 
 
 def _separates(run: Run, encoder: Encoder, cohort: Cohort, label: str) -> bool:
@@ -124,7 +122,7 @@ def cohort_auroc(run: Run, encoder: Encoder, case: Case) -> Measured:
     embeddings, homes, patients = _pooled(run, encoder)
     found = evaluation.cohort_auroc(embeddings, homes, patients)
     if not math.isfinite(found.value):
-        return Measured(math.nan, math.nan, math.nan, missing="fewer than two cohorts of 10 records")
+        return Measured.insufficient("fewer than two cohorts of 10 records")
     cells = [Cell("separability", {"encoder": case.encoder}, {"cohort_auroc": found.value})]
     for a, b in combinations(run.settings.cohorts, 2):
         use = (homes == a) | (homes == b)
@@ -133,7 +131,7 @@ def cohort_auroc(run: Run, encoder: Encoder, case: Case) -> Measured:
             cells += _metric_cells(
                 at, Space(features[use], scale=space != "umap", most=_CLUSTERED), homes[use], patients[use]
             )
-    return Measured(found.value, found.low, found.high, cells=tuple(cells))
+    return Measured.of(found, cells=tuple(cells))
 
 
 def trustworthiness(run: Run, encoder: Encoder, case: Case) -> Measured:
@@ -146,8 +144,8 @@ def trustworthiness(run: Run, encoder: Encoder, case: Case) -> Measured:
         cells.append(Cell("separability", {"encoder": case.encoder, "cohort": name}, {"intrinsic_dimension": value}))
     value = found.trustworthiness
     if not math.isfinite(value):
-        return Measured(value, value, value, cells=tuple(cells), missing="fewer than 5 records of all cohorts together")
-    return Measured(value, value, value, cells=tuple(cells), arrays=(_keep(run, case, found),))
+        return Measured.exact(value, cells=tuple(cells), missing="fewer than 5 records of all cohorts together")
+    return Measured.exact(value, cells=tuple(cells), arrays=(_keep(run, case, found),))
 
 
 def _at(case: Case, grouping: str, cohort: str, label: str, space: str) -> dict[str, Any]:

@@ -17,15 +17,15 @@ from pytest_ecgfm.errors import EcgfmError, NotAnEmbedding, NotApplicable
 from pytest_ecgfm.evaluations import stability as evaluation
 from pytest_ecgfm.evaluations.geometry import collapse_bound, distinct_weights
 from pytest_ecgfm.evaluations.geometry import effective_rank as rank_of
+from pytest_ecgfm.evaluations.measured import Cell, Measured
 from pytest_ecgfm.evaluations.stability import LabelStability, Reference, Stability
 from pytest_ecgfm.evaluations.standardise import Standard, standard
-from pytest_ecgfm.evaluations.statistics.bootstrap import UNDEFINED, Interval
+from pytest_ecgfm.evaluations.statistics.bootstrap import Interval
 from pytest_ecgfm.measurements import chosen
 from pytest_ecgfm.measurements.applicability import require_change, rescaled_away
 from pytest_ecgfm.measurements.chosen import Rows, chosen_rows, embed_changed, training_rows
 from pytest_ecgfm.measurements.record_probes import record_probes
 from pytest_ecgfm.results.checks import Case
-from pytest_ecgfm.results.rows import Cell, Measured
 from pytest_ecgfm.run.run import Run
 from pytest_ecgfm.signals import perturbations
 from pytest_ecgfm.signals.perturbations import PERTURBATIONS, VARIANTS, Perturbation, half, variant_name
@@ -66,7 +66,7 @@ class Between:
 
 
 @dataclass(frozen=True)
-class Found:
+class PerturbedAt:
     """What one perturbation does at one severity; `labels` is empty for what is no perturbation of the signal."""
 
     moved: Stability
@@ -77,22 +77,22 @@ class Found:
 
 def displacement(run: Run, encoder: Encoder, case: Case) -> Measured:
     """Median distance to the clean embedding, over that between patients."""
-    return _measured(run, encoder, case, lambda found: _of(found.moved.displacement))
+    return _measured(run, encoder, case, lambda found: Measured.of(found.moved.displacement))
 
 
 def retrieval(run: Run, encoder: Encoder, case: Case) -> Measured:
     """Share of perturbed records whose nearest record is their clean twin."""
-    return _measured(run, encoder, case, lambda found: _of(found.moved.retrieval))
+    return _measured(run, encoder, case, lambda found: Measured.of(found.moved.retrieval))
 
 
 def auroc_drop(run: Run, encoder: Encoder, case: Case) -> Measured:
     """AUROC on clean minus AUROC on perturbed records, mean over labels with enough of both classes."""
 
-    def lost(found: Found) -> Measured:
+    def lost(found: PerturbedAt) -> Measured:
         labels = found.over_labels
         if labels is None or not math.isfinite(labels.auroc_drop.value):
-            return replace(_of(UNDEFINED), missing="no label has 10 of each class among the perturbed records")
-        return _of(labels.auroc_drop)
+            return Measured.insufficient("no label has 10 of each class among the perturbed records")
+        return Measured.of(labels.auroc_drop)
 
     return _measured(run, encoder, case, lost)
 
@@ -106,7 +106,7 @@ def effective_rank(run: Run, encoder: Encoder, case: Case) -> Measured:
     values = {"effective_rank": value, "raw_effective_rank": rank_of(embeddings)}
     cell = Cell("stability", {"encoder": case.encoder, "cohort": case.cohort}, values)
     bound = collapse_bound(*embeddings.shape)
-    return Measured(value, value, value, cells=(cell,), most_asked=bound, note=geometry.note)
+    return Measured.exact(value, cells=(cell,), most_asked=bound, note=geometry.note)
 
 
 def retest(run: Run, encoder: Encoder, case: Case) -> Measured:
@@ -122,7 +122,7 @@ def retest(run: Run, encoder: Encoder, case: Case) -> Measured:
     except NotAnEmbedding:
         raise
     except EcgfmError as error:
-        return replace(_of(UNDEFINED), missing=f"halves of records are refused: {error}")
+        return Measured.insufficient(f"halves of records are refused: {error}")
     found = against.between(halves[0], halves[1], patients[rows])
     cells = [_cell(case, "halves", 0.0, found.values)]
     first, second = evaluation.pairs_of_patients(patients)
@@ -130,13 +130,13 @@ def retest(run: Run, encoder: Encoder, case: Case) -> Measured:
         clean = against.raw.embeddings
         both = against.between(clean[first], clean[second], patients[first])
         cells.append(_cell(case, "same_patient", 0.0, both.values))
-    return replace(_of(found.scored), cells=tuple(cells), note=against.note)
+    return Measured.of(found.scored, cells=tuple(cells), note=against.note)
 
 
 def precision(run: Run, encoder: Encoder, case: Case) -> Measured:
     """Displacement when a torch model computes in bfloat16 instead of float32."""
     if encoder.module is None or encoder.precision != "float32":
-        return replace(_of(UNDEFINED), missing="no torch module that runs in float32")
+        return Measured.insufficient("no torch module that runs in float32")
     cohort = run.cohort(case.cohort)
     rows = chosen_rows(run, cohort, run.settings.profile.grid.stability_records)
     half = Encoder(encoder.card, encoder.model, device=encoder.device, precision="bfloat16")
@@ -144,11 +144,7 @@ def precision(run: Run, encoder: Encoder, case: Case) -> Measured:
     geometry = geometry_of(run, encoder, cohort)
     moved, values = _moved(geometry, rows, other)
     cell = _cell(case, "bfloat16", 0.0, values)
-    return replace(_of(moved.displacement), cells=(cell,), note=geometry.note)
-
-
-def _of(found: Interval) -> Measured:
-    return Measured(found.value, found.low, found.high)
+    return Measured.of(moved.displacement, cells=(cell,), note=geometry.note)
 
 
 def _limits(name: str, found: Interval) -> dict[str, float]:
@@ -161,35 +157,35 @@ def _cell(case: Case, perturbation: str, severity: float, values: dict[str, floa
     return Cell("stability", at, values)
 
 
-def _measured(run: Run, encoder: Encoder, case: Case, take: Callable[[Found], Measured]) -> Measured:
+def _measured(run: Run, encoder: Encoder, case: Case, take: Callable[[PerturbedAt], Measured]) -> Measured:
     """Measure at the severity of the case; the cube gets the whole curve."""
     one, severity = VARIANTS[case.perturbation]
     curve = _curve(run, encoder, case, one)
     found = curve[severity]
     if isinstance(found, NotApplicable):
-        return replace(_of(UNDEFINED), missing=f"not applicable: {found}")
-    cells = tuple(cell for point in curve.values() if isinstance(point, Found) for cell in point.cells)
+        return Measured.insufficient(f"not applicable: {found}")
+    cells = tuple(cell for point in curve.values() if isinstance(point, PerturbedAt) for cell in point.cells)
     measured = take(found)
     note = geometry_of(run, encoder, run.cohort(case.cohort)).note
     return replace(measured, cells=cells, note="; ".join(part for part in (measured.note, note) if part))
 
 
-def _curve(run: Run, encoder: Encoder, case: Case, one: Perturbation) -> dict[float, Found | NotApplicable]:
-    def make() -> dict[float, Found | NotApplicable]:
-        curve: dict[float, Found | NotApplicable] = {}
+def _curve(run: Run, encoder: Encoder, case: Case, one: Perturbation) -> dict[float, PerturbedAt | NotApplicable]:
+    def make() -> dict[float, PerturbedAt | NotApplicable]:
+        curve: dict[float, PerturbedAt | NotApplicable] = {}
         for severity in PERTURBATIONS[one.name].severities:
             try:
                 curve[severity] = _found(run, encoder, case, one, severity)
             except NotApplicable as error:
                 curve[severity] = error
-        embedded = [found.embedded for found in curve.values() if isinstance(found, Found)]
+        embedded = [found.embedded for found in curve.values() if isinstance(found, PerturbedAt)]
         hidden = rescaled_away(run, encoder, run.cohort(case.cohort), one, embedded)
         return curve if hidden is None else dict.fromkeys(curve, hidden)
 
     return run.once(("stability", encoder.card.name, case.cohort, one.name), make)
 
 
-def _found(run: Run, encoder: Encoder, case: Case, one: Perturbation, severity: float) -> Found:
+def _found(run: Run, encoder: Encoder, case: Case, one: Perturbation, severity: float) -> PerturbedAt:
     cohort = run.cohort(case.cohort)
     rows = chosen_rows(run, cohort, run.settings.profile.grid.stability_records)
     variant = variant_name(one.name, severity)
@@ -203,7 +199,7 @@ def _found(run: Run, encoder: Encoder, case: Case, one: Perturbation, severity: 
     for label, about in each.items():
         named = _limits("label_flip_rate", about.flip_rate) | _limits("label_auroc_drop", about.auroc_drop)
         cells.append(_cell(case, one.name, severity, {**named, "n_positive": float(about.positives)}, label))
-    return Found(moved, over, tuple(cells), perturbed)
+    return PerturbedAt(moved, over, tuple(cells), perturbed)
 
 
 def _labels(

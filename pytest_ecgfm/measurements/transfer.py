@@ -1,15 +1,13 @@
 """Transfer of one probe from one cohort, or from all others, to another (docs/method.md#transfer)."""
 
-import math
-
 from pytest_ecgfm.encoders.base import Encoder
 from pytest_ecgfm.evaluations.downstream import DownstreamResult
+from pytest_ecgfm.evaluations.measured import Cell, Measured
 from pytest_ecgfm.evaluations.probes import Probe
 from pytest_ecgfm.evaluations.transfer import Source, fit_source, transfer
-from pytest_ecgfm.measurements.downstream import found
+from pytest_ecgfm.measurements.downstream import evaluated
 from pytest_ecgfm.results.checks import OTHERS, Case, judge
 from pytest_ecgfm.results.profiles import demanded
-from pytest_ecgfm.results.rows import Cell, Measured
 from pytest_ecgfm.run.run import Run
 
 
@@ -22,31 +20,20 @@ def drop(run: Run, encoder: Encoder, case: Case) -> Measured:
         reasons.append(f"the source has {few} training records of a class")
     advisory = "; ".join(reasons)
     at_home = Case("downstream.auroc", case.encoder, case.cohort, case.label, 1.0)
-    own = found(run, encoder, at_home, "logistic")
+    own = evaluated(run, encoder, at_home, "logistic")
     probe = _source_probe(run, encoder, case)
-    nan = math.nan
     if not isinstance(own.result, DownstreamResult) or probe is None:
         where = case.cohort if own.result is None else case.source
-        return Measured(nan, nan, nan, missing=f"too few records of a class in {where} for a probe", advisory=advisory)
+        return Measured.insufficient(f"too few records of a class in {where} for a probe", advisory=advisory)
+    tested = {"positives": own.positives, "negatives": own.negatives, "split": own.split}
     if reason := _at_chance(run, at_home, own.over_seeds()):
-        return Measured(nan, nan, nan, own.positives, own.negatives, own.split, missing=reason, advisory=advisory)
+        return Measured.insufficient(reason, **tested, advisory=advisory)
     target = run.cohort(case.cohort)
     embeddings = run.embeddings(encoder, target)[run.labelled(target, case.label).known]
     result = transfer(probe, embeddings, own.result)
     at = {"encoder": case.encoder, "source": case.source, "target": case.cohort, "label": case.label}
     cells = (Cell("transfer", at, result.values()),)
-    lost = result.drop
-    return Measured(
-        lost.value,
-        lost.low,
-        lost.high,
-        own.positives,
-        own.negatives,
-        own.split,
-        cells,
-        note=exposure,
-        advisory=advisory,
-    )
+    return Measured.of(result.drop, **tested, cells=cells, note=exposure, advisory=advisory)
 
 
 def _at_chance(run: Run, case: Case, own: Measured) -> str:

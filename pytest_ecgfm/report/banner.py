@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
+from pytest_ecgfm.report.addresses import anchor
 from pytest_ecgfm.report.loaded import Loaded
-from pytest_ecgfm.report.tabulated import anchor
 from pytest_ecgfm.report.words import bound, chip, element, plain
 from pytest_ecgfm.results.checks import CHECKS
 

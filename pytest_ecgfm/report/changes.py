@@ -10,7 +10,8 @@ from pytest_ecgfm.report import charts
 from pytest_ecgfm.report.compare import Difference, differences, outcomes, pairs
 from pytest_ecgfm.report.layout import NOTHING, behind, figure, legend, table, wide
 from pytest_ecgfm.report.loaded import Loaded
-from pytest_ecgfm.report.series import Line, Point, styles
+from pytest_ecgfm.report.marks import Line, Point
+from pytest_ecgfm.report.series import styles
 from pytest_ecgfm.report.words import Triple, chip, element, number, with_interval
 
 _KIND = "downstream.auroc_change"

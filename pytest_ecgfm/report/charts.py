@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from markupsafe import Markup
 
-from pytest_ecgfm.report.series import Dot, Group, Line, Mark, Point
+from pytest_ecgfm.report.marks import Dot, Group, Line, Mark, Point
 from pytest_ecgfm.report.words import element, plain, text_of
 
 

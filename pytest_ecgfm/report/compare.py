@@ -71,7 +71,7 @@ def differences(before: Loaded, after: Loaded, then: str, now: str) -> list[Diff
     """
     if "scores" not in before.tree or "scores" not in after.tree:
         return None
-    old, new = Baseline(before.path), Baseline(after.path)
+    old, new = (Baseline(run.path, run.tree) for run in (before, after))
     out = []
     for cohort in after.cohorts:
         for label in after.targets:

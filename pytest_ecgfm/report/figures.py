@@ -12,8 +12,8 @@ import numpy as np
 from pytest_ecgfm.report.changes import baseline_checks
 from pytest_ecgfm.report.leads import LAYOUT, beat_scale
 from pytest_ecgfm.report.loaded import Loaded, in_order
+from pytest_ecgfm.report.marks import Line
 from pytest_ecgfm.report.series import (
-    Line,
     auroc_limits,
     auroc_lines,
     bounds,

@@ -9,8 +9,8 @@ from urllib.parse import quote
 
 from markupsafe import Markup
 
+from pytest_ecgfm.report.addresses import anchor
 from pytest_ecgfm.report.charts import fixed, scale
-from pytest_ecgfm.report.tabulated import anchor
 from pytest_ecgfm.report.words import element
 from pytest_ecgfm.results.rows import Row
 from pytest_ecgfm.results.verdict import Verdict

@@ -15,7 +15,7 @@ from pytest_ecgfm.cards.bounded_files import read_json
 from pytest_ecgfm.cohorts.base import LABELS
 from pytest_ecgfm.errors import EcgfmError
 from pytest_ecgfm.results.checks import CHECKS, SUITES
-from pytest_ecgfm.results.cube import open_run, read_into_memory
+from pytest_ecgfm.results.cube_files import open_run, read_into_memory
 
 _Name = TypeVar("_Name")
 

@@ -9,12 +9,11 @@ from uuid import uuid4
 from jinja2 import Environment
 from markupsafe import Markup
 
+from pytest_ecgfm.report.addresses import PAGE
 from pytest_ecgfm.report.banner import banner
 from pytest_ecgfm.report.loaded import Loaded, load
 from pytest_ecgfm.report.sections import SECTIONS
 from pytest_ecgfm.report.words import MEANINGS, SIGNS, listed
-
-NAME = "generalization.html"
 
 
 @dataclass(frozen=True)
@@ -70,8 +69,8 @@ def write_page(folder: Path, baselines: Sequence[Loaded] = ()) -> Path:
     EcgfmError
         If the run cannot be read.
     """
-    path = folder / NAME
-    temporary = folder / f".{NAME}.{uuid4().hex}"
+    path = folder / PAGE
+    temporary = folder / f".{PAGE}.{uuid4().hex}"
     try:
         temporary.write_text(render(replace(load(folder), baselines=tuple(baselines))), encoding="utf-8")
         temporary.replace(path)

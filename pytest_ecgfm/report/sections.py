@@ -14,9 +14,9 @@ from pytest_ecgfm.report.layout import NOTHING, behind, figure, figures, legend,
 from pytest_ecgfm.report.leads import relevance
 from pytest_ecgfm.report.loaded import Loaded, in_order
 from pytest_ecgfm.report.maps import maps
+from pytest_ecgfm.report.marks import Line
 from pytest_ecgfm.report.quantities import quantities, sets
 from pytest_ecgfm.report.series import (
-    Line,
     auroc_limits,
     auroc_lines,
     bounds,
@@ -221,7 +221,7 @@ def _sections() -> Iterator[Section]:
     yield Section(
         "auroc",
         "AUROC by share of the training patients",
-        "Mean over seeds with 95 % intervals; grey: references; feet: thresholds.",
+        "Mean over seeds with 95 % intervals; grey: references; short red lines: thresholds.",
         auroc,
     )
     yield Section(

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
+from pytest_ecgfm.report.addresses import anchor
 from pytest_ecgfm.report.layout import NOTHING, scrolled, table
 from pytest_ecgfm.report.loaded import Loaded, in_order
 from pytest_ecgfm.report.words import OUTCOMES, bound, chip, element, listed, number, plain_name, with_interval
@@ -135,11 +136,6 @@ def checks(run: Loaded) -> Markup:
             scrolled(whole, "all checks"),
         ]
     )
-
-
-def anchor(encoder: str, check: str) -> str:
-    """Return the id of a check's row on the page: what other reports link to."""
-    return f"check:{encoder}:{check}".replace(" ", "_")
 
 
 def _check_row(row: Mapping[Any, Any]) -> Markup:

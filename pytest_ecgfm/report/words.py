@@ -13,9 +13,9 @@ SIGNS = {"pass": "✓", "fail": "✕", "inconclusive": "?", "insufficient": "–
 """Beside colour and word: outcomes are told apart without either."""
 
 MEANINGS = {
-    "pass": "keeps to its threshold",
+    "pass": "meets its threshold",
     "fail": "is on the wrong side of its threshold, or the model could not do it",
-    "inconclusive": "cannot be told from its threshold: the interval holds it",
+    "inconclusive": "cannot be told from its threshold: the interval contains it",
     "insufficient": "was not judged: too few records, or nothing to measure",
     "error": "could not be measured, through no fault of the model: the run is incomplete",
 }

@@ -13,10 +13,11 @@ import xarray as xr
 from pytest_ecgfm.cards.toml_files import parse_toml
 from pytest_ecgfm.cohorts.quantities import spelt
 from pytest_ecgfm.errors import EcgfmError, StaleBaseline
+from pytest_ecgfm.evaluations.probe_kinds import PROBES
 from pytest_ecgfm.evaluations.statistics import Estimate, mean_auroc_difference
 from pytest_ecgfm.evaluations.statistics.bootstrap import Interval
 from pytest_ecgfm.evaluations.statistics.regression import r2_difference
-from pytest_ecgfm.results.cube import open_run, read_into_memory
+from pytest_ecgfm.results.cube_files import open_run, read_into_memory
 
 _SHOWN = 3
 _DIMENSIONS = {
@@ -63,6 +64,8 @@ class Baseline:
     ----------
     run : Path
         Its folder, or its cube.
+    tree : DataTree, optional
+        Its cube, where that is read already.
 
     Raises
     ------
@@ -70,10 +73,10 @@ class Baseline:
         If there is no cube, it cannot be read, or its schema is another.
     """
 
-    def __init__(self, run: Path) -> None:
+    def __init__(self, run: Path, tree: xr.DataTree | None = None) -> None:
         self.path = run.resolve()
         self.name = _plain(self.path.name if self.path.is_dir() else self.path.parent.name)
-        self._tree = open_run(self.path)
+        self._tree = open_run(self.path) if tree is None else tree
 
     @cached_property
     def _scores(self) -> xr.Dataset:
@@ -94,13 +97,23 @@ class Baseline:
         return tuple(str(name) for name in self._scores["encoder"].values)
 
     @cached_property
+    def _profile(self) -> dict[str, dict[str, Any]]:
+        held = parse_toml(str(self._tree.attrs.get("profile", "")), f"baseline {self.name}: its profile cannot be read")
+        tables = {name: held.get(name, {}) for name in ("grid", "run")}
+        for name, table in tables.items():
+            if not isinstance(table, dict):
+                raise EcgfmError(f"baseline {self.name}: its profile cannot be read: {name} is no table.")
+        return tables
+
+    @property
     def probe(self) -> str:
         """Kind of its probes."""
-        held = parse_toml(str(self._tree.attrs.get("profile", "")), f"baseline {self.name}: its profile cannot be read")
-        grid = held.get("grid", {})
-        if not isinstance(grid, dict):
-            raise EcgfmError(f"baseline {self.name}: its profile cannot be read: grid is no table.")
-        return str(grid.get("probe", "logistic"))
+        return str(self._profile["grid"].get("probe", "logistic"))
+
+    @property
+    def probe_code(self) -> str:
+        """Digest of the file that declared its probe; empty for the package's own."""
+        return str(self._profile["run"].get("probe_code", ""))
 
     def scores(
         self, encoder: str, cohort: str, label: str, *, probe: str = "logistic", renamed: bool = False
@@ -110,7 +123,7 @@ class Baseline:
         Raises
         ------
         EcgfmError
-            If the run has no such scores, or they are of another kind of probe.
+            If the run has no such scores, or they are of another kind of probe, or of one whose code was another.
         """
         held = self._scores
         quantity = bool(spelt(label))
@@ -118,6 +131,8 @@ class Baseline:
             raise StaleBaseline(
                 f"baseline {self.name} is stale: its probes are {self.probe}, but this run's are {probe}."
             )
+        if not quantity and self.probe_code != PROBES[probe].code:
+            raise StaleBaseline(f"baseline {self.name} is stale: the code of its probe {probe} was another.")
         names = self.encoders
         chosen = encoder if encoder in names else names[0] if renamed and len(names) == 1 else ""
         if not chosen:

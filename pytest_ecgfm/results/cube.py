@@ -1,11 +1,11 @@
-"""Rows to an `xarray.DataTree`, and back from its file."""
+"""Rows to an `xarray.DataTree`, and to its file; `cube_files` reads it."""
 
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 from uuid import uuid4
 
 import numpy as np
@@ -22,11 +22,10 @@ from pytest_ecgfm.evaluations import (
     stability,
     transfer,
 )
+from pytest_ecgfm.evaluations.measured import Cell
 from pytest_ecgfm.results.checks import CHECKS
-from pytest_ecgfm.results.cube_files import MAXIMUM_BYTES, require_plain
-from pytest_ecgfm.results.rows import Cell, Row
-
-SCHEMA_VERSION = 1
+from pytest_ecgfm.results.cube_files import SCHEMA_VERSION
+from pytest_ecgfm.results.rows import Row
 
 _DIMENSIONS = {
     "downstream": ("encoder", "cohort", "label", "probe", "fraction", "seed"),
@@ -232,16 +231,9 @@ def _scores(files: Sequence[tuple[Row, Path]]) -> xr.Dataset:
             "score": (
                 ("encoder", "label", "record"),
                 score,
-                {
-                    "long_name": "test score, of a quantity its prediction; mean over seeds, at the whole training set",
-                    "units": "1",
-                },
+                {"long_name": _SCORE, "units": "1"},
             ),
-            "target": (
-                ("label", "record"),
-                target,
-                {"long_name": _TARGET, "units": "1"},
-            ),
+            "target": (("label", "record"), target, {"long_name": _TARGET, "units": "1"}),
             "cohort": (("record",), np.array([about[r][0] for r in records]), {"long_name": "cohort", "units": "1"}),
             "patient": (("record",), np.array([about[r][1] for r in records]), {"long_name": "patient", "units": "1"}),
             "fold": (
@@ -275,70 +267,3 @@ def write_cube(tree: xr.DataTree, path: Path) -> None:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
-
-
-Loading = TypeVar("Loading", xr.DataTree, xr.Dataset)
-
-
-def open_run(run: str | Path) -> xr.DataTree:
-    """Open a finished run's cube.
-
-    Parameters
-    ----------
-    run : path
-        The run's folder, or its ``cube.nc``.
-
-    Raises
-    ------
-    EcgfmError
-        If there is no cube, it was written by a newer version of the schema, or it is none that a run writes: it
-        reaches for other files, or would take all memory (`cube_files.require_plain`).
-    """
-    path = Path(run)
-    path = path / "cube.nc" if path.is_dir() else path
-    if not path.is_file():
-        raise EcgfmError(f"run {run}: no cube.nc there.")
-    try:
-        require_plain(path)
-        tree = xr.open_datatree(path, engine="h5netcdf")
-    except EcgfmError as error:
-        raise EcgfmError(f"run {run}: cube.nc is refused: {error}") from None
-    except Exception as error:
-        # A damaged file makes h5py and xarray raise errors of any type.
-        raise EcgfmError(f"run {run}: cube.nc cannot be read ({_first_line(error)}).") from None
-    try:
-        version = tree.attrs.get("schema_version", "none")
-        if not np.array_equal(version, SCHEMA_VERSION):
-            raise EcgfmError(f"run {run}: schema version {version}, but this release reads {SCHEMA_VERSION}.")
-        if (size := sum(node.dataset.nbytes for node in tree.subtree)) > MAXIMUM_BYTES:
-            raise EcgfmError(f"run {run}: cube.nc would take {size:,} bytes of memory, more than {MAXIMUM_BYTES:,}.")
-    except EcgfmError:
-        tree.close()
-        raise
-    return tree
-
-
-def read_into_memory(data: Loading, run: str | Path) -> Loading:
-    """Read a tree, or a group of it, whole.
-
-    Parameters
-    ----------
-    data : DataTree or Dataset
-        From `open_run`.
-    run : path
-        For the message.
-
-    Raises
-    ------
-    EcgfmError
-        If the file is damaged.
-    """
-    try:
-        return data.load()
-    except Exception as error:
-        # As in `open_run`: errors of any type.
-        raise EcgfmError(f"run {run}: cube.nc cannot be read ({_first_line(error)}).") from None
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:200]

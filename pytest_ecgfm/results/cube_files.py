@@ -1,4 +1,4 @@
-"""What a cube's file may hold, looked at before anything of it is loaded.
+"""A cube's file to an `xarray.DataTree`; what it may hold is looked at before anything of it is loaded.
 
 HDF5 can make a file stand for others (external links, external storage, virtual data sets), for far more than it holds
 (chunks and strings that repeat), and for itself (groups that hold themselves). xarray writes none of these.
@@ -7,12 +7,15 @@ HDF5 can make a file stand for others (external links, external storage, virtual
 import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import h5py
 import numpy as np
+import xarray as xr
 
 from pytest_ecgfm.errors import EcgfmError
+
+SCHEMA_VERSION = 1
 
 MAXIMUM_BYTES = 4_000_000_000
 """In memory; a run of every published cohort stays below a tenth of it."""
@@ -124,3 +127,70 @@ def _blocks(shape: tuple[int, ...], block: int, before: tuple[int, ...] = ()) ->
     else:
         for index in range(shape[0]):
             yield from _blocks(shape[1:], block, (*before, index))
+
+
+Loading = TypeVar("Loading", xr.DataTree, xr.Dataset)
+
+
+def open_run(run: str | Path) -> xr.DataTree:
+    """Open a finished run's cube.
+
+    Parameters
+    ----------
+    run : path
+        The run's folder, or its ``cube.nc``.
+
+    Raises
+    ------
+    EcgfmError
+        If there is no cube, it was written by a newer version of the schema, or it is none that a run writes: it
+        reaches for other files, or would take all memory (`require_plain`).
+    """
+    path = Path(run)
+    path = path / "cube.nc" if path.is_dir() else path
+    if not path.is_file():
+        raise EcgfmError(f"run {run}: no cube.nc there.")
+    try:
+        require_plain(path)
+        tree = xr.open_datatree(path, engine="h5netcdf")
+    except EcgfmError as error:
+        raise EcgfmError(f"run {run}: cube.nc is refused: {error}") from None
+    except Exception as error:
+        # A damaged file makes h5py and xarray raise errors of any type.
+        raise EcgfmError(f"run {run}: cube.nc cannot be read ({_first_line(error)}).") from None
+    try:
+        version = tree.attrs.get("schema_version", "none")
+        if not np.array_equal(version, SCHEMA_VERSION):
+            raise EcgfmError(f"run {run}: schema version {version}, but this release reads {SCHEMA_VERSION}.")
+        if (size := sum(node.dataset.nbytes for node in tree.subtree)) > MAXIMUM_BYTES:
+            raise EcgfmError(f"run {run}: cube.nc would take {size:,} bytes of memory, more than {MAXIMUM_BYTES:,}.")
+    except EcgfmError:
+        tree.close()
+        raise
+    return tree
+
+
+def read_into_memory(data: Loading, run: str | Path) -> Loading:
+    """Read a tree, or a group of it, whole.
+
+    Parameters
+    ----------
+    data : DataTree or Dataset
+        From `open_run`.
+    run : path
+        For the message.
+
+    Raises
+    ------
+    EcgfmError
+        If the file is damaged.
+    """
+    try:
+        return data.load()
+    except Exception as error:
+        # As in `open_run`: errors of any type.
+        raise EcgfmError(f"run {run}: cube.nc cannot be read ({_first_line(error)}).") from None
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]

@@ -4,10 +4,11 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Any, Protocol, Self
+from functools import cached_property
+from typing import Any
 
 from pytest_ecgfm.errors import EcgfmError, is_models_fault
-from pytest_ecgfm.evaluations.differences import Finding
+from pytest_ecgfm.evaluations.measured import Cell, Measured
 from pytest_ecgfm.results.checks import (
     CHECKS,
     GATED_RECORDS,
@@ -32,15 +33,6 @@ _OUTCOMES = ("pass", "fail", "inconclusive", "insufficient", "error")
 _TIERS = ("blocking", "advisory")
 _SENSES = ("minimum", "maximum")
 _MOST_MEMBERS = 1_000_000
-
-
-@dataclass(frozen=True)
-class Cell:
-    """Values for one coordinate of one group of the cube."""
-
-    group: str
-    coordinates: Mapping[str, str | float | int]
-    values: Mapping[str, float]
 
 
 @dataclass(frozen=True)
@@ -74,7 +66,7 @@ class Row:
     arrays : tuple of str
         Files with larger arrays for the cube, below the run's folder.
     strict : bool
-        Whether it has to be shown that the quantity keeps to the threshold: inconclusive blocks, too.
+        Whether a check that could not be decided blocks, too.
     excused : bool
         Whether it cannot block for what it is: advisory in the profile, not applicable, or such as a transfer to a
         cohort that was seen in pretraining. Too few positives are no excuse.
@@ -123,7 +115,11 @@ class Row:
         return self.tier == "blocking" and (self.outcome == "fail" or (self.strict and self.outcome == "inconclusive"))
 
     def to_json(self) -> str:
-        """Write as one line; values that are not finite become null."""
+        """Write as one line, once; values that are not finite become null."""
+        return self._line
+
+    @cached_property
+    def _line(self) -> str:
         return json.dumps(_plain(asdict(self)), allow_nan=False, sort_keys=True)
 
     def message(self) -> str:
@@ -192,6 +188,19 @@ def parse_row(text: str, *, where: str = "rows.jsonl") -> Row:
         raise EcgfmError(f"{where}: not a row of a run ({type(error).__name__}: {error}).") from None
 
 
+def received_row(text: str, *, where: str) -> Row:
+    """Read a line that `Row.to_json` wrote in this run: it is kept as it came, and not written anew.
+
+    Raises
+    ------
+    EcgfmError
+        If it is no row.
+    """
+    row = parse_row(text, where=where)
+    vars(row)["_line"] = text
+    return row
+
+
 def _kind(value: Any, kind: type) -> Any:
     if type(value) is not kind:
         raise TypeError(f"{value!r} should be a {kind.__name__}")
@@ -203,85 +212,6 @@ def _cell(raw: Any) -> Cell:
     if not all(type(one) in (str, int, float) for one in coordinates.values()):
         raise TypeError(f"coordinates {coordinates!r} should be texts and numbers")
     return Cell(_kind(raw["group"], str), coordinates, {name: _number(one) for name, one in raw["values"].items()})
-
-
-class Estimated(Protocol):
-    """An estimate with its interval."""
-
-    @property
-    def value(self) -> float:
-        """The estimate."""
-
-    @property
-    def low(self) -> float:
-        """The lower limit of its 95 % interval."""
-
-    @property
-    def high(self) -> float:
-        """The upper limit of its 95 % interval."""
-
-
-@dataclass(frozen=True)
-class Measured:
-    """What a suite hands to the gate.
-
-    Attributes
-    ----------
-    value, low, high : float
-        Estimate and 95 % interval; three times the same where there is no sampling error, NaN where there is none.
-    positives, negatives : int or None
-        Tested records of each class, where the value rests on them.
-    records : int or None
-        Tested records, where the value rests on those of a quantity.
-    split : str
-        See `Row`.
-    cells : tuple of Cell
-        For the cube.
-    arrays : tuple of str
-        See `Row`.
-    note : str
-        Added to the reason.
-    advisory : str
-        Why this cell never blocks, whatever the profile says; empty where it may.
-    missing : str
-        Why the quantity cannot be measured here although nothing is wrong; the outcome is then `insufficient`.
-    most_asked : float or None
-        Largest minimum that may be asked of this cell, where the quantity has a maximum of its own here.
-    """
-
-    value: float
-    low: float
-    high: float
-    positives: int | None = None
-    negatives: int | None = None
-    split: str = ""
-    cells: tuple[Cell, ...] = ()
-    arrays: tuple[str, ...] = ()
-    note: str = ""
-    advisory: str = ""
-    missing: str = ""
-    most_asked: float | None = None
-    records: int | None = None
-
-    @classmethod
-    def of(cls, estimate: Estimated, **about: Any) -> Self:
-        """Take over an estimate with its interval: anything with `value`, `low` and `high`."""
-        return cls(estimate.value, estimate.low, estimate.high, **about)
-
-    @classmethod
-    def exact(cls, value: float, **about: Any) -> Self:
-        """Take a quantity that has no sampling error."""
-        return cls(value, value, value, **about)
-
-    @classmethod
-    def insufficient(cls, missing: str, **about: Any) -> Self:
-        """Say why the quantity cannot be measured here although nothing is wrong."""
-        return cls(math.nan, math.nan, math.nan, missing=missing, **about)
-
-
-def measured(found: Measured | Finding) -> Measured:
-    """Return what a suite found as the gate takes it: a quantity without sampling error has no interval yet."""
-    return found if isinstance(found, Measured) else Measured.exact(found.value, note=found.note)
 
 
 def judged_row(case: Case, threshold: Threshold, found: Measured, members: int = 1) -> Row:
@@ -312,7 +242,8 @@ def judged_row(case: Case, threshold: Threshold, found: Measured, members: int =
     if found.advisory:
         tier, reason = "advisory", f"{reason}; {found.advisory}"
     if outcome == "inconclusive" and threshold.inconclusive == "block" and tier == "blocking":
-        reason += f"; this blocks: it has to be shown that the value keeps to {threshold.bound:g}"
+        side = "above" if threshold.sense == "minimum" else "below"
+        reason += f"; this blocks, because the value has to be shown to be at or {side} {threshold.bound:g}"
         if threshold.no_change is not None:
             reason += f", and the difference from {threshold.no_change:g} is more than chance"
     reason = f"{reason} ({found.note})" if found.note else reason
@@ -321,11 +252,11 @@ def judged_row(case: Case, threshold: Threshold, found: Measured, members: int =
 
 def _within_limits(case: Case, found: Measured) -> Measured:
     """Cut an interval where its quantity ends; what each quantity's interval is made by should leave nothing to cut."""
-    if case.check not in CHECKS:
+    # Comparisons with NaN are false, which would make an interval of no width out of none.
+    if case.check not in CHECKS or math.isnan(found.low) or math.isnan(found.high):
         return found
     least, most = CHECKS[case.check].limits
-    low, high = min(found.value, max(found.low, least)), max(found.value, min(found.high, most))
-    return found if math.isnan(low) or math.isnan(high) else replace(found, low=low, high=high)
+    return replace(found, low=min(found.value, max(found.low, least)), high=max(found.value, min(found.high, most)))
 
 
 def expected_to_fail(row: Row, reason: str) -> Row:
@@ -342,7 +273,7 @@ def failed_row(case: Case, threshold: Threshold, error: BaseException) -> Row:
     outcome: Outcome = "fail" if is_models_fault(error, case.encoder) else "error"
     lines = str(error).splitlines() or [""]
     reason = f"could not be {'evaluated' if outcome == 'fail' else 'measured'}: {type(error).__name__}: {lines[0]}"
-    return _row(case, threshold, outcome, reason, threshold.tier, {}, Measured(math.nan, math.nan, math.nan))
+    return _row(case, threshold, outcome, reason, threshold.tier, {}, Measured.exact(math.nan))
 
 
 def _excused(case: Case, threshold: Threshold, found: Measured) -> bool:

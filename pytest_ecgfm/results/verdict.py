@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from pytest_ecgfm.evaluations.statistics import holm
+from pytest_ecgfm.evaluations.holm import holm
 from pytest_ecgfm.results.basis import Basis, BasisPart, basis
 from pytest_ecgfm.results.checks import CHECKS, SIDE, Case, evidence
 from pytest_ecgfm.results.rows import Row

@@ -10,7 +10,6 @@ from uuid import uuid4
 
 import numpy as np
 import numpy.typing as npt
-import xarray as xr
 
 from pytest_ecgfm.cards import ModelCard
 from pytest_ecgfm.cards.identity import digest
@@ -30,6 +29,8 @@ from pytest_ecgfm.run.watch import Watch
 from pytest_ecgfm.signals.records import FloatArray, RecordBatch
 
 if TYPE_CHECKING:
+    import xarray as xr
+
     from pytest_ecgfm.embeddings.cluster import Cluster
 
 T = TypeVar("T")
@@ -141,7 +142,7 @@ class Run:
         if self.watch is not None:
             encoder.watching = self.watch.batch
         self._encoders[encoder.card.name] = encoder
-        self._note("encoder", encoder.card.name, {"weights_sha256": encoder.weights_sha256})
+        self._note("encoder", encoder.card.name, {"weights_sha256": encoder.weights_sha256, "device": encoder.device})
 
     def spread(self, name: str) -> list[str]:
         """Return a few records from all over a cohort: what is embedded at the beginning and at the end of a run."""
@@ -237,7 +238,7 @@ class Run:
         if self.settings.dask:
             from pytest_ecgfm.embeddings.cluster import Cluster
 
-            self._cluster = Cluster(self.settings.dask, device=self.settings.workers_device)
+            self._cluster = Cluster(self.settings.dask, device=self.settings.device)
 
     def close(self) -> None:
         """Leave the cluster, if there is one."""
@@ -275,7 +276,7 @@ class Run:
         quantity = self.settings.quantities.get(label)
         return self.once(("labelled", cohort.name, label), lambda: _labelled(cohort, label, quantity))
 
-    def keep(self, identity: tuple[str, ...], dataset: xr.Dataset) -> str:
+    def keep(self, identity: tuple[str, ...], dataset: "xr.Dataset") -> str:
         """Write arrays too large for a row; return the file's name. The attribute `group` says where they go."""
         name = digest([part.encode() for part in identity])[:24] + ".nc"
         temporary = self.folder / "arrays" / f".{uuid4().hex}.nc"

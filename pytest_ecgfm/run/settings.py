@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -16,13 +16,16 @@ from pytest_ecgfm.cohorts.endpoints import Endpoint
 from pytest_ecgfm.cohorts.quantities import Quantity
 from pytest_ecgfm.cohorts.targets import Definitions, chosen_targets, read_targets
 from pytest_ecgfm.embeddings.store import cache_folder
-from pytest_ecgfm.encoders.base import PRECISIONS, choose_device
+from pytest_ecgfm.encoders.base import PRECISIONS, require_device
 from pytest_ecgfm.encoders.exported import read_card_file
 from pytest_ecgfm.encoders.sources import parse_checkpoints
 from pytest_ecgfm.errors import EcgfmError, unknown_name
-from pytest_ecgfm.results.baseline import Baseline, load_baselines
+from pytest_ecgfm.evaluations.probe_kinds import PROBES
 from pytest_ecgfm.results.checks import SUITES, Case, Threshold, cells, suites
 from pytest_ecgfm.results.profiles import Asked, Profile, load_profile
+
+if TYPE_CHECKING:
+    from pytest_ecgfm.results.baseline import Baseline
 
 NO_REFERENCE = "none"
 """As a reference: no encoder is compared with."""
@@ -46,11 +49,10 @@ class Settings:
     seeds: int | None
     suites: tuple[str, ...]
     references: tuple[str, ...]
-    baselines: Mapping[str, Baseline]
+    baselines: Mapping[str, "Baseline"]
     out: Path | None
     cache: Path
     device: str
-    workers_device: str
     dask: str | None
     batch_size: int
     precision: str
@@ -108,6 +110,7 @@ class Settings:
                 "skip_bad_records": self.skip_bad_records,
                 "precision": self.precision,
                 "baselines": tuple(str(one.path) for one in self.baselines.values()),
+                "probe_code": PROBES[self.profile.grid.probe].code,
             }
         )
         return self.profile.model_copy(update={"grid": grid, "run": asked})
@@ -242,8 +245,13 @@ def _timeout(options: Options, dask: str | None) -> float | None:
     return seconds
 
 
-def _baselines(options: Options, asked: Asked) -> dict[str, Baseline]:
+def _baselines(options: Options, asked: Asked) -> dict[str, "Baseline"]:
     given = options.names("baseline") or asked.baselines
+    if not given:
+        return {}
+    # Only now: it imports what reads a cube.
+    from pytest_ecgfm.results.baseline import load_baselines
+
     try:
         return load_baselines([Path(one).expanduser() for one in given])
     except EcgfmError as error:
@@ -351,8 +359,7 @@ def read_settings(config: pytest.Config, own_cohorts: Mapping[str, Sequence[str]
         baselines=_baselines(options, asked),
         out=options.path("out"),
         cache=cache_folder(options.path("cache")),
-        device=choose_device(options.text("device") or "auto"),
-        workers_device=options.text("device") or "auto",
+        device=require_device(options.text("device") or "auto"),
         dask=dask,
         batch_size=64 if size == "auto" else int(size),
         precision=_one_of(options, "precision", PRECISIONS, asked.precision),

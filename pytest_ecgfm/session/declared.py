@@ -1,7 +1,8 @@
 """Which models a pytest run has, and whether what was asked of them can be judged."""
 
 import inspect
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
@@ -17,12 +18,13 @@ from pytest_ecgfm.cards import (
     parse_cohort_card,
     parse_perturbation_card,
 )
-from pytest_ecgfm.cards.declarations import CHECK, COHORT, MODEL, PERTURBATION, Declaration, declared_in
+from pytest_ecgfm.cards.declarations import CHECK, COHORT, MODEL, PERTURBATION, PROBE, Declaration, declared_in
 from pytest_ecgfm.cards.identity import file_digest
 from pytest_ecgfm.encoders.exported import OnnxModel, read_card_file
 from pytest_ecgfm.encoders.registry import fixture_modules
 from pytest_ecgfm.encoders.sources import resolve_checkpoint
 from pytest_ecgfm.errors import EcgfmError, unknown_name
+from pytest_ecgfm.evaluations.probe_kinds import ProbeKind, forget_declared_probes, register_probe
 from pytest_ecgfm.results.checks import CHECKS, Case, CheckKind, Threshold, forget_declared, register
 from pytest_ecgfm.run.settings import Settings
 from pytest_ecgfm.signals.perturbations import Perturbation, forget_declared_perturbations, register_perturbation
@@ -57,7 +59,7 @@ def declared_cohorts(config: pytest.Config) -> dict[str, tuple[Any, Declaration,
 
 
 def register_declared(config: pytest.Config) -> None:
-    """Add what others declare to the tables of checks and perturbations, from where models and cohorts are found.
+    """Add what others declare to the tables of checks, perturbations and probes; found where models are.
 
     Raises
     ------
@@ -66,6 +68,10 @@ def register_declared(config: pytest.Config) -> None:
     """
     forget_declared()
     forget_declared_perturbations()
+    forget_declared_probes()
+    for name, (function, declaration) in _declared(PROBE, "probes", _modules(config)).items():
+        code = file_digest(Path(inspect.getfile(function))).hex()
+        register_probe(ProbeKind(name, partial(_of_seed, function), where=declaration.where, code=code))
     for name, (function, declaration) in _declared(PERTURBATION, "perturbations", _modules(config)).items():
         about = parse_perturbation_card(name, declaration.fields, where=declaration.where)
         code = file_digest(Path(inspect.getfile(function))).hex()
@@ -78,6 +84,10 @@ def register_declared(config: pytest.Config) -> None:
         default = Threshold(card.bound, sense, card.tier, card.decide, card.reason)
         what = name, card.title, "", card.cells, card.limits, variables, default
         register(CheckKind(*what, function, declaration.where, card.units))
+
+
+def _of_seed(function: Callable[[int], Any], seed: int, count: int) -> Any:
+    return function(seed)
 
 
 def _modules(config: pytest.Config) -> list[ModuleType]:

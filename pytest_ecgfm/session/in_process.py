@@ -20,14 +20,14 @@ from tqdm import tqdm
 from pytest_ecgfm.cards import parse_card
 from pytest_ecgfm.cards.declarations import MODEL, Declaration
 from pytest_ecgfm.cohorts.base import Cohort
-from pytest_ecgfm.encoders.base import Encoder, choose_device
+from pytest_ecgfm.encoders.base import Encoder, require_device
 from pytest_ecgfm.encoders.registry import load_encoder
 from pytest_ecgfm.errors import EcgfmError
 from pytest_ecgfm.report.summary import in_words
 from pytest_ecgfm.results.checks import LAST, SUITES, Case, Threshold, family_of
-from pytest_ecgfm.results.cube import open_run
+from pytest_ecgfm.results.cube_files import open_run
 from pytest_ecgfm.results.profiles import require_reasons
-from pytest_ecgfm.results.rows import Row, expected_to_fail, failed_row, judged_row, measured
+from pytest_ecgfm.results.rows import Row, expected_to_fail, failed_row, judged_row
 from pytest_ecgfm.results.verdict import Verdict, corrected
 from pytest_ecgfm.run.run import Run
 from pytest_ecgfm.run.settings import Settings, read_settings
@@ -177,7 +177,7 @@ def evaluate(
     """
     own = {one.name: one for one in cohorts or () if isinstance(one, Cohort)}
     named = None if cohorts is None else [one if isinstance(one, str) else one.name for one in cohorts]
-    encoder = _encoder(model, card, choose_device(device), precision)
+    encoder = _encoder(model, card, require_device(device), precision)
     folder = Path(out) if out is not None else Path(tempfile.mkdtemp(prefix="ecgfm-"))
     given = {
         "": encoder.card.name,
@@ -288,7 +288,7 @@ def judged(
         function = suite_tests()[case.check]
         try:
             function(**{name: given[name]() for name in inspect.signature(function).parameters})
-            row = judged_row(case, threshold, measured(found[0]), members[family_of(case, threshold)])
+            row = judged_row(case, threshold, found[0], members[family_of(case, threshold)])
         except Exception as error:
             # Whatever a model raises is its row, as in a pytest run.
             row = failed_row(case, threshold, error)

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -14,8 +15,10 @@ from pytest_ecgfm.cohorts.offered import nearest_label, unused_columns
 from pytest_ecgfm.cohorts.quantities import AGE, offered_quantities, quantity_values, spelt
 from pytest_ecgfm.cohorts.stated import label_columns
 from pytest_ecgfm.errors import EcgfmError, nearest
-from pytest_ecgfm.run.run import Run
 from pytest_ecgfm.run.settings import Options, Settings
+
+if TYPE_CHECKING:
+    from pytest_ecgfm.run.run import Run
 
 _USED_BY = {
     "scp": "ptb-xl",
@@ -103,7 +106,7 @@ def require_known(settings: Settings, own: Mapping[str, CohortCard], config: pyt
     return found
 
 
-def require_columns(run: Run) -> None:
+def require_columns(run: "Run") -> None:
     """Refuse labels that no chosen cohort knows, now that the tables of fixtures are there.
 
     Raises
@@ -146,10 +149,11 @@ def _read_columns(endpoints: Iterable[Endpoint]) -> set[str]:
 
 def _with_columns(root: Path | None) -> set[str]:
     """Name the cohorts whose tables have columns that are labels when they are asked for."""
+    if root is None:
+        return set()
     from pytest_ecgfm.cohorts.discovery import discover
 
-    found = discover(root) if root is not None else {}
-    return {name for name, one in found.items() if one.layout in ("folder", "brugada-huca")}
+    return {name for name, one in discover(root).items() if one.layout in ("folder", "brugada-huca")}
 
 
 def _unknown(label: str, settings: Settings, loaded: Mapping[str, Cohort]) -> EcgfmError:

@@ -12,6 +12,7 @@ from pytest_ecgfm.cohorts.offered import offered_codes, offered_columns
 from pytest_ecgfm.cohorts.quantities import offered_quantities
 from pytest_ecgfm.cohorts.targets import Definitions, Targets, chosen_targets, read_targets
 from pytest_ecgfm.errors import EcgfmError
+from pytest_ecgfm.evaluations.probe_kinds import PROBES
 from pytest_ecgfm.results.checks import CHECKS, suites
 from pytest_ecgfm.results.profiles import load_profile, shipped
 from pytest_ecgfm.run.settings import Options
@@ -97,6 +98,8 @@ class Listing:
             severities = ", ".join(f"{severity:g}" for severity in one.severities) if one.parameter else "there or not"
             whose = f" (theirs: declared in {one.where})" if one.where else ""
             yield f"  {one.name}: {one.imitates or one.parameter}; {severities} {one.units}".rstrip() + whose
+        probes = [name + (f" (theirs: declared in {one.where})" if one.where else "") for name, one in PROBES.items()]
+        yield f"probes: {', '.join(probes)}"
         yield "checks:"
         for kind in CHECKS.values():
             where = kind.definition if not kind.where else f"theirs: declared in {kind.where}"

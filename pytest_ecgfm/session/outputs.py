@@ -18,9 +18,9 @@ import tomli_w
 from pytest_ecgfm.cards import ModelCard
 from pytest_ecgfm.cards.bounded_files import read_json
 from pytest_ecgfm.errors import EcgfmError, utf8
+from pytest_ecgfm.report.addresses import PAGE
 from pytest_ecgfm.report.summary import badge, in_words
 from pytest_ecgfm.results.checks import Case
-from pytest_ecgfm.results.cube import build_cube, write_cube
 from pytest_ecgfm.results.profiles import idle
 from pytest_ecgfm.results.rows import Row
 from pytest_ecgfm.results.verdict import Verdict, VerdictFile, decide
@@ -147,6 +147,9 @@ class Outputs:
         profile = self.settings.resolved_profile().model_dump(mode="json")
         self._write("run.toml", tomli_w.dumps(_plain(profile)))
         try:
+            # Here, and not above: it imports all evaluations, which nothing else of a session needs before.
+            from pytest_ecgfm.results.cube import build_cube, write_cube
+
             cube = build_cube(rows, self.folder.path / "arrays", utf8(self._attributes(verdict)))
             write_cube(cube, self.folder.path / "cube.nc")
             shutil.rmtree(self.folder.path / "arrays", ignore_errors=True)
@@ -164,18 +167,18 @@ class Outputs:
     def _write_page(self) -> None:
         """Write the page; a problem with it is told, and takes nothing from the run, which is written by now."""
         from pytest_ecgfm.report.loaded import load
-        from pytest_ecgfm.report.page import NAME, write_page
+        from pytest_ecgfm.report.page import write_page
 
         baselines = []
         for one in self.settings.baselines.values():
             try:
                 baselines.append(load(one.path))
             except EcgfmError as error:
-                self.notes.append(f"{NAME} does not compare the checks of baseline {one.name}: {error}")
+                self.notes.append(f"{PAGE} does not compare the checks of baseline {one.name}: {error}")
         try:
             write_page(self.folder.path, baselines)
         except Exception as error:
-            self.notes.append(f"{NAME} could not be written: {type(error).__name__}: {error}")
+            self.notes.append(f"{PAGE} could not be written: {type(error).__name__}: {error}")
 
     def _decide(
         self, rows: Sequence[Row], planned: Sequence[Case], problems: Sequence[str], notes: Sequence[str]
@@ -206,7 +209,7 @@ class Outputs:
 
     def _attributes(self, verdict: Verdict) -> dict[str, Any]:
         settings = self.settings
-        cohorts, weights = self._identities()
+        cohorts, weights, devices = self._identities()
         return {
             "plugin_version": _version("pytest-ecgfm"),
             "run_id": self.run_id,
@@ -217,7 +220,7 @@ class Outputs:
             "profile": tomli_w.dumps(_plain(settings.resolved_profile().model_dump(mode="json"))),
             "packages": json.dumps({name: _version(name) for name in PACKAGES}),
             "platform": f"{platform.platform()}, Python {platform.python_version()}",
-            "device": settings.device,
+            "device": ", ".join(sorted(devices)) or settings.device,
             "git_commit": _git_commit(),
             "encoders": json.dumps(
                 {
@@ -232,18 +235,20 @@ class Outputs:
             "cohorts": json.dumps(cohorts),
         }
 
-    def _identities(self) -> tuple[dict[str, Any], dict[str, str]]:
-        """Read what each process wrote down about cohorts and weights."""
+    def _identities(self) -> tuple[dict[str, Any], dict[str, str], set[str]]:
+        """Read what each process wrote down about cohorts, weights and devices."""
         cohorts: dict[str, Any] = {}
         weights: dict[str, str] = {}
+        devices: set[str] = set()
         for path in sorted((self.folder.path / "arrays").glob("*.json")):
             note = json.loads(path.read_text(encoding="utf-8"))
             if note.pop("kind") == "cohort":
                 cohorts[note["name"]] = note
             else:
                 weights[note["name"]] = note["weights_sha256"]
+                devices.add(note["device"])
         self.notes = [note for _, cohort in sorted(cohorts.items()) for note in _cohort_notes(cohort)]
-        return cohorts, weights
+        return cohorts, weights, devices
 
 
 def _cohort_notes(cohort: dict[str, Any]) -> list[str]:

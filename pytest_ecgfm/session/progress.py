@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 
 import pytest
-from tqdm import tqdm
 
 from pytest_ecgfm.embeddings import Progress
 
@@ -15,6 +14,9 @@ _SECONDS_BEFORE_SHOWN = 2.0
 @contextmanager
 def bar(description: str, *, silent: bool = False) -> Iterator[Progress]:
     """Show a bar for one stage, if it takes longer than two seconds; yield a function of (done, total)."""
+    # Only with a stage to show: what is collected, or refused, has none.
+    from tqdm import tqdm
+
     shown = tqdm(
         desc=description,
         unit="record",

@@ -17,41 +17,28 @@ from pytest_ecgfm.cohorts.own import own_cohort
 from pytest_ecgfm.encoders.base import Encoder
 from pytest_ecgfm.encoders.sources import resolve_checkpoint
 from pytest_ecgfm.errors import EcgfmError, blame, once_in_full
-from pytest_ecgfm.evaluations.differences import Finding
+from pytest_ecgfm.evaluations.measured import Measured
+from pytest_ecgfm.report.addresses import PAGE
 from pytest_ecgfm.report.escape import terminal
 from pytest_ecgfm.report.html import HtmlColumns, link_from
 from pytest_ecgfm.report.junit import properties_of
-from pytest_ecgfm.report.page import NAME as PAGE
 from pytest_ecgfm.report.terminal import LETTERS
 from pytest_ecgfm.results.checks import CHECKS, DECLARED, LAST, Case, family_of, is_declared
 from pytest_ecgfm.results.collected import Results
 from pytest_ecgfm.results.profiles import require_reasons
-from pytest_ecgfm.results.rows import (
-    PROPERTY,
-    Measured,
-    Row,
-    expected_to_fail,
-    failed_row,
-    judged_row,
-    measured,
-    parse_row,
-)
+from pytest_ecgfm.results.rows import PROPERTY, Row, expected_to_fail, failed_row, judged_row, received_row
 from pytest_ecgfm.results.verdict import Verdict
 from pytest_ecgfm.run.run import Run
-from pytest_ecgfm.run.settings import Settings, read_settings
+from pytest_ecgfm.run.settings import Settings
 from pytest_ecgfm.run.watch import Watch
-from pytest_ecgfm.session.beforehand import look_ahead
-from pytest_ecgfm.session.collect import SUITES_PACKAGE, suites_folder
+from pytest_ecgfm.session.collect import suites_folder
 from pytest_ecgfm.session.declared import (
-    declared_cohorts,
     declared_models,
     exported_fixture,
-    model_cards,
-    register_declared,
     require_cells,
 )
 from pytest_ecgfm.session.ending import Ending
-from pytest_ecgfm.session.known_labels import require_columns, require_known
+from pytest_ecgfm.session.known_labels import require_columns
 from pytest_ecgfm.session.outputs import Outputs, RunFolder, new_run_id, unexpected
 from pytest_ecgfm.session.progress import Progressing
 from pytest_ecgfm.session.workers import share_cores
@@ -62,39 +49,6 @@ CASE = "ecgfm_case"
 
 class CheckFailed(AssertionError):
     """A blocking check did not reach its threshold."""
-
-
-def activate(config: pytest.Config) -> None:
-    """Validate what was asked for, choose what is collected, register the session's plugin.
-
-    Raises
-    ------
-    pytest.UsageError
-        One line: which option, why, and the valid values.
-    """
-    try:
-        if config.getoption("ecgfm_list"):
-            from pytest_ecgfm.session.listing import Listing
-
-            config.pluginmanager.register(Listing(config), "ecgfm-listing")
-            return
-        register_declared(config)
-        own = declared_cohorts(config)
-        settings = read_settings(config, {name: card.labels for name, (_, _, card) in own.items()})
-        cards = model_cards(config, settings)
-        chosen = {name: own[name] for name in settings.cohorts if name in own}
-        known = require_known(settings, {name: card for name, (_, _, card) in chosen.items()}, config)
-        # Each worker of -n would look again at what the controller has seen.
-        whole = not config.option.collectonly and not hasattr(config, "workerinput")
-        loaded = look_ahead(settings, cards, chosen, known.loaded) if whole else known.loaded
-        session = Session(config, settings, cards, chosen, loaded)
-    except EcgfmError as error:
-        raise pytest.UsageError(terminal(str(error))) from None
-    session.warnings += known.notes
-    config.pluginmanager.register(session, "ecgfm-session")
-    if config.args_source is not pytest.Config.ArgsSource.ARGS:
-        config.args = [SUITES_PACKAGE]
-        config.option.pyargs = True
 
 
 class Session(Ending):
@@ -304,10 +258,10 @@ class Session(Ending):
     def ecgfm_gate(self, request: pytest.FixtureRequest, ecgfm_case: Case) -> Any:
         """Record what was found, then judge it: a row exists even where the check fails."""
 
-        def gate(found: Measured | Finding) -> None:
+        def gate(found: Measured) -> None:
             __tracebackhide__ = True
             threshold = self.thresholds[ecgfm_case]
-            row = judged_row(ecgfm_case, threshold, measured(found), self._members[family_of(ecgfm_case, threshold)])
+            row = judged_row(ecgfm_case, threshold, found, self._members[family_of(ecgfm_case, threshold)])
             expected = self.cards[ecgfm_case.encoder].expected_failures.get(row.check)
             row = row if expected is None else expected_to_fail(row, expected)
             request.node.user_properties.append((PROPERTY, row.to_json()))
@@ -337,8 +291,8 @@ class Session(Ending):
                 report.longrepr = terminal(text)
         if call.when != "teardown" and not any(name == PROPERTY for name, _ in report.user_properties):
             row = failed_row(case, self.thresholds[case], error)
-            item.user_properties.append((PROPERTY, row.to_json()))
-            report.user_properties.append((PROPERTY, row.to_json()))
+            for holder in (item, report):
+                holder.user_properties.append((PROPERTY, row.to_json()))
         return report
 
     @pytest.hookimpl(tryfirst=True)
@@ -349,7 +303,7 @@ class Session(Ending):
         held = [text for name, text in report.user_properties if name == PROPERTY]
         if not held:
             return
-        row = parse_row(str(held[-1]), where=report.nodeid)
+        row = received_row(str(held[-1]), where=report.nodeid)
         report.ecgfm_row = row  # type: ignore[attr-defined]
         # JUnit and HTML show what people read, not the whole row.
         others = [(name, value) for name, value in report.user_properties if name != PROPERTY]

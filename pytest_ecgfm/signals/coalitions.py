@@ -61,7 +61,7 @@ def coalitions(count: int) -> npt.NDArray[np.bool_]:
 
 
 def with_leads(
-    batch: RecordBatch, baseline: npt.NDArray[Any], cast: Sequence[Player], present: npt.NDArray[np.bool_]
+    batch: RecordBatch, background: npt.NDArray[Any], cast: Sequence[Player], present: npt.NDArray[np.bool_]
 ) -> RecordBatch:
     """Return records in which only some players keep their leads.
 
@@ -69,7 +69,7 @@ def with_leads(
     ----------
     batch : RecordBatch
         Any of the twelve leads, in any order.
-    baseline : ndarray, shape like ``batch.signals``
+    background : ndarray, shape like ``batch.signals``
         What takes the place of leads that are taken away, such as zeros, or another record.
     cast : sequence of Player
         Leads of no player are left as they are.
@@ -96,7 +96,7 @@ def with_leads(
     for column, player in enumerate(cast):
         gone = np.flatnonzero(~present[:, column])
         for lead in player.leads:
-            signals[gone, position[lead]] = baseline[gone, position[lead]]
+            signals[gone, position[lead]] = background[gone, position[lead]]
     named = {lead for one in cast for lead in one.leads}
     followers = [lead for lead in DEPENDENT if lead in position and lead not in named]
     limb = [column for column, one in enumerate(cast) if {"I", "II"} & set(one.leads)]

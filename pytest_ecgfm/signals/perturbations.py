@@ -9,6 +9,8 @@ References
 .. [4] IEC 60601-2-25:2011, *Particular requirements for electrocardiographs*.
 """
 
+# Filters are imported where they are used: options, profiles and lists need the names in this table, and no scipy.
+
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -16,7 +18,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.signal import butter, resample_poly, sosfilt, sosfiltfilt
 
 from pytest_ecgfm.errors import EcgfmError, NotApplicable
 from pytest_ecgfm.signals.electrodes import ELECTRODES, electrode_lost, leads_of, swapped_arms
@@ -158,6 +159,8 @@ def _muscle(batch: RecordBatch, severity: float, generator: Any) -> Floats:
     """Muscle: noise of 20 Hz upwards at each electrode, scaled to a signal-to-noise ratio over the record's leads."""
     if batch.sampling_rate <= 40:
         raise NotApplicable(f"records of {batch.sampling_rate:g} Hz cannot hold noise of 20 Hz and above.")
+    from scipy.signal import butter, sosfilt
+
     band = butter(2, 20.0, "highpass", fs=batch.sampling_rate, output="sos")
 
     def draw(rng: np.random.Generator, shape: tuple[int, int]) -> Floats:
@@ -197,6 +200,8 @@ def _resample(batch: RecordBatch, severity: float, generator: Any) -> Floats:
     signals = batch.signals.astype(np.float64)
     if batch.sampling_rate <= severity:
         return signals
+    from scipy.signal import resample_poly
+
     first = signals[..., :1]
     ratio = round(batch.sampling_rate), round(severity)
     down = resample_poly(signals - first, ratio[1], ratio[0], axis=-1)
@@ -209,6 +214,8 @@ def _band_pass(batch: RecordBatch, severity: float, generator: Any) -> Floats:
     high = min(severity, 0.45 * batch.sampling_rate)
     if high <= 0.5:
         raise NotApplicable(f"records of {batch.sampling_rate:g} Hz hold nothing from 0.5 Hz upwards.")
+    from scipy.signal import butter, sosfiltfilt
+
     band = butter(2, (0.5, high), "bandpass", fs=batch.sampling_rate, output="sos")
     padding = min(int(2 * batch.sampling_rate), batch.signals.shape[-1] - 1)
     return np.asarray(sosfiltfilt(band, batch.signals.astype(np.float64), axis=-1, padlen=padding))

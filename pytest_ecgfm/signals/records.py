@@ -46,6 +46,15 @@ def canonical_leads(names: str | Sequence[str], *, where: str = "") -> tuple[str
     return leads
 
 
+def leads_in_words(leads: Sequence[str]) -> str:
+    """Name a few leads, count many.
+
+    >>> leads_in_words(("I", "II")), leads_in_words(LEADS)
+    ('leads I, II', '12 leads')
+    """
+    return f"{len(leads)} leads" if len(leads) > 3 else f"lead{'s' if len(leads) > 1 else ''} {', '.join(leads)}"
+
+
 @dataclass(frozen=True)
 class Recording:
     """One record's signals.

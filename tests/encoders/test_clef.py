@@ -43,12 +43,10 @@ def small(weights, tmp_path_factory):
     return DECLARATIONS["clef_small"].function(lambda name: {"clef_small": path}[name])
 
 
-def tolerance(arrays):
-    """The official filter is ill-conditioned: where scipy's coefficients differ in the last place, so does all else."""
-    same = all(
-        np.array_equal(arrays[key], ours) for key, ours in zip(("filter_b", "filter_a"), clef._BAND, strict=True)
-    )
-    return (1e-5, 2e-5) if same else (3e-2, 1e-2)
+FILTER_NOISE = 2e-3
+"""The official filter is ill-conditioned: its own rounding, which differs between processors, moves the z-scored signal
+by 1.2e-3 in the root mean square (0.0027 at most), and the embedding by up to 1.7e-3 (in large, where values reach 16).
+Order 4 instead of 5 moves a signal by 0.035."""
 
 
 @pytest.mark.parametrize("name", DECLARATIONS)
@@ -59,7 +57,8 @@ def test_cards(name):
 
 def test_preprocessing_is_the_official_one(vectors):
     found = preprocess(vectors["x_mv"][:, 1], 500)
-    np.testing.assert_allclose(found, vectors["x_in"], rtol=0, atol=tolerance(vectors)[0])
+    assert np.sqrt(np.square(found - vectors["x_in"]).mean(axis=-1)).max() < FILTER_NOISE
+    np.testing.assert_array_equal(clef._BAND[1].round(10), vectors["filter_a"].round(10))
 
 
 @pytest.mark.parametrize("size", ["small", "medium", LARGE])
@@ -71,15 +70,15 @@ def test_embeddings_are_the_official_ones(size, golden, monkeypatch, tmp_path):
     # Values reach 16 in large.
     np.testing.assert_allclose(model.forward(arrays["x_in"]), arrays["embedding"], rtol=0, atol=5e-5)
     embedded = model.embed(batch_of(arrays["x_mv"]))
-    np.testing.assert_allclose(embedded, arrays["embedding"], rtol=0, atol=2.5 * tolerance(arrays)[1])
+    np.testing.assert_allclose(embedded, arrays["embedding"], rtol=0, atol=2 * FILTER_NOISE)
     alone = model.forward(preprocess(arrays["x_mv"][0, [0, 6]], 500))
-    np.testing.assert_allclose(alone, arrays["embedding_leads"][0, [0, 6]], rtol=0, atol=2.5 * tolerance(arrays)[1])
+    np.testing.assert_allclose(alone, arrays["embedding_leads"][0, [0, 6]], rtol=0, atol=2 * FILTER_NOISE)
     assert embedded.shape[1] == CARDS[f"clef_{size}"].dimensions and embedded.dtype == np.float32
 
 
 def test_rows_do_not_depend_on_the_batch(vectors, small):
     found = [small.embed(batch_of(vectors["x_mv"][row : row + 1]))[0] for row in range(4)]
-    np.testing.assert_allclose(found, vectors["embedding"], rtol=0, atol=tolerance(vectors)[1])
+    np.testing.assert_allclose(found, vectors["embedding"], rtol=0, atol=FILTER_NOISE)
 
 
 def test_lead_ii_is_found_by_name_at_any_rate(vectors, small, rng):
@@ -87,7 +86,7 @@ def test_lead_ii_is_found_by_name_at_any_rate(vectors, small, rng):
     encoder = Encoder(CARDS["clef_small"], small)
     names = [LEADS[row] for row in order]
     found = encoder.embed(vectors["x_mv"][:, order], sampling_rate=500, leads=names)
-    np.testing.assert_allclose(found, vectors["embedding"], rtol=0, atol=tolerance(vectors)[1])
+    np.testing.assert_allclose(found, vectors["embedding"], rtol=0, atol=FILTER_NOISE)
     slower = resample_poly(vectors["x_mv"][:3], 4, 5, axis=-1)
     found = small.embed(batch_of(slower, 400.0))
     assert np.linalg.norm(found - vectors["embedding"][:3]) < 0.1 * np.linalg.norm(vectors["embedding"][:3])

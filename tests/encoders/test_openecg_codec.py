@@ -119,7 +119,8 @@ def test_activations_are_the_official_ones(vectors, codec):
 
 
 def test_the_table_of_positions_is_the_official_one(trained):
-    assert torch.equal(trained.module.pos_enc[0], sine_table(512, 128))
+    # Sines differ in their last bits between processors.
+    torch.testing.assert_close(trained.module.pos_enc[0], sine_table(512, 128), rtol=0, atol=1e-4)
 
 
 def test_many_records_go_a_few_at_a_time(vectors, codec):

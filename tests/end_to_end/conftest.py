@@ -46,7 +46,8 @@ def user(pytester, monkeypatch, shared_cache):
     """A user's folder, with two models in its conftest; runs pytest in a subprocess."""
     monkeypatch.setenv("ECGFM_CACHE", str(shared_cache))
     monkeypatch.delenv("ECGFM_DATA", raising=False)
-    monkeypatch.delenv("PYTEST_ADDOPTS", raising=False)
+    # hypothesis' plugin imports hypothesis at the end of every run, which is two seconds of each of these.
+    monkeypatch.setenv("PYTEST_ADDOPTS", "-p no:hypothesispytest")
     pytester.makeconftest(MODELS)
     return pytester
 

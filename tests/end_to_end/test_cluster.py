@@ -185,6 +185,25 @@ def test_work_that_brings_down_every_worker_ends_in_an_error():
         own.close()
 
 
+class Task:
+    """What Dask gives for work that was sent: one that waits for a worker, or one that is marked as failed."""
+
+    def __init__(self, error=None):
+        self.status = "error" if error else "pending"
+        self._error = error or TimeoutError()
+
+    def result(self, timeout):
+        raise self._error
+
+
+def test_the_last_worker_may_go_with_another_piece_of_the_work():
+    own = object.__new__(cluster.Cluster)
+    own._client = SimpleNamespace(nthreads=dict)
+    failed = Task(cluster.KilledWorker("embed", SimpleNamespace(address="w"), 3))
+    with pytest.raises(EcgfmError, match="the same work brought down several workers"):
+        own._result(Task(), [Task(), failed])
+
+
 def test_what_goes_wrong_on_a_worker_is_named_here(client):
     def bad(x):
         return np.full((len(x), 3), np.nan)

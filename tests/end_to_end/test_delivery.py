@@ -225,5 +225,7 @@ def test_a_run_in_a_clone(tmp_path, wheel_python, installed, start):
     environment = {name: value for name, value in os.environ.items() if name != "ECGFM_DATA"}
     command += ["--ecgfm=random_conv", *SMALL, f"--ecgfm-out={out}"]
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
-    assert "INTERNALERROR" not in done.stdout and not done.stderr, done.stdout + done.stderr
+    # On a slow machine there is a line of progress.
+    told = done.stdout + done.stderr
+    assert "INTERNALERROR" not in told and "Traceback" not in told and "Warning" not in told, told
     assert (out / "verdict.json").is_file()

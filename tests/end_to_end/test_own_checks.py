@@ -142,7 +142,7 @@ PERTURBED = """
 from pytest_ecgfm import ecg_perturbation
 
 
-@ecg_perturbation("mine.doubled", parameter="factor", severities=(1.0, 200.0))
+@ecg_perturbation("mine.doubled", parameter="factor", severities=(1.1, 200.0))
 def doubled(batch, severity, generator):
     return batch.signals * severity
 """
@@ -158,4 +158,30 @@ def test_a_perturbation_of_a_package_is_judged_and_stands_in_the_cube(package, r
     (row,) = [json.loads(line) for line in (run_folder() / "rows.jsonl").read_text().splitlines()]
     assert row["perturbation"] == "mine.doubled@200" and row["outcome"] == "fail"
     curve = pytest_ecgfm.open_run(run_folder())["stability/displacement"].sel(perturbation="mine.doubled").squeeze()
-    assert curve.sel(severity=1.0) < 1e-6 and curve.sel(severity=200.0) > 0.5
+    assert 0 < curve.sel(severity=1.1) < 0.5 < curve.sel(severity=200.0)
+
+
+PROBE = """
+from pytest_ecgfm import ecg_probe
+
+
+@ecg_probe("mine.trees")
+def trees(seed):
+    from sklearn.ensemble import RandomForestClassifier
+
+    return RandomForestClassifier(20, random_state=seed)
+"""
+
+
+def test_a_probe_of_a_package_is_chosen_by_a_profile_and_listed(package, run_folder):
+    user = package(PROBE)
+    user.makefile(".toml", mine='extends = "smoke"\n[grid]\nprobe = "mine.trees"\n')
+    options = ("--ecgfm-suites=downstream", "--ecgfm-profile=mine.toml", *SMALL[1:])
+    user.runpytest_subprocess("--ecgfm=spread", *options)
+    tree = pytest_ecgfm.open_run(run_folder())
+    assert tree["downstream"]["probe"].values.tolist() == ["mine.trees"]
+    assert tree["downstream/auroc"].notnull().any() and tree["downstream/brier"].notnull().any()
+    repeated = user.runpytest_subprocess(f"--ecgfm-profile={run_folder() / 'run.toml'}", "--collect-only")
+    assert repeated.ret == 0
+    listed = user.runpytest_subprocess("--ecgfm-list")
+    listed.stdout.fnmatch_lines(["probes: logistic, knn, mlp, mine.trees (theirs: declared in fairness_of_ours.py:*)"])

@@ -47,9 +47,10 @@ def test_start_with_a_model_of_ones_own(stranger):
 
 def test_write_an_adapter(stranger):
     assert "conftest.py" in write_files(DOCS / "adapter.md", stranger.path)
-    (weights,) = [block.body for block in blocks(DOCS / "adapter.md", "python") if not block.file]
-    run_block(weights, stranger.path)
-    (words, _) = asked("adapter.md", "pytest")
+    for block in blocks(DOCS / "adapter.md", "python"):
+        if not block.file:
+            run_block(block.body, stranger.path)
+    words = next(words for words in asked("adapter.md", "pytest") if words[0] == "--ecgfm=bands")
     result = stranger.runpytest_subprocess(*words, *SMALLER)
     assert result.ret == 0
     assert verdict(stranger.path)["encoders"]["bands"]["counts"]["pass"] == CONTRACT
@@ -78,7 +79,8 @@ def test_a_fixture_of_ones_own(stranger):
 
 
 def test_write_a_check(stranger):
-    assert write_files(DOCS / "checks.md", stranger.path) == ["tests/test_age.py"]
+    names = write_files(DOCS / "checks.md", stranger.path)
+    assert names == ["conftest.py", "conftest.py", "tests/test_age.py"]
     # As the page says: no check of the verdict, but of the exit status.
     (stranger.path / "tests" / "test_fails.py").write_text("def test_no(ecgfm_encoders): assert not ecgfm_encoders\n")
     (words,) = asked("checks.md", "pytest")

@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
-from pytest_ecgfm.evaluations import stability as module
 from pytest_ecgfm.evaluations.stability import (
     Reference,
     label_stability,
@@ -18,6 +17,7 @@ from pytest_ecgfm.evaluations.statistics.bootstrap import (
     RESAMPLES,
     UNDEFINED,
     Interval,
+    median_interval,
     percentiles,
     resampled,
     weighted_auroc,
@@ -90,7 +90,7 @@ def test_weighted_auroc_without_a_class_is_nan():
 
 
 def test_a_resample_split_in_half_has_the_lower_median():
-    assert module._median_interval(np.array([1.0, 0.0]), np.ones((1, 2))) == (0.5, 0.0, 0.5)
+    assert median_interval(np.array([1.0, 0.0]), np.ones((1, 2))) == (0.5, 0.0, 0.5)
 
 
 def test_resamples_without_a_known_record_say_nothing(rng):

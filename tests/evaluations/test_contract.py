@@ -14,8 +14,8 @@ from pytest_ecgfm.encoders.base import Encoder
 from pytest_ecgfm.errors import NotAnEmbedding
 from pytest_ecgfm.evaluations import contract
 from pytest_ecgfm.evaluations import hard_records as hard
-from pytest_ecgfm.evaluations.differences import Finding
 from pytest_ecgfm.evaluations.hard_records import generated, hard_records
+from pytest_ecgfm.evaluations.measured import Measured
 from pytest_ecgfm.results.checks import judge
 from pytest_ecgfm.results.profiles import load_profile
 from pytest_ecgfm.signals.records import LEADS, RecordBatch
@@ -44,7 +44,7 @@ def encoder_of(model, **fields):
 def frozen(encoder, batch):
     before = encoder.weights()
     encoder.embed_batch(batch)
-    return Finding(sum(before[name] != value for name, value in encoder.weights().items()))
+    return Measured.exact(sum(before[name] != value for name, value in encoder.weights().items()))
 
 
 def outcomes(encoder, batch, leads=LEADS):
@@ -134,7 +134,7 @@ def test_a_lead_that_is_read_and_not_declared(sample):
 def test_a_refusal_that_names_the_record_is_clear(sample):
     encoder = encoder_of(broken_models.Plain())
     found = hard_records(encoder.embed_batch, sample, encoder.prepared)
-    assert found == Finding(1.0, "")
+    assert found == Measured.exact(1.0)
 
 
 def test_generated_records_are_the_same_each_time():
@@ -236,7 +236,7 @@ def test_a_difference_is_seen_from_the_distance_between_records(sample):
     # z-scores are 2 a unit, and the median of the six distances is 2: four sides of 2, two diagonals of 2.8.
     found = contract.repeatable(lambda _: next(answers), batch)
     assert found.value == pytest.approx(0.5) and found.note == "record r1"
-    assert contract.repeatable(lambda _: next(answers), batch) == Finding(0.0)
+    assert contract.repeatable(lambda _: next(answers), batch) == Measured.exact(0.0)
 
 
 def test_a_batch_that_is_looked_at_where_it_is_large_is_found(sample):
@@ -303,7 +303,7 @@ def test_what_is_said_of_every_record_is_no_finding_about_one(sample):
 def test_what_is_no_signal_any_more_may_get_one_embedding(sample):
     # Flat and constant records are the same for an encoder that takes each lead by its own spread.
     encoder = encoder_of(broken_models.Plain(), normalize="zscore-per-lead")
-    assert hard_records(encoder.embed_batch, sample, encoder.prepared) == Finding(1.0, "")
+    assert hard_records(encoder.embed_batch, sample, encoder.prepared) == Measured.exact(1.0)
     assert hard_records(lambda batch: np.ones((len(batch), 3), np.float32), sample, lambda batch: batch).value == 1.0
 
 

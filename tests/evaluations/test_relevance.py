@@ -12,7 +12,7 @@ from pytest_ecgfm.evaluations.relevance import (
     METRICS,
     PRIORS,
     UNIFORM,
-    baseline_agreement,
+    background_agreement,
     cohort_agreement,
     concentration,
     deletion,
@@ -106,16 +106,16 @@ def test_mean_agreement_is_over_the_pairs_that_have_one():
     assert math.isnan(mean_agreement([up, flat])) and math.isnan(mean_agreement([up]))
 
 
-def test_baseline_agreement_is_the_cosine_of_shares(rng):
+def test_background_agreement_is_the_cosine_of_shares(rng):
     a, b = planted(rng, [1, 2, 3, 4]), planted(rng, [4, 2, 3, 1])
     x, y = (np.abs(one).mean(axis=0) for one in (a, b))
-    found = baseline_agreement(a, b, people(300))
+    found = background_agreement(a, b, people(300))
     assert found.value == pytest.approx(x @ y / np.linalg.norm(x) / np.linalg.norm(y))
     assert holds(found) and found.low < found.high
-    assert baseline_agreement(a, 5 * a, people(300)) == pytest.approx((1, 1, 1))
-    apart = baseline_agreement(np.eye(4)[np.zeros(50, int)], np.eye(4)[np.ones(50, int)], people(50))
+    assert background_agreement(a, 5 * a, people(300)) == pytest.approx((1, 1, 1))
+    apart = background_agreement(np.eye(4)[np.zeros(50, int)], np.eye(4)[np.ones(50, int)], people(50))
     assert apart == pytest.approx((0, 0, 0))
-    assert math.isnan(baseline_agreement(np.zeros((300, 4)), a, people(300)).value)
+    assert math.isnan(background_agreement(np.zeros((300, 4)), a, people(300)).value)
 
 
 def test_cohort_agreement_is_the_mean_cosine_over_pairs(rng):
@@ -275,7 +275,7 @@ def test_intervals_hold_their_values(seed, per_patient):
     phi, other, patients = planted(rng, rng.random(8), 24), planted(rng, rng.random(8), 24), people(24, per_patient)
     shuffled = rng.normal(size=(3, 24, 8))
     for found in (
-        baseline_agreement(phi, other, patients),
+        background_agreement(phi, other, patients),
         cohort_agreement([phi, other], [patients, patients]),
         concentration(phi, patients),
         shuffled_agreement(phi, shuffled, patients),

@@ -53,13 +53,13 @@ def bits(subset):
 @pytest.mark.parametrize("leads", [FOUR[:3], FOUR])
 def test_values_are_those_of_shaps_exact_explainer(rng, leads):
     batch, cast = random_batch(rng, leads=leads), players(leads)
-    baseline = rng.normal(size=batch.signals.shape).astype(np.float32)
+    background = rng.normal(size=batch.signals.shape).astype(np.float32)
     weights = rng.normal(size=encode(batch).shape[1])
-    found = projected(lead_shapley(functools.partial(map, encode), batch, baseline, cast).values, weights)
+    found = projected(lead_shapley(functools.partial(map, encode), batch, background, cast).values, weights)
     for row in range(3):
-        # To shap, a lead's samples are one input: 1 where the lead is there, 0 where the baseline is.
+        # To shap, a lead's samples are one input: 1 where the lead is there, 0 where the background is.
         def logit(masks, row=row):
-            kept = np.where(masks[:, :, None] > 0.5, batch.signals[row], baseline[row]).astype(np.float32)
+            kept = np.where(masks[:, :, None] > 0.5, batch.signals[row], background[row]).astype(np.float32)
             return encode(RecordBatch(kept, leads, 500.0, tuple(map(str, range(len(kept)))))) @ weights
 
         masker = shap.maskers.Independent(np.zeros((1, len(leads))))
@@ -71,13 +71,13 @@ def test_values_are_those_of_shaps_exact_explainer(rng, leads):
 @pytest.mark.parametrize("batch_size", [1, 7, 64])
 def test_values_are_the_mean_over_all_orders(rng, batch_size):
     batch, cast = random_batch(rng), players(FOUR)
-    baseline = rng.normal(size=batch.signals.shape)
-    found = lead_shapley(functools.partial(map, encode), batch, baseline, cast, batch_size=batch_size)
+    background = rng.normal(size=batch.signals.shape)
+    found = lead_shapley(functools.partial(map, encode), batch, background, cast, batch_size=batch_size)
 
     def game(subset):
         kept = batch.signals.copy()
         gone = [row for row in range(4) if row not in subset]
-        kept[:, gone] = baseline[:, gone]
+        kept[:, gone] = background[:, gone]
         return encode(RecordBatch(kept, FOUR, 500.0, batch.records))
 
     np.testing.assert_allclose(found.values, values_by_orders(game, 4).swapaxes(0, 1), atol=1e-10)
@@ -92,14 +92,14 @@ def test_linear_encoder_has_the_closed_form(rng, grouping, count):
     # The records' limb leads are consistent, as the closed form then holds with the four that follow from I and II.
     limb[:, 2], limb[:, 3] = limb[:, 1] - limb[:, 0], -(limb[:, 0] + limb[:, 1]) / 2
     limb[:, 4], limb[:, 5] = limb[:, 0] - limb[:, 1] / 2, limb[:, 1] - limb[:, 0] / 2
-    baseline = np.zeros_like(batch.signals) + rng.normal(size=(3, 12, 1)).astype(np.float32)
+    background = np.zeros_like(batch.signals) + rng.normal(size=(3, 12, 1)).astype(np.float32)
     slope = rng.normal(size=(5, 12, 16))
 
     def linear(one):
         return np.einsum("dls,nls->nd", slope, one.signals.astype(float)) + 3
 
-    found = lead_shapley(functools.partial(map, linear), batch, baseline, players(LEADS, grouping))
-    change = batch.signals.astype(float) - baseline
+    found = lead_shapley(functools.partial(map, linear), batch, background, players(LEADS, grouping))
+    change = batch.signals.astype(float) - background
     i, ii = change[:, 0], change[:, 1]
     follow = {2: (-1, 1), 3: (-0.5, -0.5), 4: (1, -0.5), 5: (-0.5, 1)}
     of_i = slope[:, 0] + sum(a * slope[:, row] for row, (a, _) in follow.items())
@@ -146,7 +146,7 @@ def test_leads_that_the_encoder_ignores_have_no_value(rng):
 @pytest.mark.parametrize("batch_size", [1, 5, 16, 1000])
 def test_values_do_not_depend_on_the_batches(rng, batch_size):
     batch = random_batch(rng)
-    baseline = np.zeros_like(batch.signals)
+    background = np.zeros_like(batch.signals)
     sizes, steps = [], []
 
     def embed_all(parts):
@@ -155,9 +155,9 @@ def test_values_do_not_depend_on_the_batches(rng, batch_size):
             yield encode(one)
 
     found = lead_shapley(
-        embed_all, batch, baseline, players(FOUR), batch_size=batch_size, progress=lambda *step: steps.append(step)
+        embed_all, batch, background, players(FOUR), batch_size=batch_size, progress=lambda *step: steps.append(step)
     )
-    wanted = lead_shapley(functools.partial(map, encode), batch.rows([1]), baseline[:1], players(FOUR))
+    wanted = lead_shapley(functools.partial(map, encode), batch.rows([1]), background[:1], players(FOUR))
     np.testing.assert_allclose(found.values[1], wanted.values[0], atol=1e-12)
     assert sum(sizes) == 3 * 2**4 and max(sizes) == min(batch_size, 48)
     assert [done for done, _ in steps] == np.cumsum(sizes).tolist()

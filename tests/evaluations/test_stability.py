@@ -27,6 +27,7 @@ from pytest_ecgfm.evaluations.standardise import standard
 from pytest_ecgfm.evaluations.statistics.bootstrap import (
     UNDEFINED,
     Interval,
+    median_interval,
 )
 
 
@@ -381,7 +382,7 @@ def test_cosine_of_what_an_offset_hides_is_undefined(rng):
 def test_nothing_that_moves_is_undefined(rng):
     rows, patients = cohort(rng)
     against = reference(rows, patients)
-    assert module._median_interval(np.empty(0), np.empty((3, 0))) is UNDEFINED
+    assert median_interval(np.empty(0), np.empty((3, 0))) is UNDEFINED
     spoilt = rows.copy()
     spoilt[3, 1] = np.nan
     assert retest(against, rows, spoilt, patients) is UNDEFINED

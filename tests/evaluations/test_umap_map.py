@@ -189,3 +189,20 @@ def test_records_that_repeat_are_mapped_together():
 def test_constants_give_finite_coordinates():
     found = umap_map(np.ones((40, 5)), seeds=(42,))
     assert np.isfinite(found.coordinates).all()
+
+
+def test_the_graph_is_exact_and_each_record_comes_first_among_its_neighbours():
+    rows = noise(120, 6).astype(np.float32)
+    rows[20:45] = rows[20]
+    indices, distances, _ = module._neighbours(rows, 15)
+    np.testing.assert_array_equal(indices[:, 0], np.arange(120))
+    assert all(len(set(one)) == 15 for one in indices)
+    np.testing.assert_allclose(distances, np.sort(cdist(rows, rows), axis=1)[:, :15], atol=1e-6)
+
+
+def test_many_records_take_the_approximate_graph(monkeypatch):
+    rows = noise(60, 6).astype(np.float32)
+    monkeypatch.setattr(module, "_EXACT", 59)
+    indices, _, index = module._neighbours(rows, 5)
+    assert (indices.shape == (60, 5) and index is not None) or len(rows) < 4096
+    np.testing.assert_array_equal(np.sort(indices), np.sort(np.argsort(cdist(rows, rows))[:, :5]))

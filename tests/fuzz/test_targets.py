@@ -21,7 +21,7 @@ from pytest_ecgfm.errors import EcgfmError
 from pytest_ecgfm.report.loaded import load
 from pytest_ecgfm.results.baseline import Baseline
 from pytest_ecgfm.results.checks import CHECKS
-from pytest_ecgfm.results.cube import SCHEMA_VERSION, open_run
+from pytest_ecgfm.results.cube_files import SCHEMA_VERSION, open_run
 from pytest_ecgfm.results.profiles import Asked, Grid, Profile, Rule, load_profile
 from pytest_ecgfm.results.rows import Row, parse_row
 from tests.fuzz.seeds import a_cube, a_row, seeds

@@ -6,7 +6,7 @@ from pytest_ecgfm.report.junit import mark_outcomes
 
 CASE = """<testcase classname="suites" name="{name}" time="0.1">
 <properties><property name="check" value="downstream.auroc[a]"/><property name="outcome" value="{outcome}"/>
-<property name="reason" value="the interval holds 0.7 &amp; &lt;more&gt;"/></properties>{inside}</testcase>"""
+<property name="reason" value="the interval contains 0.7 &amp; &lt;more&gt;"/></properties>{inside}</testcase>"""
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def test_what_was_not_decided_is_skipped_with_its_own_word(report):
     assert kinds == [None, "ecgfm.inconclusive", "ecgfm.insufficient", "ecgfm.advisory-fail", None]
     assert suite.get("skipped") == "4"
     message = next(suite.iter("skipped")).get("message")
-    assert message == "downstream.auroc[a]: the interval holds 0.7 & <more>"
+    assert message == "downstream.auroc[a]: the interval contains 0.7 & <more>"
 
 
 def test_marking_twice_changes_nothing_more(report):

@@ -9,9 +9,10 @@ import pytest
 import xarray as xr
 
 from pytest_ecgfm.cli import main
+from pytest_ecgfm.report.addresses import PAGE
 from pytest_ecgfm.report.compare import outcomes as compared
 from pytest_ecgfm.report.loaded import load
-from pytest_ecgfm.report.page import NAME, render
+from pytest_ecgfm.report.page import render
 from pytest_ecgfm.report.sections import SECTIONS
 from pytest_ecgfm.results.checks import Case, Threshold
 from pytest_ecgfm.results.cube import build_cube, write_cube
@@ -162,8 +163,8 @@ def test_the_command_draws_an_earlier_run_again(made, page, tmp_path, capsys):
     folder = tmp_path / "run"
     shutil.copytree(made[0], folder)
     assert main(["report", str(folder)]) == 0
-    assert capsys.readouterr().out.strip() == str(folder / NAME)
-    assert (folder / NAME).read_text() == page
+    assert capsys.readouterr().out.strip() == str(folder / PAGE)
+    assert (folder / PAGE).read_text() == page
     assert [path.name for path in folder.iterdir() if path.name.startswith(".")] == []
     assert main(["report", str(tmp_path / "none")]) == 2
     assert "no cube.nc" in capsys.readouterr().err

@@ -7,7 +7,7 @@ import xarray as xr
 from pytest_ecgfm.cli import main
 from pytest_ecgfm.report.loaded import load
 from pytest_ecgfm.report.tables import WRITERS, tables
-from pytest_ecgfm.results.cube import SCHEMA_VERSION
+from pytest_ecgfm.results.cube_files import SCHEMA_VERSION
 
 COHORTS = ["a", "b", "a|b"]
 METRICS = ["knn_agreement", "centroid_separation", "gmm_ari", "silhouette"]

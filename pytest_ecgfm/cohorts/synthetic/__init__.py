@@ -16,7 +16,6 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from filelock import FileLock
 
 from pytest_ecgfm.cards.identity import code_digest
 from pytest_ecgfm.cohorts.base import Cohort
@@ -250,6 +249,8 @@ class EmbeddedCohort(Cohort):
             out = np.empty(int(self._bounds[-1]), np.int16)
             self._fill(out)
             return out
+        from filelock import FileLock
+
         folder = self._cache / "cohorts" / f"{self.name}-{self._key}"
         folder.mkdir(parents=True, exist_ok=True)
         stored = self._load(folder)

@@ -5,7 +5,6 @@ from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
-from scipy import fft
 
 Floats = npt.NDArray[np.floating]
 
@@ -64,12 +63,12 @@ def response(device: Device, samples: int, sampling_rate: float) -> npt.NDArray[
 
     Butterworth: second order below, fourth above; the notch is Gaussian, 0.7 Hz wide.
     """
-    f = fft.rfftfreq(samples, 1 / sampling_rate)
+    f = np.fft.rfftfreq(samples, 1 / sampling_rate)
     with np.errstate(divide="ignore"):
         gain = 1 / np.sqrt(1 + (device.high_pass / f) ** 4)
     gain = gain / np.sqrt(1 + (f / device.low_pass) ** 8)
     gain = gain * (1 - device.notch * np.exp(-0.5 * ((f - device.mains) / 0.7) ** 2))
-    return gain.astype(np.float32)
+    return np.asarray(gain, dtype=np.float32)
 
 
 def electrode_noise(
@@ -136,6 +135,9 @@ def store(leads: Floats, noise: Floats, device: Device, *, sampling_rate: float)
         Counts of ``device.resolution`` microvolts.
     """
     samples = leads.shape[1]
+    # Only for signals: tables and labels are made without scipy.
+    from scipy import fft
+
     spectrum = fft.rfft(leads + DERIVATION @ noise, axis=1)
     spectrum *= response(device, samples, sampling_rate)
     counts = fft.irfft(spectrum, samples, axis=1)

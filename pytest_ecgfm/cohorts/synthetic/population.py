@@ -1,13 +1,18 @@
 """Who is in an embedded cohort, what is truly the case in each record, and what the reader wrote. No signals."""
 
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 from pytest_ecgfm.cohorts.synthetic.heart import Floats, State
 from pytest_ecgfm.cohorts.synthetic.specs import CohortSpec
+
+if TYPE_CHECKING:
+    # Otherwise where a table is made: every start imports this module, and most end before the first table.
+    import pandas as pd
+
 
 MODELLED = ("CD", "AF", "SB", "STach", "NORM", "LBBB", "RBBB", "1AVB")
 """Labels that these cohorts model, in the order in which a reader's slips are drawn; all others are unknown."""
@@ -27,8 +32,8 @@ class Population:
         Number of each record's patient.
     """
 
-    table: pd.DataFrame
-    labels: pd.DataFrame
+    table: "pd.DataFrame"
+    labels: "pd.DataFrame"
     states: tuple[State, ...]
     patients: tuple[int, ...]
 
@@ -247,6 +252,8 @@ def draw_population(spec: CohortSpec, key: tuple[int, ...]) -> Population:
     -------
     Population
     """
+    import pandas as pd
+
     rng = np.random.default_rng(key)
     patients = _assign_patients(rng, spec)
     n = patients.size

@@ -10,7 +10,6 @@ References
 .. [6] Field, Welsh (2007), J. R. Stat. Soc. B 69:369-390: bootstrapping clustered data.
 .. [7] Satterthwaite (1946), Biometrics Bulletin 2:110-114: degrees of freedom of a sum of variances.
 .. [8] Zou, Donner (2008), Stat. Med. 27:1693-1702: interval of a difference from two intervals.
-.. [9] Holm (1979), Scand. J. Stat. 6:65-70.
 """
 
 import math
@@ -22,6 +21,7 @@ import numpy.typing as npt
 from scipy.special import expit, logit
 from scipy.stats import rankdata, t
 
+from pytest_ecgfm.evaluations.holm import holm
 from pytest_ecgfm.evaluations.statistics.variance import (
     Floats,
     aurocs,
@@ -98,6 +98,11 @@ def auroc(scores: npt.ArrayLike, targets: npt.ArrayLike) -> float:
     ------
     EcgfmError
         If shapes disagree.
+
+    Examples
+    --------
+    >>> auroc([0.9, 0.8, 0.4, 0.1], [True, False, True, False])
+    0.75
     """
     return float(aurocs(scores, targets)[0])
 
@@ -222,7 +227,17 @@ def mean_auroc(
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> Estimate:
-    """Return the mean over seeds of the AUROC, with the interval of `auroc_estimates`."""
+    """Return the mean over seeds of the AUROC, with the interval of `auroc_estimates`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> rng = np.random.default_rng(0)
+    >>> targets = rng.random(500) < 0.2
+    >>> found = mean_auroc(rng.normal(size=500) + 2 * targets, targets)
+    >>> found.low < found.value < found.high
+    True
+    """
     return auroc_estimates(scores, targets, patients, level=level, resamples=resamples, seed=seed)[1]
 
 
@@ -263,6 +278,15 @@ def mean_auroc_difference(
         In [-1, 1], positive where `scores_a` is better; interval on the plain scale.
 
     Raises EcgfmError if shapes disagree.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> rng = np.random.default_rng(0)
+    >>> targets = rng.random(500) < 0.2
+    >>> now, then = rng.normal(size=500) + 2 * targets, rng.normal(size=500)
+    >>> mean_auroc_difference(now, then, targets).low > 0
+    True
     """
     rows_a, labels = checked(scores_a, targets)
     rows_b, _ = checked(scores_b, targets)
@@ -333,19 +357,3 @@ def _mirrored(estimate: Estimate) -> Estimate:
     centre = 1.0 if estimate.scale == "logit" else 0.0
     fields = {**estimate.__dict__, "value": centre - estimate.value}
     return Estimate(**{**fields, "low": centre - estimate.high, "high": centre - estimate.low})
-
-
-def holm(p_values: npt.ArrayLike) -> Floats:
-    """Return Holm's adjusted p-values [9]_ of one family of checks, in the order given.
-
-    Parameters
-    ----------
-    p_values : array_like, shape (m,)
-        NaN (not measured) stays NaN, and still counts as a member of the family.
-    """
-    p = np.asarray(p_values, dtype=np.float64)
-    order = np.argsort(p, kind="stable")  # NaN last
-    scaled = p[order] * np.arange(p.size, 0, -1)
-    adjusted = np.empty_like(p)
-    adjusted[order] = np.where(np.isnan(scaled), np.nan, np.minimum(np.fmax.accumulate(scaled), 1.0))
-    return adjusted

@@ -47,6 +47,24 @@ def percentiles(value: float, draws: Floats) -> Interval:
     return Interval(value, float(min(low, value)), float(max(high, value)))
 
 
+def mean_interval(each: Floats, weights: Floats) -> Interval:
+    """Return the mean of a value a record, with its interval over resamples as `resampled` returns them."""
+    if not each.size or not np.isfinite(each).all():
+        return UNDEFINED
+    totals = weights.sum(axis=1)
+    return percentiles(float(each.mean()), weights @ each / np.where(totals > 0, totals, np.nan))
+
+
+def median_interval(each: Floats, weights: Floats) -> Interval:
+    """Return the median of a value a record, with its interval over resamples as `resampled` returns them."""
+    if not each.size or not np.isfinite(each).all():
+        return UNDEFINED
+    order = np.argsort(each)
+    share = np.cumsum(weights[:, order], axis=1)
+    draws = each[order][np.argmax(share >= share[:, -1:] / 2, axis=1)]
+    return percentiles(float(np.median(each)), draws)
+
+
 def wilson(share: float, mean: float, deviation: float) -> tuple[float, float]:
     """Return the 95 % limits of a share in [0, 1] that chance alone would scatter by `deviation` around `mean`.
 

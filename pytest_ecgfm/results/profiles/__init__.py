@@ -15,6 +15,7 @@ from pytest_ecgfm.cohorts.endpoints import Definition, of_code
 from pytest_ecgfm.cohorts.quantities import AGE, QuantityDefinition, spelt
 from pytest_ecgfm.cohorts.targets import Definitions, SetDefinition, canonical
 from pytest_ecgfm.errors import EcgfmError, unknown_name
+from pytest_ecgfm.evaluations.probe_kinds import PROBES
 from pytest_ecgfm.results.checks import CHECKS, COORDINATES, SPACES, SUITES, Case, Threshold, suites
 from pytest_ecgfm.signals.perturbations import VARIANTS
 
@@ -78,6 +79,8 @@ class Grid(_Strict):
 
     Attributes
     ----------
+    probe : str
+        Kind of the probe of the downstream suite: ``logistic``, ``knn``, ``mlp``, or one that somebody declared.
     players : {"independent", "limb", "twelve"}
         Which leads come and go together in Shapley values (`pytest_ecgfm.signals.coalitions.players`).
     stability_records, explained_records : int
@@ -90,7 +93,7 @@ class Grid(_Strict):
     labels: tuple[str, ...] = ("CD", "AF", "SB", "STach")
     fractions: tuple[Fraction, ...] = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0)
     seeds: Annotated[int, NO_TRUTH_VALUE, Field(ge=1, le=1000)] | None = None
-    probe: Literal["logistic", "knn", "mlp"] = "logistic"
+    probe: str = "logistic"
     references: tuple[str, ...] = ("random_conv",)
     players: Literal["independent", "limb", "twelve"] = "independent"
     stability_records: Records = 60
@@ -99,7 +102,10 @@ class Grid(_Strict):
 
 
 class Asked(_Strict):
-    """What a finished run was asked for (``run.toml``), so that it can be repeated."""
+    """What a finished run was asked for (``run.toml``), so that it can be repeated.
+
+    `probe_code` is the digest of the file that declared the probe: scores of a probe that changed are not compared.
+    """
 
     models: tuple[str, ...] = ()
     checkpoints: tuple[str, ...] = ()
@@ -109,6 +115,7 @@ class Asked(_Strict):
     skip_bad_records: bool = False
     precision: Literal["float32", "bfloat16"] = "float32"
     baselines: tuple[str, ...] = ()
+    probe_code: str = ""
 
 
 class Profile(_Strict):
@@ -260,6 +267,22 @@ def load_profile(name: str, *, labels: Iterable[str] = ()) -> Profile:
     return profile
 
 
+def names_models(path: str) -> bool:
+    """Say whether a profile in a file names models itself, as ``run.toml`` does.
+
+    Nothing else of it is looked at: it may speak of checks, perturbations and probes that others declare, and these are
+    known only when a run begins.
+
+    Raises
+    ------
+    EcgfmError
+        If the file cannot be read.
+    """
+    run = _read(Path(path).expanduser(), ()).get("run", {})
+    # What is no table is refused when the run begins.
+    return bool(run.get("models")) if isinstance(run, dict) else True
+
+
 def _read(path: Path, above: tuple[Path, ...]) -> dict[str, Any]:
     """Read a TOML file and what it extends: tables are merged key by key, ``[[check]]`` entries are appended."""
     raw = read_toml(path, "profile", known=f" Shipped profiles: {', '.join(shipped())}.")
@@ -293,6 +316,8 @@ def _check_names(profile: Profile, file: str, labels: Iterable[str]) -> None:
     for suite in profile.grid.suites:
         if suite not in suites():
             raise unknown_name("suite", suite, suites(), where=f"{where}: grid.suites")
+    if profile.grid.probe not in PROBES:
+        raise unknown_name("probe", profile.grid.probe, PROBES, where=f"{where}: grid.probe")
     profile.definitions.require_valid(where)
     # A name of the grid may be that of a column: whether it is, is found once the cohorts are known.
     asked = (*(spelt(one) or one for one in labels), *(canonical(one, where) for one in profile.grid.labels))

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pytest_ecgfm.cohorts.code_test import CodeTest
+from pytest_ecgfm.cohorts.codetest import CodeTest
 from pytest_ecgfm.cohorts.quality import quality
 from pytest_ecgfm.errors import EcgfmError
 

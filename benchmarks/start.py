@@ -1,0 +1,116 @@
+"""Take the CPU time until something happens: a usage error, a list, the first check, an answer of ``ecgfm``.
+
+Each command runs in a process of its own, on one core, all in turn, so that a busy machine slows all of them; the
+figures are user and system seconds, medians over rounds, and their ratio to a pytest run of one empty test. Bytecode
+is kept between rounds, as in any installation. Run: ``python benchmarks/start.py``, and with ``--before PYTHON`` to
+compare with the version in another environment.
+"""
+
+import argparse
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+MODEL = "--ecgfm=handcrafted"
+SMOKE = "--ecgfm-profile=smoke"
+SMALL = ("--ecgfm-cohorts=synthetic-europe", "--ecgfm-labels=AF", "--ecgfm-limit=200", "--ecgfm-reference=none")
+
+PYTEST = {
+    "empty run": ("test_empty.py",),
+    "misspelt model": ("--ecgfm=handcraftd",),
+    "misspelt label": (MODEL, "--ecgfm-labels=AFF"),
+    "`--ecgfm-list`": ("--ecgfm-list",),
+    "`--collect-only`": (MODEL, SMOKE, "--collect-only"),
+    "first check begins": (MODEL, SMOKE, "-p", "stops_before"),
+    "first check ends": (MODEL, SMOKE, "-p", "stops_after"),
+    "first check of a torch model begins": ("--ecgfm=random_conv", SMOKE, "-p", "stops_before"),
+    "first check of a torch model ends": ("--ecgfm=random_conv", SMOKE, "-p", "stops_after"),
+}
+ECGFM = {
+    "`ecgfm --help`": ("--help",),
+    "`ecgfm cohorts`": ("cohorts", "--quick"),
+    "`ecgfm compare`": ("compare", "run", "run"),
+    "`ecgfm table`": ("table", "run"),
+    "`ecgfm gate`": ("gate", "run"),
+    "`ecgfm cache`": ("cache", "--dir=cache"),
+}
+
+# Plugins that end the process where the clock has to stop.
+PLUGINS = {
+    "stops_before": "import os\n\ndef pytest_runtest_setup(item):\n    os._exit(0)\n",
+    "stops_after": "import os\n\ndef pytest_runtest_teardown(item):\n    os._exit(0)\n",
+}
+
+
+def cpu_seconds(command: list[str], folder: Path) -> float:
+    """Run a command; return the user and system seconds of its process and of those that it waited for."""
+    environment = {**os.environ, "PYTHONPYCACHEPREFIX": str(folder / "bytecode"), "PYTHONPATH": str(folder)}
+    environment |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+    environment["ECGFM_CACHE"] = str(folder / "cache")
+    for name in ("PYTHONDONTWRITEBYTECODE", "ECGFM_DATA", "PYTEST_ADDOPTS"):
+        environment.pop(name, None)
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run(command, cwd=folder, env=environment, check=False, capture_output=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def commands(python: str) -> dict[str, list[str]]:
+    """Return what is timed, by what it is called in the table."""
+    return {
+        **{name: [python, "-m", "pytest", *arguments] for name, arguments in PYTEST.items()},
+        "`import torch`": [python, "-c", "import torch"],
+        **{name: [python, "-m", "pytest_ecgfm.cli", *arguments] for name, arguments in ECGFM.items()},
+    }
+
+
+def measured(pythons: list[str], rounds: int) -> list[dict[str, float]]:
+    """Return the median CPU seconds of each command, for each Python."""
+    with tempfile.TemporaryDirectory() as place:
+        folders = []
+        for number, python in enumerate(pythons):
+            folder = Path(place) / str(number)
+            folder.mkdir()
+            (folder / "test_empty.py").write_text("def test_nothing():\n    pass\n", encoding="utf-8")
+            for name, text in PLUGINS.items():
+                (folder / f"{name}.py").write_text(text, encoding="utf-8")
+            made = [python, "-m", "pytest", MODEL, *SMALL, "--ecgfm-suites=contract,downstream", "--ecgfm-out=run"]
+            cpu_seconds(made, folder)
+            if not (folder / "run" / "cube.nc").is_file():
+                raise SystemExit(f"{' '.join(made)}: made no run.")
+            folders.append(folder)
+        found: list[dict[str, list[float]]] = [{} for _ in pythons]
+        # The first round writes bytecode, and is not counted.
+        for round_ in range(rounds + 1):
+            for python, folder, times in zip(pythons, folders, found, strict=True):
+                for name, command in commands(python).items():
+                    seconds = cpu_seconds(command, folder)
+                    if round_:
+                        times.setdefault(name, []).append(seconds)
+    return [{name: statistics.median(times) for name, times in one.items()} for one in found]
+
+
+def main() -> None:
+    """Print a Markdown table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=5, help="default: %(default)s")
+    parser.add_argument("--before", metavar="PYTHON", help="interpreter of an environment with another version")
+    parser.add_argument("--json", type=Path, help="write the seconds here")
+    options = parser.parse_args()
+    now, *then = measured([sys.executable, *([options.before] if options.before else [])], options.rounds)
+    print(f"| | CPU s | times an empty run |{' before | now, over before |' if then else ''}")
+    print(f"| --- | --- | --- |{' --- | --- |' if then else ''}")
+    for name, seconds in now.items():
+        more = f" {then[0][name]:.2f} | {seconds / then[0][name]:.2f} |" if then else ""
+        print(f"| {name} | {seconds:.2f} | {seconds / now['empty run']:.2f} |{more}")
+    if options.json:
+        options.json.write_text(json.dumps({"now": now, "before": then}, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
