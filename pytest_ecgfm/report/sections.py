@@ -233,7 +233,7 @@ def _sections() -> Iterator[Section]:
     yield Section(
         "quantities",
         "Quantities",
-        "A ridge probe of each, in the quantity's own units. Stability, relevance and separability leave them out.",
+        "A ridge probe of each, in its own units. Transfer, stability, relevance and separability leave them out.",
         quantities,
     )
     yield Section(
