@@ -1,6 +1,7 @@
 """Write docs/models.md from the cards, so that the two cannot disagree: ``python docs/make_models.py``."""
 
 import re
+import textwrap
 from pathlib import Path
 
 from pytest_ecgfm.cards import ModelCard, parse_card
@@ -10,10 +11,11 @@ HEAD = """# Models
 
 Made from the cards in `fixtures/` by `docs/make_models.py`; a test keeps the two equal.
 
-A foundation model is loaded from its official checkpoint file, as its authors publish it, and embeds records exactly as their code
-does: preprocessing, crops and aggregation included. Adapters were compared with the output of the official implementations on
-synthetic weights (embeddings within 1e-5, preprocessed inputs within 1e-5); of the official weights only those of `openecg_codec` were at
-hand, and its adapter was compared with them too. They come in a Python package: that model runs without a download by hand.
+A foundation model is loaded from its official checkpoint file, as its authors publish it, and embeds records
+exactly as their code does: preprocessing, crops and aggregation included. Adapters were compared with the
+output of the official implementations on synthetic weights (embeddings within 1e-5, preprocessed inputs within
+1e-5); of the official weights only those of `openecg_codec` were at hand, and its adapter was compared with
+them too. They come in a Python package: that model runs without a download by hand.
 
 ```sh
 pip install -c constraints.txt '.[openecg]'
@@ -30,43 +32,52 @@ encoder = pytest_ecgfm.load_encoder("ecgfounder", checkpoint="12_lead_ECGFounder
 embedding = encoder.embed(signal, sampling_rate=400, leads=["I", "II", ...])  # (records, leads, samples) in mV
 ```
 
-Every key of the backbone must be in the file with its shape, and every key of the file must be the backbone's or a known head of
-pretraining; otherwise the run stops and lists them. Files are opened without running anything in them. One that needs more than
-tensors and plain containers is refused; `ecgfm convert IN OUT.safetensors --trust` converts it once, and is the only place that
-may run what a file says. The SHA-256 of the weights goes into the run.
+Every key of the backbone must be in the file with its shape, and every key of the file must be the backbone's
+or a known head of pretraining; otherwise the run stops and lists them. Files are opened without running
+anything in them. One that needs more than tensors and plain containers is refused;
+`ecgfm convert IN OUT.safetensors --trust` converts it once, and is the only place that may run what a file
+says. The SHA-256 of the weights goes into the run.
 
-**seen** and **unknown** name cohorts that the model saw, or may have seen, in pretraining; all others count as unseen.
+**seen** and **unknown** name cohorts that the model saw, or may have seen, in pretraining; all others count as
+unseen.
 """
 
 TAIL = """
 ## Reference encoders
 
-`handcrafted`, `random_conv` and `demographics` need no weights and saw nothing: see [method.md](method.md#reference-encoders).
+`handcrafted`, `random_conv` and `demographics` need no weights and saw nothing: see
+[method.md](method.md#reference-encoders).
 
-`moment_small` is a general time-series model: `--ecgfm-reference=moment_small` says what an ECG model gains over one.
+`moment_small` is a general time-series model: `--ecgfm-reference=moment_small` says what an ECG model gains
+over one.
 
 ## A trained model and its control
 
-`openecg_random` is the network of `openecg_codec` with random weights of a seed. On the sample recordings of PTB-XL and CPSC 2018 that the tests
-use, the AUROC of CD is 0.852 [0.795, 0.895] and 0.912 [0.845, 0.952] with the trained weights, 0.547 [0.481, 0.611] and 0.556 [0.462, 0.647] with
-random ones; that of AF 0.991 and 0.989, against 0.669 and 0.528 (500 and 165 records, profile `default`). PTB-XL, with its labels, was seen in
-training; CPSC 2018 was not. `tests/end_to_end/test_trained_and_redrawn.py` asks that the trained network passes, and that three random ones
-pass the contract and nothing else.
+`openecg_random` is the network of `openecg_codec` with random weights of a seed. On the sample recordings of
+PTB-XL and CPSC 2018 that the tests use, the AUROC of CD is 0.852 [0.795, 0.895] and 0.912 [0.845, 0.952] with
+the trained weights, 0.547 [0.481, 0.611] and 0.556 [0.462, 0.647] with random ones; that of AF 0.991 and 0.989,
+against 0.669 and 0.528 (500 and 165 records, profile `default`). PTB-XL, with its labels, was seen in training;
+CPSC 2018 was not. `tests/end_to_end/test_trained_and_redrawn.py` asks that the trained network passes, and that
+three random ones pass the contract and nothing else.
 
 ## Traps
 
 - Lead order differs (MERL and MIMIC-IV-ECG have aVF before aVL); adapters pick leads by name.
-- The official preprocessing differs from one script to the next in several repositories; each section above says which one is followed.
-- `openecg_codec` reads ranks: gain and offset have no effect, so that `gain` in the stability suite says nothing about it, and small noise
-  changes the ranks of quiet stretches: in a cohort of clean recordings it may fail `stability.retrieval` for mains or muscle noise.
+- The official preprocessing differs from one script to the next in several repositories; each section above
+  says which one is followed.
+- `openecg_codec` reads ranks: gain and offset have no effect, so that `gain` in the stability suite says
+  nothing about it, and small noise changes the ranks of quiet stretches: in a cohort of clean recordings it may
+  fail `stability.retrieval` for mains or muscle noise.
 - Records shorter than a model's input are padded with zeros where its code has no rule, and refused below 1 s.
-- An average over seen and unseen cohorts says nothing about generalisation. `exposure` in the cube keeps them apart.
+- An average over seen and unseen cohorts says nothing about generalisation. `exposure` in the cube keeps them
+  apart.
 
 ## Add a model
 
-One file in `fixtures/` with an `@ecg_model` fixture, whose card says everything above, and one in `pytest_ecgfm/encoders/` with the network and
-`load`, built from `read_checkpoint`, `descend` and `load_backbone` (`encoders/checkpoints.py`) and `Frozen` (`encoders/frozen.py`). The test
-compares with embeddings of the official code. Then `python docs/make_models.py`.
+One file in `fixtures/` with an `@ecg_model` fixture, whose card says everything above, and one in
+`pytest_ecgfm/encoders/` with the network and `load`, built from `read_checkpoint`, `descend` and
+`load_backbone` (`encoders/checkpoints.py`) and `Frozen` (`encoders/frozen.py`). The test compares with
+embeddings of the official code. Then `python docs/make_models.py`.
 """
 
 
@@ -90,7 +101,8 @@ def _source(card: ModelCard) -> str:
 
 def _row(card: ModelCard) -> str:
     length = "any" if card.seconds is None else f"{card.seconds:g} s"
-    read = f"{len(card.leads)} leads, {card.sampling_rate:g} Hz, {length}"
+    leads = f"{len(card.leads)} lead{'s' if len(card.leads) > 1 else ''}"
+    read = f"{leads}, {card.sampling_rate:g} Hz, {length}"
     return f"| [`{card.name}`](#{card.name}) | {card.dimensions} | {read} | {card.licence} |"
 
 
@@ -102,7 +114,12 @@ def _section(card: ModelCard) -> str:
         f"- **leads**: {' '.join(card.leads)}",
         f"- **cite**: {card.citation}",
     ]
-    return f"## {card.name}\n\n{card.description}\n\n" + "\n".join(facts) + "\n"
+    lines = [_wrapped(card.description), "", *(_wrapped(fact, "  ") for fact in facts)]
+    return f"## {card.name}\n\n" + "\n".join(lines) + "\n"
+
+
+def _wrapped(text: str, indent: str = "") -> str:
+    return textwrap.fill(text, 112, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
 
 
 def render() -> str:

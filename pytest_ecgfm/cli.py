@@ -21,12 +21,8 @@ from pytest_ecgfm.errors import EcgfmError
 from pytest_ecgfm.report.escape import terminal
 from pytest_ecgfm.results import gate
 
-_LEAST_RATE = 100.0  # Hz that finding beats needs
-_LEAST_SECONDS = 3.0  # two beats at 40 bpm
-
 if TYPE_CHECKING:
     from pytest_ecgfm.cohorts.base import Cohort
-    from pytest_ecgfm.signals.records import Recording
 
 
 @dataclass(frozen=True)
@@ -71,15 +67,6 @@ def bar(description: str, unit: str = "record") -> Iterator[Callable[[int, int],
             shown.update(done - shown.n)
 
         yield show
-
-
-def _heart_rate(recording: "Recording") -> float:
-    from pytest_ecgfm.encoders.beats import find_beats, heart_rate
-
-    rate = recording.sampling_rate
-    if rate < _LEAST_RATE or recording.signals.shape[1] < _LEAST_SECONDS * rate:
-        return float("nan")
-    return heart_rate(find_beats(recording.signals, rate), rate, default=float("nan"))
 
 
 def _cohorts_arguments(parser: argparse.ArgumentParser) -> None:
@@ -138,8 +125,10 @@ def _cohorts(args: argparse.Namespace) -> int:
         about = {**describe(cohort, targets.quantities.values()), **place, "digest": None}
         table = cohort.table.join(cohort.labels).rename_axis("record")
         if not args.quick:
+            from pytest_ecgfm.encoders.heart_rate import heart_rate_of  # not for --quick
+
             with bar(cohort.name) as show:
-                table = survey(cohort, _heart_rate, show)
+                table = survey(cohort, heart_rate_of, show)
             about |= summarise(table)
             if not about["unreadable"]:
                 about["digest"] = cohort.digest

@@ -38,10 +38,17 @@ def test_declared_leads(ecgfm_encoder, ecgfm_sample, ecgfm_gate):
     ecgfm_gate(measurements.contract.declared_leads(ecgfm_encoder, ecgfm_sample))
 
 
+@pytest.mark.ecgfm_check("contract.declared_seconds")
+def test_declared_seconds(ecgfm_encoder, ecgfm_sample, ecgfm_gate):
+    """All of the record that the card keeps is read."""
+    ecgfm_gate(measurements.contract.declared_seconds(ecgfm_encoder, ecgfm_sample))
+
+
 @pytest.mark.ecgfm_check("contract.hard_records")
-def test_hard_records(ecgfm_encoder, ecgfm_sample, ecgfm_gate):
-    """Flat, clipped, short and broken records are embedded, or refused by name."""
-    ecgfm_gate(measurements.contract.unusual(ecgfm_encoder, ecgfm_sample))
+def test_hard_records(ecgfm_case, ecgfm_encoder, ecgfm_run, ecgfm_sample, ecgfm_gate):
+    """Flat, clipped, short and broken records are embedded, or refused by name; no two records get one embedding."""
+    ordinary = ecgfm_run.sample(ecgfm_case.cohort, ecgfm_run.settings.batch_size)
+    ecgfm_gate(measurements.contract.unusual(ecgfm_encoder, ecgfm_sample, ordinary))
 
 
 @pytest.mark.ecgfm_check("contract.generated")

@@ -67,6 +67,7 @@ MATRIX = (
         models.IgnoringInput,
         (
             "contract.declared_leads",
+            "contract.declared_seconds",
             "downstream.auroc",
             "downstream.auroc_gain",
             "downstream.macro_auroc",
@@ -78,7 +79,7 @@ MATRIX = (
             "relevance.selected_auroc",
             "separability.neighbours[embedding]",
         ),
-        (*contract_but("contract.declared_leads"), "contract.memory"),
+        (*contract_but("contract.declared_leads", "contract.declared_seconds"), "contract.memory"),
     ),
     Entry("collapsed", models.Collapsed, ("stability.effective_rank", "relevance.shuffled_labels"), CONTRACT),
     Entry(
@@ -100,6 +101,19 @@ MATRIX = (
         contract_but("contract.batch", "contract.unchanged"),
     ),
     Entry(
+        "coupled to its batch behind a constant that leaves few digits",
+        models.CentringBehindRounding,
+        ("contract.batch",),
+        ("contract.repeatable", "contract.frozen"),
+    ),
+    Entry(
+        "reading identifiers",
+        models.ReadingIdentifiers,
+        ("contract.batch",),
+        (*contract_but("contract.batch"), "downstream.auroc"),
+        {**CARD, "input": "records"},
+    ),
+    Entry(
         "counting what it has seen",
         models.KeepingCount,
         ("contract.unchanged",),
@@ -116,6 +130,12 @@ MATRIX = (
         models.TheUsualForTheUnusual,
         ("contract.hard_records",),
         (*contract_but("contract.hard_records"), "downstream.auroc"),
+    ),
+    Entry(
+        "one answer for all slow hearts",
+        models.OneAnswerForTheSlow,
+        ("contract.hard_records",),
+        contract_but("contract.hard_records"),
     ),
     Entry(
         "random, and over what it said before",
@@ -157,6 +177,18 @@ MATRIX = (
         (*contract_but("contract.declared_leads"), "relevance.concentration", "downstream.auroc"),
     ),
     Entry("blind to the order of leads", models.AnyOrder, ("stability.noticed",), (*CONTRACT, "downstream.auroc")),
+    Entry(
+        "blind to the order of chest leads",
+        models.SortingChestLeads,
+        ("stability.noticed[reversed_precordials]",),
+        (*CONTRACT, "downstream.auroc", "stability.noticed[swapped_arms]"),
+    ),
+    Entry(
+        "reading five seconds of ten",
+        models.FirstHalf,
+        ("contract.declared_seconds",),
+        (*contract_but("contract.declared_seconds"), "downstream.auroc"),
+    ),
     Entry(
         "sensitive to the mains",
         models.HearingMains,

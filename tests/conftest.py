@@ -7,6 +7,7 @@ from pathlib import Path
 import h5netcdf  # noqa: F401
 import numpy as np
 import pytest
+import scipy.signal  # noqa: F401
 import torch  # noqa: F401
 import xarray  # noqa: F401
 

@@ -58,6 +58,11 @@ def test_imports_go_one_way(path):
     assert not back, f"{path.name} imports from a room above its own: {sorted(back)}"
 
 
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_module_is_longer_than_four_hundred_lines(path):
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= 400
+
+
 def test_the_package_has_fourteen_rooms_and_contributing_names_each():
     others = ("__init__", "__pycache__", "py")
     rooms = {path.stem for path in (ROOT / "pytest_ecgfm").iterdir() if path.stem not in others}

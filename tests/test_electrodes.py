@@ -2,7 +2,14 @@ import numpy as np
 import pytest
 
 from pytest_ecgfm.errors import NotApplicable
-from pytest_ecgfm.signals.electrodes import ELECTRODES, electrode_lost, lead_matrix, leads_of, swapped_arms
+from pytest_ecgfm.signals.electrodes import (
+    ELECTRODES,
+    electrode_lost,
+    lead_matrix,
+    leads_of,
+    reversed_precordials,
+    swapped_arms,
+)
 from pytest_ecgfm.signals.records import LEADS, RecordBatch
 
 CHEST = LEADS[6:]
@@ -109,6 +116,22 @@ def test_swapped_arms_are_the_leads_of_swapped_potentials(potentials, leads):
     before = batch.signals.copy()
     assert_leads(swapped_arms(batch), by_hand(swapped), leads)
     np.testing.assert_array_equal(batch.signals, before)
+
+
+@pytest.mark.parametrize("leads", [LEADS, LEADS[::-1], ("V5", "aVF", "V2")])
+def test_reversed_precordials_are_the_leads_of_electrodes_in_reverse_order(potentials, leads):
+    turned = potentials.copy()
+    turned[:, 3:] = potentials[:, :2:-1]
+    batch = batch_of(potentials, leads)
+    before = batch.signals.copy()
+    assert_leads(reversed_precordials(batch), by_hand(turned), leads)
+    np.testing.assert_array_equal(batch.signals, before)
+
+
+@pytest.mark.parametrize("leads", [LEADS[:6], ("I", "V1", "V2")])
+def test_reversed_precordials_need_two_leads_that_change_places(potentials, leads):
+    with pytest.raises(NotApplicable, match="no two chest leads change places"):
+        reversed_precordials(batch_of(potentials, leads))
 
 
 def test_arms_swapped_twice_are_as_stored(potentials):

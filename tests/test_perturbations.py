@@ -245,6 +245,9 @@ def test_lost_and_swapped_electrodes_are_those_of_the_formulas(batch):
         (swap, "V4", s["V4"]),
     ):
         np.testing.assert_allclose(found[lead], wanted, atol=2e-6, err_msg=lead)
+    back = PERTURBATIONS["reversed_precordials"].apply(batch, 1.0).signals
+    np.testing.assert_array_equal(back[:, :6], batch.signals[:, :6])
+    np.testing.assert_array_equal(back[:, 6:], batch.signals[:, :5:-1])
     assert not PERTURBATIONS["lost_v2"].apply(batch, 1.0).signals[:, LEADS.index("V2")].any()
 
 
@@ -254,6 +257,7 @@ def test_lost_and_swapped_electrodes_are_those_of_the_formulas(batch):
         ("lost_la", LEADS[6:], 500.0),
         ("lost_v2", LIMB, 500.0),
         ("swapped_arms", ("II", "V1"), 500.0),
+        ("reversed_precordials", (*LIMB, "V1", "V2"), 500.0),
         ("mains_50hz", LEADS, 100.0),
         ("mains_60hz", LEADS, 100.0),
     ],
@@ -278,7 +282,10 @@ def test_names_of_variants():
     assert variant_name("lost_la", 1.0) == "lost_la"
     assert len(VARIANTS) == sum(len(one.severities) for one in PERTURBATIONS.values())
     assert all(PERTURBATIONS[one.name] is one for one, _ in VARIANTS.values())
-    assert [name for name, one in PERTURBATIONS.items() if one.expected == "noticed"] == ["swapped_arms"]
+    assert [name for name, one in PERTURBATIONS.items() if one.expected == "noticed"] == [
+        "swapped_arms",
+        "reversed_precordials",
+    ]
 
 
 def test_a_lead_without_numbers_leaves_the_others_their_muscle_noise(batch):

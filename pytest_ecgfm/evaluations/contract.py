@@ -6,6 +6,7 @@ import sys
 import tracemalloc
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ Embed = Callable[[RecordBatch], FloatArray]
 _PASSES = 3
 _ROUNDS = 3
 _LITTLE = 0.001
+_QUARTERS = 4  # of a record: 2.5 s of ten, in which every heart beats
 _ALONE = 8  # records that are also embedded one by one: each is a batch of its own
 
 
@@ -53,6 +55,9 @@ def repeatable(embed: Embed, batch: RecordBatch) -> Measured:
 def batch_independent(embed: Embed, batch: RecordBatch) -> Measured:
     """Embed in one batch, in another order and other batches, and one by one; return how far the embeddings lie apart.
 
+    In the other batches, each record has the identifier of another one; alone, it has a number for one. An identifier
+    says nothing of a heart.
+
     Parameters
     ----------
     embed : callable
@@ -76,15 +81,25 @@ def batch_independent(embed: Embed, batch: RecordBatch) -> Measured:
     True
     """
     whole = embed(batch)
+    renamed = replace(batch, records=batch.records[1:] + batch.records[:1])
+    numbered = replace(batch, records=tuple(str(row) for row in range(len(batch))))
     order = np.random.default_rng(0).permutation(len(batch))
     cut = (len(batch) + 1) // 3
-    parts = [embed(batch.rows(part.tolist())) for part in (order[:cut], order[cut:]) if part.size]
+    parts = [embed(renamed.rows(part.tolist())) for part in (order[:cut], order[cut:]) if part.size]
     mixed = np.empty_like(whole)
     mixed[order] = np.concatenate(parts)
     alone = order[: min(_ALONE, len(batch))]
     single = whole.copy()
-    single[alone] = np.concatenate([embed(batch.rows([row])) for row in alone])
-    return max((apart(whole, other, batch.records) for other in (mixed, single)), key=lambda found: found.value)
+    single[alone] = np.concatenate([embed(numbered.rows([row])) for row in alone])
+    found = max((apart(whole, other, batch.records) for other in (mixed, single)), key=lambda one: one.value)
+
+    def moves(other: RecordBatch) -> bool:
+        return apart(whole, embed(other), batch.records).value > 0
+
+    # What moves by itself does not move because of a name.
+    if found.value > 0 and not moves(batch) and (moves(renamed) or moves(numbered)):
+        return replace(found, note=f"{found.note}, under another identifier")
+    return found
 
 
 def lead_order(embed: Embed, batch: RecordBatch) -> Measured:
@@ -174,6 +189,47 @@ def declared_leads(embed: Embed, batch: RecordBatch, declared: Sequence[str]) ->
         if changed != (lead in declared):
             wrong.append(f"{lead} is {'read, but not declared' if changed else 'declared, but not read'}")
     return Measured.exact(1 - len(wrong) / len(batch.leads), note="; ".join(wrong))
+
+
+def declared_seconds(embed: Embed, batch: RecordBatch, seconds: float | None, crop: str = "start") -> Measured:
+    """Return the share of a record's quarters that are read, of the part of it that the card keeps.
+
+    One quarter after another is replaced by that of another record, in all leads. It counts as read if any record's
+    embedding changes at all.
+
+    Parameters
+    ----------
+    embed : callable
+        RecordBatch to array (records, dimensions).
+    batch : RecordBatch
+        One record or more.
+    seconds : float or None
+        From the card; None is the whole record.
+    crop : {"start", "center"}
+        Which part of a longer record the card keeps.
+    """
+    length, rate = batch.signals.shape[-1], batch.sampling_rate
+    kept = length if seconds is None else round(seconds * rate)
+    if kept > length:
+        # A network of whole windows rightly leaves out what does not fill one.
+        return Measured.insufficient(
+            f"not applicable: the records last {length / rate:g} s, the card declares {seconds:g} s"
+        )
+    clean = embed(batch)
+    first = (length - kept) // 2 if crop == "center" else 0
+    edges = np.linspace(first, first + kept, _QUARTERS + 1).astype(int)
+    other = np.roll(batch.signals, 1, axis=0) if len(batch) > 1 else batch.signals[..., ::-1]
+    unread = []
+    for start, end in pairwise(edges):
+        # Not its edges: filters carry them into what is next to it.
+        inside = slice(start + (end - start) // 10, end - (end - start) // 10)
+        signals = batch.signals.copy()
+        signals[..., inside] = other[..., inside]
+        # Padded alike in all records, a quarter has nothing to be read.
+        if not np.array_equal(signals, batch.signals) and np.array_equal(embed(replace(batch, signals=signals)), clean):
+            unread.append(f"{start / rate:g} to {end / rate:g} s")
+    note = f"kept by the card, but not read: {', '.join(unread)}" if unread else ""
+    return Measured.exact(1 - len(unread) / _QUARTERS, note=note)
 
 
 def memory(embed: Embed, leads: tuple[str, ...]) -> Measured:

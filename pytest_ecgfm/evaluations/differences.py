@@ -9,10 +9,13 @@ import numpy as np
 import numpy.typing as npt
 
 from pytest_ecgfm.evaluations.measured import Measured
-from pytest_ecgfm.evaluations.standardise import standard
+from pytest_ecgfm.evaluations.standardise import ROUNDING, standard
 
 KERNELS = 32.0
 """Units in the last place of a dimension's largest value: what kernels of other sizes add up in another order."""
+
+_HARMLESS = 0.1
+"""Share of a dimension's SD up to which rounding stays rounding: more of it is seen by probes, whatever its cause."""
 
 _USUAL = 0.1  # quantile over dimensions
 _MOST_PAIRS = 2000
@@ -28,7 +31,8 @@ def apart(
     Both are taken in the space that probes see: each dimension z-scored over the records at hand, the mean removed. So
     neither a large constant nor one large dimension can hide a difference. What is within `KERNELS` units in the last
     place of a dimension's largest value, or of a value that nine tenths of the dimensions exceed, is rounding, and
-    counts as no difference.
+    counts as no difference; but no more than `_HARMLESS` of the dimension's SD or `ROUNDING` units, whichever is more:
+    behind a constant of 1e5, 32 units are what tells records apart.
 
     Parameters
     ----------
@@ -56,9 +60,9 @@ def apart(
     """
     a, b = np.asarray(first), np.asarray(second)
     pool = a if others is None else np.asarray(others)
-    rounding = _rounding(a, b, pool)
+    unit = _unit(a, b, pool)
     moved = np.abs(a.astype(np.float64) - b)
-    moved = np.where(moved > rounding, moved, 0.0)
+    moved = np.where(moved > _rounding(unit, pool), moved, 0.0)
     if not moved.any():
         return Measured.exact(0.0)
     if len(pool) < 2:
@@ -68,7 +72,7 @@ def apart(
         )
     space = standard(pool.astype(np.float32))
     # What is the same for all records must not move either: its unit is rounding.
-    distances = np.linalg.norm(moved / np.where(np.isfinite(space.scale), space.scale, rounding), axis=1)
+    distances = np.linalg.norm(moved / np.where(np.isfinite(space.scale), space.scale, KERNELS * unit), axis=1)
     worst = int(np.argmax(distances))
     typical = between(space(pool))
     return Measured.exact(
@@ -76,14 +80,21 @@ def apart(
     )
 
 
-def _rounding(*embeddings: npt.NDArray[Any]) -> Floats:
-    """Return the largest change of each dimension that may be rounding, shape (d,)."""
+def _unit(*embeddings: npt.NDArray[Any]) -> Floats:
+    """Return one unit in the last place of each dimension, shape (d,)."""
     largest = np.max([np.abs(rows).max(axis=0) for rows in embeddings], axis=0).astype(np.float64)
     # A dimension near 0 may be a difference of larger numbers: its rounding is that of its neighbours. Not of the
     # largest of them, or one huge dimension would hide all others.
     usual = float(np.quantile(largest[largest > 0], _USUAL)) if (largest > 0).any() else 0.0
-    unit = KERNELS * float(np.finfo(np.float32).eps)
-    return np.asarray(unit * np.maximum(largest, max(usual, float(np.finfo(np.float32).tiny))), dtype=np.float64)
+    return np.asarray(np.finfo(np.float32).eps * np.maximum(largest, max(usual, float(np.finfo(np.float32).tiny))))
+
+
+def _rounding(unit: Floats, pool: npt.NDArray[Any]) -> Floats:
+    """Return the largest change of each dimension that may be rounding, shape (d,)."""
+    spread = pool.astype(np.float64).std(axis=0)
+    # Of records that are alike, or one alone, nothing says what is small.
+    harmless = np.where(spread > 0, np.maximum(_HARMLESS * spread, ROUNDING * unit), np.inf)
+    return np.minimum(KERNELS * unit, harmless)
 
 
 def between(rows: npt.ArrayLike) -> float:

@@ -294,7 +294,7 @@ def evaluate(
     seeds : sequence of int, optional
         Default: `seeds_for`.
     probe : str
-        One of `pytest_ecgfm.evaluations.probes.PROBES`.
+        One of `pytest_ecgfm.evaluations.probe_kinds.PROBES`.
     fit : callable
         Fits the probe of a fold: `pytest_ecgfm.evaluations.fold_probes.fit_fold`, or what remembers its results.
 

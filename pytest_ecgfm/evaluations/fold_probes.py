@@ -169,7 +169,7 @@ def fold_probes(
     seed : int
         Which subset is drawn.
     kind : str
-        One of `pytest_ecgfm.evaluations.probes.PROBES`.
+        One of `pytest_ecgfm.evaluations.probe_kinds.PROBES`.
     fit : callable
         `fit_fold`, or what remembers its results.
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 from hypothesis import HealthCheck, Phase, Verbosity, given, settings
 from hypothesis import strategies as st
+from scipy.spatial.distance import cdist
 
 from pytest_ecgfm.errors import EcgfmError, NotAnEmbedding
 from pytest_ecgfm.evaluations.differences import apart, between
@@ -67,7 +68,12 @@ def _asked(embed: Embed, batch: RecordBatch) -> tuple[str, FloatArray | None]:
         return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}", None
 
 
-def hard_records(embed: Embed, batch: RecordBatch, prepare: Callable[[RecordBatch], RecordBatch]) -> Measured:
+def hard_records(
+    embed: Embed,
+    batch: RecordBatch,
+    prepare: Callable[[RecordBatch], RecordBatch],
+    ordinary: RecordBatch | None = None,
+) -> Measured:
     """Give flat, clipped, short, long and broken records; return the share that is embedded, or refused clearly.
 
     A clear refusal is an `EcgfmError` that names the record. An embedding has to tell records apart: two records of the
@@ -81,10 +87,17 @@ def hard_records(embed: Embed, batch: RecordBatch, prepare: Callable[[RecordBatc
         The two that lie farthest apart are taken; one record alone is only asked.
     prepare : callable
         RecordBatch to what reaches the encoder of it.
+    ordinary : RecordBatch, optional
+        More records of the cohort, as they are: they count as one more defect, if three of them get one embedding.
     """
     first, second, points = _farthest(embed, batch)
     others = dict(_unusual(second)) if second is not None else {}
     wrong, count = [], 0
+    # What says the same of all records is none of those that say it of the unusual: other checks see it.
+    if ordinary is not None and second is not None:
+        count += 1
+        if alike := _alike(embed, ordinary, prepare):
+            wrong.append(f"as they are: different records get the same embedding: {', '.join(alike)}")
     for name, record in _unusual(first):
         count += 1
         what, embedded = _asked(embed, record)
@@ -113,6 +126,23 @@ def _farthest(embed: Embed, batch: RecordBatch) -> tuple[RecordBatch, RecordBatc
         return batch.rows([0]), None, points
     one, other = np.unravel_index(int(np.argmax(distances)), distances.shape)
     return batch.rows([there[int(one)]]), batch.rows([there[int(other)]]), points
+
+
+def _alike(embed: Embed, batch: RecordBatch, prepare: Callable[[RecordBatch], RecordBatch]) -> list[str]:
+    """Return the first three records of a batch that differ, and whose embeddings do not.
+
+    Two of many may coincide where an embedding has few possible values, such as an age and a rate in whole numbers.
+    """
+    rows = _asked(embed, batch)[1]
+    if rows is None or not (typical := between(points := standard(rows)(rows))) > 0:
+        return []
+    near = cdist(points, points) <= SAME * typical
+    for one in range(len(rows)):
+        this, alike = batch.rows([one]), [int(row) for row in np.flatnonzero(near[one])]
+        others = [row for row in alike if _differ(prepare, this, batch.rows([row]))]
+        if len(others) > 1:
+            return [batch.records[one], *(batch.records[row] for row in others[:2])]
+    return []
 
 
 def _differ(prepare: Callable[[RecordBatch], RecordBatch], a: RecordBatch, b: RecordBatch) -> bool:

@@ -19,7 +19,7 @@ from pytest_ecgfm.evaluations.logistic import C_GRID, Path, logistic_path
 from pytest_ecgfm.evaluations.probe_kinds import PROBES, RIDGE, ProbeKind
 from pytest_ecgfm.evaluations.splits import patient_folds
 from pytest_ecgfm.evaluations.standardise import blocks, standardisation
-from pytest_ecgfm.evaluations.statistics import aurocs
+from pytest_ecgfm.evaluations.statistics.smoothed import smoothed_aurocs
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.intp]
@@ -34,6 +34,7 @@ FALLBACK_C = 0.1
 
 MINIMUM_VALIDATION_POSITIVES = 10
 _INNER_FOLDS = 5
+_SAME = 1e-9  # AUROCs that differ by less are those of one order of the records
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,7 @@ def _logits(path: Path, embeddings: npt.ArrayLike, mean: Floats, scale: Floats) 
 
 def _best(values: Floats) -> int:
     """Return the first index whose value is within rounding of the best: ties go to the smallest C."""
-    return int(np.flatnonzero(values >= values.max() - 1e-12)[0])
+    return int(np.flatnonzero(values >= values.max() - _SAME)[0])
 
 
 def _inner_folds(targets: Booleans, patients: npt.ArrayLike) -> int:
@@ -130,14 +131,14 @@ def _inner_choice(
     seed: int,
     least: Floats | None,
 ) -> int:
-    """Return the index of the C with the best mean AUROC over inner, patient-grouped, stratified folds."""
+    """Return the index of the C with the best mean smoothed AUROC over inner, patient-grouped, stratified folds."""
     part = patient_folds(targets, patients, folds, seed)
     total = np.zeros(len(C_GRID))
     for i in range(folds):
         inside = part != i
         mean, scale = standardisation(embeddings[inside], least)
         path = logistic_path(_scaled(embeddings[inside], mean, scale), targets[inside])
-        total += aurocs(_logits(path, embeddings[~inside], mean, scale), targets[~inside])
+        total += smoothed_aurocs(_logits(path, embeddings[~inside], mean, scale), targets[~inside])
     return _best(total)
 
 
@@ -159,7 +160,7 @@ def _fit_logistic(
     if folds >= 2:
         chosen = _inner_choice(embeddings, targets, patients, folds, seed, least)
     elif both:
-        chosen = _best(aurocs(_logits(path, held, mean, scale), held_targets))
+        chosen = _best(smoothed_aurocs(_logits(path, held, mean, scale), held_targets))
     else:
         chosen = C_GRID.index(FALLBACK_C)
     return Probe("logistic", mean, scale, C_GRID[chosen], path.coefficients[chosen], float(path.intercepts[chosen]))
@@ -258,9 +259,10 @@ def fit_probe(
 ) -> Probe:
     """Fit a probe on a training subset; validation serves the choice of C and nothing else.
 
-    C is the grid's best by AUROC on validation (ties: the smallest). Where validation holds fewer than 10 positives, by
-    mean AUROC over inner folds of the training patients (5, or as many as patients of either class allow). Where
-    these allow fewer than 2, by validation after all if it has both classes, else `FALLBACK_C`.
+    C is the grid's best by smoothed AUROC on validation (ties: the smallest): by the AUROC itself, rounding that turns
+    over one pair of records would choose. Where validation holds fewer than 10 positives, by its mean over inner folds
+    of the training patients (5, or as many as patients of either class allow). Where these allow fewer than 2, by
+    validation after all if it has both classes, else `FALLBACK_C`.
 
     Parameters
     ----------

@@ -40,9 +40,14 @@ def declared_leads(encoder: Encoder, sample: RecordBatch) -> Measured:
     return contract.declared_leads(encoder.embed_batch, sample, encoder.card.leads)
 
 
-def unusual(encoder: Encoder, sample: RecordBatch) -> Measured:
+def declared_seconds(encoder: Encoder, sample: RecordBatch) -> Measured:
+    """Share of the quarters that are read, of the part of a record that the card keeps."""
+    return contract.declared_seconds(encoder.embed_batch, sample, encoder.card.seconds, encoder.card.crop)
+
+
+def unusual(encoder: Encoder, sample: RecordBatch, ordinary: RecordBatch) -> Measured:
     """Share of flat, clipped, short and broken records that are embedded, or refused clearly."""
-    return hard_records.hard_records(encoder.embed_batch, sample, encoder.prepared)
+    return hard_records.hard_records(encoder.embed_batch, sample, encoder.prepared, ordinary)
 
 
 def generated(encoder: Encoder) -> Measured:

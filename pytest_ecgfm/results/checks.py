@@ -130,6 +130,7 @@ CHECKS = {
         _kind("contract.frozen", "Parameters and buffers that changed while embedding", "cohort", limits=_ANY),
         _kind("contract.lead_order", f"{_APART} with its leads in another order", "cohort", limits=_ANY),
         _kind("contract.declared_leads", "Share of leads that are read if, and only if, declared", "cohort"),
+        _kind("contract.declared_seconds", "Share of the card's seconds that are read, by quarters", "cohort"),
         _kind("contract.hard_records", "Share of unusual records that are embedded, or refused clearly", "cohort"),
         _kind("contract.generated", "Share of generated records that are embedded, or refused clearly"),
         _kind("contract.unchanged", f"{_APART} at the beginning and at the end of the run", "cohort", limits=_ANY),

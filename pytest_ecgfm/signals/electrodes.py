@@ -106,3 +106,21 @@ def swapped_arms(batch: RecordBatch) -> Floats:
             against_ra = lead_matrix([other])[0, 1:3]
             out[:, row] = sign * np.einsum("e,nes->ns", against_ra, left)
     return out
+
+
+def reversed_precordials(batch: RecordBatch) -> Floats:
+    """Return the leads with the chest electrodes in reverse order: V1 shows what V6 should, and so on.
+
+    Raises
+    ------
+    NotApplicable
+        If no chest lead is there with the one that takes its place.
+    """
+    out = batch.signals.astype(np.float64)
+    pairs = {f"V{number}": f"V{7 - number}" for number in range(1, 7)}
+    both = [lead for lead in batch.leads if pairs.get(lead) in batch.leads]
+    if not both:
+        raise NotApplicable(f"no two chest leads change places in the leads {', '.join(batch.leads)}.")
+    for lead in both:
+        out[:, batch.leads.index(lead)] = batch.signals[:, batch.leads.index(pairs[lead])]
+    return out

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pytest_ecgfm.errors import EcgfmError, NotApplicable
-from pytest_ecgfm.signals.electrodes import ELECTRODES, electrode_lost, leads_of, swapped_arms
+from pytest_ecgfm.signals.electrodes import ELECTRODES, electrode_lost, leads_of, reversed_precordials, swapped_arms
 from pytest_ecgfm.signals.records import RecordBatch
 
 Floats = npt.NDArray[np.float64]
@@ -232,8 +232,8 @@ def _lost(electrode: str) -> Callable[[RecordBatch, float, Any], Floats]:
     return change
 
 
-def _swapped_arms(batch: RecordBatch, severity: float, generator: Any) -> Floats:
-    return swapped_arms(batch)
+def _rewired(change: Callable[[RecordBatch], Floats]) -> Callable[[RecordBatch, float, Any], Floats]:
+    return lambda batch, severity, generator: change(batch)
 
 
 _AMPLITUDE = "root mean square at each electrode"
@@ -345,7 +345,15 @@ PERTURBATIONS = {
             *_THERE,
             "the arm electrodes are swapped: another ECG, that reads as an infarction or dextrocardia",
             "[3]_",
-            _swapped_arms,
+            _rewired(swapped_arms),
+            "noticed",
+        ),
+        Perturbation(
+            "reversed_precordials",
+            *_THERE,
+            "the chest electrodes are in reverse order: R waves that shrink from V1 to V6, as in dextrocardia",
+            "[3]_",
+            _rewired(reversed_precordials),
             "noticed",
         ),
     )

@@ -55,6 +55,7 @@ def outcomes(encoder, batch, leads=LEADS):
         "batch": contract.batch_independent(embed, batch),
         "lead_order": contract.lead_order(embed, batch),
         "declared_leads": contract.declared_leads(embed, batch, encoder.card.leads),
+        "declared_seconds": contract.declared_seconds(embed, batch, encoder.card.seconds, encoder.card.crop),
         "hard_records": hard_records(embed, batch, encoder.prepared),
         "generated": generated(embed, leads, examples=15),
     }
@@ -124,11 +125,79 @@ def test_an_encoder_that_reads_leads_by_position(sample):
     assert found.note.startswith("record r")
 
 
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda name: float(name[-1]),
+        lambda name: float(name.startswith("r")),
+    ],
+    ids=["digits", "prefix of the cohort"],
+)
+def test_an_encoder_that_reads_identifiers(sample, read):
+    def embed(batch):
+        rows = np.concatenate([batch.signals.std(-1), np.array([[read(name)] for name in batch.records])], axis=1)
+        return rows.astype(np.float32)
+
+    found = contract.batch_independent(embed, sample)
+    assert found.value > 0.02
+    assert found.note.endswith("under another identifier")
+
+
+def test_what_depends_on_the_batch_is_not_said_to_read_identifiers(sample):
+    found = contract.batch_independent(encoder_of(broken_models.BatchCoupled()).embed_batch, sample)
+    assert found.value > 0.02
+    assert "identifier" not in found.note
+
+
 def test_a_lead_that_is_read_and_not_declared(sample):
     embed = encoder_of(broken_models.Plain()).embed_batch
     found = contract.declared_leads(embed, sample, LEADS[:11])
     assert found.value == pytest.approx(11 / 12)
     assert found.note == "V6 is read, but not declared"
+
+
+@pytest.mark.parametrize("seconds, crop, unread", [(5, "start", ""), (6, "center", ""), (10, "start", "5 to 7.5 s")])
+def test_seconds_that_are_kept_and_not_read(sample, seconds, crop, unread):
+    first = 200 if crop == "center" else 0
+
+    def embed(batch):
+        window = batch.signals[..., first : first + 100 * min(seconds, 6)]
+        return window[..., : 500 if seconds == 10 else None].std(-1)
+
+    found = contract.declared_seconds(embed, sample, seconds, crop)
+    assert found.value == (1.0 if not unread else 0.5)
+    assert unread in found.note
+    assert contract.declared_seconds(embed, sample.rows([0]), seconds, crop).value == found.value
+
+
+def test_records_shorter_than_what_the_card_declares_are_not_asked(sample):
+    found = contract.declared_seconds(lambda batch: batch.signals.mean(axis=2), sample, 1000.0)
+    assert np.isnan(found.value) and found.missing.startswith("not applicable: the records last ")
+
+
+def test_one_answer_for_several_records_as_they_are():
+    rng = np.random.default_rng(4)
+    signals = rng.normal(size=(40, 12, 1000)).astype(np.float32)
+    signals[20] = signals[21]  # a record that is there twice may be embedded twice alike
+    many = RecordBatch(signals, LEADS, 100.0, tuple(f"r{i}" for i in range(40)))
+    encoder = encoder_of(broken_models.Plain(), seconds=10)
+
+    def of_a_kind(batch):
+        rows = encoder.embed_batch(batch)
+        return np.where(rows[:, :1] > np.median(encoder.embed_batch(many)[:, 0]), np.float32(1), rows)
+
+    def coinciding(batch):
+        # Two records by chance.
+        rows = encoder.embed_batch(batch)
+        if len(rows) == len(many):
+            rows[30] = rows[31]
+        return rows
+
+    for honest in (encoder.embed_batch, coinciding):
+        assert hard_records(honest, many.rows(range(8)), encoder.prepared, many) == Measured.exact(1.0)
+    found = hard_records(of_a_kind, many.rows(range(8)), encoder.prepared, many)
+    assert found.value < 1
+    assert re.search(r"as they are: different records get the same embedding: r\d+, r\d+, r\d+", found.note)
 
 
 def test_a_refusal_that_names_the_record_is_clear(sample):

@@ -45,6 +45,15 @@ def test_rounding_is_no_difference(seed, scale):
     assert apart(rows, rounded.astype(np.float32), NAMES).value == 0.0
 
 
+@pytest.mark.parametrize("constant", [1e3, 1e4, 1e5])
+def test_a_constant_that_leaves_few_digits_hides_no_dependence_on_the_batch(constant):
+    rows, _ = drawn(5)
+    spread = 0.1 * rows
+    together = (spread - spread.mean(axis=0) + constant).astype(np.float32)
+    alone = np.full_like(together, constant)
+    assert apart(together, alone, NAMES).value > 0.5
+
+
 def test_the_value_is_what_the_words_say():
     rows, rng = drawn(3, d=3)
     moved = rows + rng.normal(size=rows.shape).astype(np.float32)

@@ -14,6 +14,7 @@ from pytest_ecgfm.evaluations.probes import fit_probe
 from pytest_ecgfm.evaluations.splits import Fold, Split, make_split
 from pytest_ecgfm.evaluations.statistics import mean_auroc_difference
 from pytest_ecgfm.evaluations.transfer import METRICS, Source, fit_source, transfer
+from tests.evaluations.by_pairs import smoothed
 
 D = 8
 
@@ -50,7 +51,7 @@ def by_hand(sources):
     models = []
     for C in C_GRID:
         model = make_pipeline(StandardScaler(), LogisticRegression(C=C, max_iter=10_000, tol=1e-8)).fit(*train)
-        models.append((roc_auc_score(held[1], model.decision_function(held[0])), model))
+        models.append((smoothed(held[1], model.decision_function(held[0])), model))
     return max(models, key=lambda pair: round(pair[0], 10))[1]
 
 
