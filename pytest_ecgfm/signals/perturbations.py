@@ -9,8 +9,7 @@ References
 .. [4] IEC 60601-2-25:2011, *Particular requirements for electrocardiographs*.
 """
 
-# Filters are imported where they are used: options, profiles and lists need the names in this table, and no scipy.
-
+# scipy's filters are imported where they are used: options, profiles and lists need the names in this table alone.
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -340,21 +339,16 @@ PERTURBATIONS = {
             "[4]_ asks for 5 mV",
             _clipping,
         ),
-        Perturbation(
-            "swapped_arms",
-            *_THERE,
-            "the arm electrodes are swapped: another ECG, that reads as an infarction or dextrocardia",
-            "[3]_",
-            _rewired(swapped_arms),
-            "noticed",
-        ),
-        Perturbation(
-            "reversed_precordials",
-            *_THERE,
-            "the chest electrodes are in reverse order: R waves that shrink from V1 to V6, as in dextrocardia",
-            "[3]_",
-            _rewired(reversed_precordials),
-            "noticed",
+        *(
+            Perturbation(name, *_THERE, meaning, "[3]_", _rewired(change), "noticed")
+            for name, meaning, change in (
+                (
+                    "swapped_arms",
+                    "swapped arm electrodes: an ECG that reads as infarction or dextrocardia",
+                    swapped_arms,
+                ),
+                ("reversed_precordials", "chest electrodes in reverse: R shrinks from V1 to V6", reversed_precordials),
+            )
         ),
     )
 }
