@@ -42,6 +42,19 @@ def downstream(tree: xr.DataTree) -> None:
         print(f"| {fraction:g} | {values} | {minimum(float(found[0].min())):.2f} |")
 
 
+def quantities(tree: xr.DataTree) -> None:
+    """Print the R2 of each quantity at each fraction: of age, ``--ecgfm-labels=age``."""
+    cells = tree["quantities"]["r2_mean"]
+    print(f"\nmean R2 over seeds: worst / median of {cells.sizes['cohort']} cohorts")
+    print("| quantity | fraction | " + " | ".join(ENCODERS) + " |")
+    print("| --- | --- |" + " --- |" * len(ENCODERS))
+    for quantity in cells["quantity"].values:
+        for fraction in cells["fraction"].values:
+            found = [cells.sel(quantity=quantity, fraction=fraction, encoder=name) for name in ENCODERS]
+            values = " | ".join(f"{float(x.min()):.3f} / {float(x.median()):.3f}" for x in found)
+            print(f"| {quantity} | {fraction:g} | {values} |")
+
+
 def others(tree: xr.DataTree) -> None:
     """Print the worst cell of each other check, by what its thresholds may be told apart by."""
     table = tree["checks"].to_dataset().reset_coords().to_dataframe().reset_index()
@@ -70,6 +83,8 @@ def main() -> None:
         raise SystemExit(f"the run lacks {', '.join(sorted(missing))}")
     if "downstream" in tree:
         downstream(tree)
+    if "quantities" in tree:
+        quantities(tree)
     others(tree)
 
 

@@ -110,18 +110,19 @@ def _load_all(root: Path | None, names: list[str] | None) -> Iterator[tuple["Coh
 
 
 def _cohorts(args: argparse.Namespace) -> int:
-    from pytest_ecgfm.cohorts.endpoints import asked_labels, with_labels
+    from pytest_ecgfm.cohorts.endpoints import with_labels
     from pytest_ecgfm.cohorts.overview import describe, lines, summarise, survey
+    from pytest_ecgfm.cohorts.targets import asked_targets
 
     status, reports = 0, list[dict[str, Any]]()
-    endpoints = asked_labels(args.labels, args.labels_file)
+    targets = asked_targets(args.labels, args.labels_file)
     for found, place in _load_all(args.dir, args.cohort):
         if isinstance(found, EcgfmError):
             complain(str(found))
             status = 2
             continue
-        cohort = with_labels(found, endpoints)
-        about = {**describe(cohort), **place, "digest": None}
+        cohort = with_labels(found, targets.endpoints.values())
+        about = {**describe(cohort, targets.quantities.values()), **place, "digest": None}
         table = cohort.table.join(cohort.labels).rename_axis("record")
         if not args.quick:
             from pytest_ecgfm.encoders.heart_rate import heart_rate_of  # not for --quick

@@ -21,8 +21,14 @@ OPTIONS = {
     "checkpoint": ("NAME=PATH", "weights of a built-in model: a file, a folder, or hf://owner/repo[@revision]/file"),
     "data": ("DIR", "folder that holds cohorts as published; default $ECGFM_DATA, else the embedded cohorts"),
     "cohorts": ("NAMES", "only these cohorts; default: all that are found"),
-    "labels": ("NAMES", "only these labels: built-in ones, columns, codes such as scp:LVH; default from the profile"),
-    "labels_file": ("FILE", "TOML file that defines labels of one's own: [label.NAME]"),
+    "labels": (
+        "NAMES",
+        "only these labels (columns and codes, too), quantities (age, quantity:EF) and sets; default from the profile",
+    ),
+    "labels_file": (
+        "FILE",
+        "TOML file that defines labels, quantities and sets: [label.NAME], [quantity.NAME], [set.NAME]",
+    ),
     "fractions": ("LIST", "only these shares of the training patients, such as 0.01,0.1,1 or 1%%,10%%,100%%"),
     "seeds": ("N", "at most N seeds a fraction; default 10 at 1 %%, 5 to 10 %%, 3 above, 1 at 100 %%"),
     "suites": ("NAMES", "only these suites"),

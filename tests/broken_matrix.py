@@ -4,10 +4,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+import pandas as pd
+
 from pytest_ecgfm.cards import parse_card
 from pytest_ecgfm.cohorts import load_cohort
 from pytest_ecgfm.cohorts.base import Cohort
 from pytest_ecgfm.cohorts.limit import limited
+from pytest_ecgfm.cohorts.quantities import quantity_of
 from pytest_ecgfm.encoders.base import Encoder
 from pytest_ecgfm.encoders.preprocessing import resample
 from pytest_ecgfm.encoders.registry import load_encoder
@@ -22,6 +26,7 @@ from pytest_ecgfm.session.in_process import judged
 from pytest_ecgfm.signals.records import Recording
 from tests import broken_models as models
 
+QUANTITY = "quantity:half told"
 EUROPE, SOUTH_AMERICA = COHORTS = ("synthetic-europe", "synthetic-south-america")
 RATES = {EUROPE: 125.0, SOUTH_AMERICA: 100.0}
 RECORDS = 200
@@ -65,6 +70,9 @@ MATRIX = (
             "contract.declared_seconds",
             "downstream.auroc",
             "downstream.auroc_gain",
+            "downstream.macro_auroc",
+            "downstream.r2",
+            "downstream.r2_gain",
             "stability.effective_rank",
             "stability.displacement[gain@1.1]",
             "stability.retrieval[gain@1.1]",
@@ -246,6 +254,8 @@ MATRIX = (
         (
             "downstream.auroc",
             "downstream.auroc_change",
+            "downstream.r2",
+            "downstream.r2_change",
             "separability.trustworthiness",
         ),
         CONTRACT,
@@ -306,6 +316,7 @@ class Held(Cohort):
             sampling_rate=rate,
             has_patients=source.has_patients,
             split=source.split,
+            columns=pd.DataFrame(index=source.records),
         )
         self._held = {}
         for record in source.records:
@@ -314,6 +325,10 @@ class Held(Cohort):
             if seconds is not None:
                 signals = signals[:, : round(seconds[record] * rate)]
             self._held[record] = Recording(signals, read.leads, rate)
+        # A quantity of which the signals hold one part, and what a reference is told the other.
+        sizes = pd.Series({record: float(np.ptp(held.signals[7])) for record, held in self._held.items()})
+        parts = [(one - one.mean()) / one.std() for one in (sizes, source.table["age"].fillna(60.0).astype(float))]
+        self.columns["half told"] = [f"{value:.6f}" for value in 10 + parts[0] + parts[1]]
 
     def _read(self, record):
         return self._held[record]
@@ -378,6 +393,8 @@ def settings_of(name, cohorts, folder, baselines=()):
         data=None,
         cohorts=tuple(cohorts),
         labels=profile.grid.labels,
+        quantities={QUANTITY: quantity_of(QUANTITY, {}, where="matrix")},
+        sets={"rhythm": profile.grid.labels},
         fractions=profile.grid.fractions,
         seeds=1,
         suites=SUITES if len(cohorts) > 1 else tuple(suite for suite in SUITES if suite != "transfer"),
@@ -425,7 +442,8 @@ def baseline_of(folder, cohorts) -> Baseline:
     """Keep the scores of the honest encoder as an earlier run."""
     entry = Entry("honest", models.Honest, (), ())
     run = HeldRun(settings_of("m", cohorts, folder), folder, cohorts)
-    cases = {case: one for case, one in planned(run.settings).items() if case.check == "downstream.auroc"}
+    kept = ("downstream.auroc", "downstream.r2")
+    cases = {case: one for case, one in planned(run.settings).items() if case.check in kept}
     rows = evaluate(run, encoder_of(entry), cases)
     write_cube(build_cube(rows.values(), folder / "arrays", {}), folder / "cube.nc")
     return Baseline(folder)

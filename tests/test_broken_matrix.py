@@ -52,7 +52,7 @@ def evaluated(held, tmp_path):
 
     def run(entry):
         cohorts = held[entry.cohorts]
-        compares = any(name.startswith("downstream.auroc_change") for name in entry.fails)
+        compares = any(name.endswith("_change") for name in entry.fails)
         baselines = {"before": baseline_of(tmp_path / "before", cohorts)} if compares else {}
         settings = settings_of("m", cohorts, tmp_path, baselines)
         wanted = (*entry.fails, *entry.passes, *entry.undecided)

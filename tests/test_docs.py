@@ -17,8 +17,10 @@ from pytest_ecgfm.cards import COHORTS, ModelCard, parse_card, parse_cohort_card
 from pytest_ecgfm.cards.declarations import COHORT, declared_in
 from pytest_ecgfm.cli import COMMANDS, _parser
 from pytest_ecgfm.cohorts.base import LABELS
-from pytest_ecgfm.cohorts.endpoints import of_code, read_definitions
+from pytest_ecgfm.cohorts.endpoints import of_code
 from pytest_ecgfm.cohorts.layouts import LAYOUTS
+from pytest_ecgfm.cohorts.quantities import PREFIX, spelt
+from pytest_ecgfm.cohorts.targets import read_targets
 from pytest_ecgfm.encoders.base import Encoder
 from pytest_ecgfm.encoders.exported import read_card_file
 from pytest_ecgfm.encoders.registry import builtin_models
@@ -103,7 +105,7 @@ def test_commands_named_in_the_pages_exist(page):
 
 @every_page
 def test_checks_named_in_the_pages_exist(page):
-    for name in re.findall(rf"`((?:{'|'.join(SUITES)})\.[a-z_]+)", page.read_text(encoding="utf-8")):
+    for name in re.findall(rf"`((?:{'|'.join(SUITES)})\.[a-z0-9_]+)", page.read_text(encoding="utf-8")):
         assert name in CHECKS or name.endswith(".py") or is_evaluation(name), name
 
 
@@ -137,7 +139,7 @@ def test_the_adapter_page_has_every_field_of_a_card_with_its_default():
 
 
 def test_the_method_page_defines_each_check_once():
-    found = re.findall(r'<a id="([a-z_]+\.[a-z_]+)">', text_of("docs/method.md"))
+    found = re.findall(r'<a id="([a-z_]+\.[a-z0-9_]+)">', text_of("docs/method.md"))
     assert sorted(found) == sorted(CHECKS)
 
 
@@ -279,7 +281,9 @@ def check_values(known, page):
     for option, valid in (("suites", set(SUITES)), ("cohorts", cohorts), ("reference", models)):
         assert asked[option] <= valid, option
     for label in asked["labels"] - set(LABELS):
-        assert f'"{label}": ' in text or f"`{label}` is" in text or of_code(label, where=page.name)
+        plain = spelt(label).removeprefix(PREFIX) or label
+        stated = f'"{plain}": ', f'"{plain} [', f"`{plain}` is", f"[set.{plain}]"
+        assert label == "age" or any(one in text for one in stated) or of_code(label, where=page.name)
 
 
 @every_page
@@ -307,8 +311,8 @@ def test_profiles_and_cards_in_the_pages_are_valid(page, tmp_path, monkeypatch):
         path = tmp_path / (block.file or "profile.toml")
         path.write_text(block.body, encoding="utf-8")
         (tmp_path / "model.onnx").touch()
-        if block.file == "labels.toml":
-            assert read_definitions(path)
+        if block.file in ("labels.toml", "quantities.toml", "sets.toml"):
+            assert read_targets(path)
         elif block.file:
             assert read_card_file(path)[0].name == "card"
         else:

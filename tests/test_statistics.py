@@ -112,8 +112,8 @@ def test_bootstrap_equals_resampling_by_hand():
     scores = np.round(scores, 1)
     patients = np.array([f"p{i % 25}" for i in range(60)])
     clusters = variance.sample_design(targets, patients).clusters
-    counts = next(variance._multiplicities(25, 200, 60, 5))
-    drawn = variance._bootstrap(scores, targets, clusters, 200, 5)[0]
+    counts = next(variance.multiplicities(25, 200, 60, 5))
+    drawn = variance.bootstrap_aurocs(scores, targets, clusters, variance.multiplicities(25, 200, 60, 5))[0]
     assert (counts.sum(axis=0) == 25).all()
     for b in range(0, 200, 20):
         weights = counts[clusters, b]
@@ -123,18 +123,17 @@ def test_bootstrap_equals_resampling_by_hand():
 @pytest.mark.parametrize("cells", [1 << 22, 400 * 64])
 def test_every_patient_is_drawn_once_on_average_in_every_resample_asked_for(cells, monkeypatch):
     monkeypatch.setattr(variance, "_CELLS", cells)
-    counts = np.concatenate(list(variance._multiplicities(20, 1000, 400, 3)), axis=1)
+    counts = np.concatenate(list(variance.multiplicities(20, 1000, 400, 3)), axis=1)
     assert counts.shape == (20, 1000)
     assert (counts.sum(axis=0) == 20).all()
     np.testing.assert_allclose(counts.mean(axis=1), 1, atol=0.15)
 
 
 @pytest.mark.parametrize("ties", ["all", "none", "some"])
-def test_a_resample_in_which_all_are_drawn_once_has_the_auroc_of_the_records(ties, monkeypatch):
+def test_a_resample_in_which_all_are_drawn_once_has_the_auroc_of_the_records(ties):
     targets, clusters = np.arange(8) % 2 == 0, np.arange(8) // 2
     scores = {"all": np.zeros(8), "none": np.arange(8.0) % 5, "some": np.arange(8.0) // 3}[ties]
-    monkeypatch.setattr(variance, "_multiplicities", lambda *sizes: [np.ones((4, 3), np.float32)])
-    found = variance._bootstrap(scores[None], targets, clusters, 3, 0)
+    found = variance.bootstrap_aurocs(scores[None], targets, clusters, [np.ones((4, 3), np.float32)])
     np.testing.assert_allclose(found, roc_auc_score(targets, scores))
 
 
@@ -142,7 +141,8 @@ def test_two_patients_with_the_label_vary_as_their_resamples_do():
     rng = np.random.default_rng(14)
     targets, patients = np.arange(60) < 4, np.arange(60) // 2
     scores = rng.normal(size=(2, 60)) + targets
-    drawn = variance._bootstrap(scores, targets, patients, 300, 7).mean(axis=0)
+    draws = variance.multiplicities(30, 300, 60, 7)
+    drawn = variance.bootstrap_aurocs(scores, targets, patients, draws).mean(axis=0)
     # Where no positive was drawn, there is no AUROC.
     assert 0 < np.isnan(drawn).sum() < 100
     seeds = aurocs(scores, targets).var(ddof=1) / 2

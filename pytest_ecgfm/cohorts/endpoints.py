@@ -19,10 +19,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from pytest_ecgfm.cards import first_problem
-from pytest_ecgfm.cards.toml_files import read_toml
 from pytest_ecgfm.cohorts.base import LABELS, Cohort, StatedCodes
 from pytest_ecgfm.cohorts.harmonise import Vocabulary, vocabulary
 from pytest_ecgfm.cohorts.scp_classes import class_key, packaged_classes
@@ -80,31 +78,6 @@ class Definition(BaseModel):
     meaning: str = Field(min_length=1, max_length=200)
     true: dict[str, tuple[str, ...]] = Field(min_length=1)
     unknown: dict[str, tuple[str, ...]] = {}
-
-
-class _File(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    label: dict[str, Definition] = Field(min_length=1)
-
-
-def read_definitions(path: Path) -> dict[str, Definition]:
-    """Read the definitions of a TOML file; they are valid.
-
-    Raises
-    ------
-    EcgfmError
-        One line: file, label, key, and the nearest valid name.
-    """
-    raw = read_toml(path, "file of labels")
-    try:
-        found = _File.model_validate(raw).label
-    except ValidationError as error:
-        keys = ("label", *Definition.model_fields)
-        raise EcgfmError(f"file of labels {path.name}: {first_problem(error, keys)}") from None
-    for name, definition in found.items():
-        defined(name, definition, where=f"file of labels {path.name}")
-    return found
 
 
 def require_name(name: str, *, where: str) -> None:
@@ -195,31 +168,6 @@ def of_code(name: str, *, where: str) -> Endpoint | None:
         return Endpoint(f"scp:{spelt}", meaning, {prefix: (code,)})
     require_name(f"{prefix}:{code}", where=where)
     return Endpoint(f"{prefix}:{code}", vocabulary(PREFIXES[prefix]).rules[code][0].name, {prefix: (code,)})
-
-
-def canonical(name: str, where: str) -> str:
-    """Return the one name of a label: that of a code, however it was spelt; any other name as it stands.
-
-    Raises
-    ------
-    EcgfmError
-        If it begins with a vocabulary's name, which has no such code.
-    """
-    code = of_code(name, where=where)
-    return name if code is None else code.name
-
-
-def asked_labels(text: str, file: Path | None) -> list[Endpoint]:
-    """Return the labels of one's own among names that commas separate, and all that a file defines.
-
-    Raises
-    ------
-    EcgfmError
-        If the file is malformed, or a code is unknown.
-    """
-    definitions = read_definitions(file) if file else {}
-    names = [*definitions, *(part.strip() for part in text.split(",") if part.strip())]
-    return list(chosen_labels(names, definitions, where="--labels")[1].values())
 
 
 def chosen_labels(

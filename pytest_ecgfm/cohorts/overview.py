@@ -1,7 +1,7 @@
 """What is in a cohort: counts of labels, signal quality and heart rates, for ``ecgfm cohorts``."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from pytest_ecgfm.cohorts.base import LABELS, Cohort
 from pytest_ecgfm.cohorts.folders import first_few
 from pytest_ecgfm.cohorts.offered import offered_codes, offered_columns
 from pytest_ecgfm.cohorts.quality import Quality, quality
+from pytest_ecgfm.cohorts.quantities import Quantity, offered_quantities, quantity_values
 from pytest_ecgfm.errors import EcgfmError
 from pytest_ecgfm.signals.records import Recording
 
@@ -103,8 +104,15 @@ def survey(
     return pd.concat([cohort.table, cohort.labels, measured], axis=1).rename_axis("record")
 
 
-def describe(cohort: Cohort) -> dict[str, Any]:
-    """Return what is known of a cohort without reading its signals: plain values, fit for JSON."""
+def describe(cohort: Cohort, quantities: Iterable[Quantity] = ()) -> dict[str, Any]:
+    """Return what is known of a cohort without reading its signals: plain values, fit for JSON.
+
+    Raises
+    ------
+    EcgfmError
+        If a value of one of the quantities is not valid.
+    """
+    asked = {one.name: int(quantity_values(one, cohort).notna().sum()) for one in quantities}
     known = {
         label: {
             "true": int(column.sum()),
@@ -122,6 +130,7 @@ def describe(cohort: Cohort) -> dict[str, Any]:
         "sampling_rate": cohort.sampling_rate,
         "labels": known,
         "columns": offered_columns(cohort),
+        "quantities": {**{name: f"{count}" for name, count in asked.items()}, **dict(offered_quantities(cohort))},
         "codes": {one.name: {"meaning": one.meaning, "true": one.positives} for one in offered_codes(cohort)},
         "label_notes": dict(getattr(cohort, "label_notes", {})),
         "unmapped": dict(getattr(cohort, "unmapped", {})),
@@ -217,6 +226,9 @@ def _label_lines(about: dict[str, Any]) -> Iterator[str]:
         note = notes.get(name, "")
         shown = f"{counts['true']:>9}{counts['false']:>9}{counts['unknown']:>9}"
         yield f"  {name:<{width}}{shown}{'  ' if note else ''}{note}"
+    if about["quantities"]:
+        named = first_few([f"{name} {told}" for name, told in about["quantities"].items()], few=FEW_CODES)
+        yield f"  quantities, with records that have them: {named}"
     if about["codes"]:
         codes = first_few([f"{name} {one['true']}" for name, one in about["codes"].items()], few=FEW_CODES)
         yield f"  codes that are labels when they are asked for, with records: {codes}"

@@ -9,6 +9,7 @@ import numpy as np
 
 from pytest_ecgfm.cards import CohortCard
 from pytest_ecgfm.cohorts.base import LABELS, Cohort
+from pytest_ecgfm.cohorts.quantities import PREFIX, spelt, split_header
 from pytest_ecgfm.cohorts.stated import COLUMNS, further_columns, read_stated, require_label
 from pytest_ecgfm.cohorts.tables import keyed
 from pytest_ecgfm.errors import EcgfmError, unknown_name
@@ -45,8 +46,10 @@ class OwnCohort(Cohort):
         place = Path(f"{where}: cohort {card.name}")
         rows = _texts(table, place)
         for label in card.labels:
-            if label not in rows:
-                raise unknown_name("column", label, rows.columns, where=f"{place}: labels")
+            # Of a quantity, the header may also hold its units.
+            column = spelt(label).removeprefix(PREFIX) or label
+            if column not in rows and not (spelt(label) and column in (split_header(str(one))[0] for one in rows)):
+                raise unknown_name("column", column, rows.columns, where=f"{place}: labels")
         stated = read_stated(rows, place)
         if not callable(signals) and len(signals) != len(rows):
             raise EcgfmError(f"{place}: {len(signals)} signals, but the table has {len(rows)} records.")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pytest_ecgfm.cohorts.base import LABELS, PublishedSplit
-from pytest_ecgfm.cohorts.tables import by_field, choices, cohort_table, known, numbers
+from pytest_ecgfm.cohorts.tables import NUMBER, by_field, choices, cohort_table, known, numbers
 from pytest_ecgfm.errors import EcgfmError
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ _NAMED_FOLDS = {
     **dict.fromkeys(("val", "valid", "validation", "dev"), "2"),
     **dict.fromkeys(("test", "testing"), "3"),
 }
+_DISTINCT = 3
 _PATIENT = "an identifier; where patients are unknown (empty, nan, None, NA), leave the column out"
 
 
@@ -60,6 +61,16 @@ def label_columns(columns: "pd.DataFrame") -> list[str]:
     return out
 
 
+def numeric_columns(columns: "pd.DataFrame") -> list[str]:
+    """Name the columns that can be quantities: they hold numbers, three different ones at least, and empty cells."""
+    out = []
+    for name in columns:
+        texts = {known(text) for text in set(columns[name])} - {""}
+        if len(texts) >= _DISTINCT and all(NUMBER.fullmatch(text) for text in texts):
+            out.append(str(name))
+    return out
+
+
 def flags(rows: "pd.DataFrame", column: str, path: Path) -> "pd.Series":
     """Return a column of 1, 0 and empty cells as true, false and missing.
 
@@ -77,17 +88,18 @@ def flags(rows: "pd.DataFrame", column: str, path: Path) -> "pd.Series":
 
 
 def require_label(rows: "pd.DataFrame", path: Path) -> None:
-    """Refuse a table without any column that is, or can be, a label.
+    """Refuse a table without any column that is, or can be, a label or a quantity.
 
     Raises
     ------
     EcgfmError
         Which columns would be labels.
     """
-    if not any(label in rows for label in LABELS) and not label_columns(further_columns(rows, path)):
+    further = further_columns(rows, path)
+    if not any(label in rows for label in LABELS) and not label_columns(further) and not numeric_columns(further):
         raise EcgfmError(
             f"{path}: no column is a label. Valid: {', '.join(LABELS)}, and columns of any name that hold 1, 0 and "
-            "empty cells."
+            "empty cells, or numbers."
         )
 
 

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import math
 import re
 import sys
 from collections.abc import Callable, Collection, Sequence
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-_NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d{1,3})?", re.ASCII)
+NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d{1,3})?", re.ASCII)
 
 _UNKNOWN = frozenset(
     ("", "nan", "-nan", "na", "<na>", "n/a", "#n/a", "#na", "null", "none", "nat", "unknown", "1.#ind", "1.#qnan")
@@ -139,7 +140,7 @@ def numbers(
     path : Path
         For messages.
     low, high : float
-        Bounds, both allowed.
+        Bounds, both allowed; infinite where there is none.
     empty : bool
         Whether an unknown value (see `known`) is NaN rather than an error.
 
@@ -152,10 +153,15 @@ def numbers(
     for row, (record, text) in enumerate(zip(table.index, table[column], strict=True)):
         if empty and not known(text):
             continue
-        if not _NUMBER.fullmatch(text) or not low <= float(text) <= high:
-            raise fault(path, record, column, text, f"a number from {low:g} to {high:g}")
+        if not NUMBER.fullmatch(text) or not low <= float(text) <= high:
+            raise fault(path, record, column, text, _between(low, high))
         out[row] = float(text)
     return out
+
+
+def _between(low: float, high: float) -> str:
+    ends = [f"{word} {bound:g}" for word, bound in (("from", low), ("to", high)) if math.isfinite(bound)]
+    return " ".join(["a number", *ends])
 
 
 def identifiers(table: "pd.DataFrame", column: str, path: Path) -> list[str]:

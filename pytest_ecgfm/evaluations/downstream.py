@@ -16,6 +16,7 @@ from pytest_ecgfm.evaluations.fold_probes import (
     Fit,
     FoldProbe,
     Prepared,
+    each_fit,
     fit_fold,
     fold_probes,
     operating_threshold,
@@ -230,17 +231,15 @@ def _score(
     scores, probabilities = np.full((2, k, labels.size), np.nan)
     fold_of = np.full(labels.size, -1, dtype=np.intp)
     seen, penalties = np.zeros((folds, k, 2)), np.full((folds, k), np.nan)
-    for f, fold in enumerate(split.folds):
+    for f, i, fold, found, used in each_fit(kind, data, split, fraction, draws, fit):
         fold_of[fold.test] = f
-        for i, seed in enumerate(draws):
-            found, used = fit(kind, data, fold, fraction, seed)
-            seen[f, i] = used.size, labels[used].sum()
-            if found is None or not fold.test.size:
-                continue
-            penalties[f, i] = found.C
-            raw = found.scores(rows[fold.test])
-            scores[i, fold.test] = (rankdata(raw) - 0.5) / raw.size if split.kind == "cv" else raw
-            probabilities[i, fold.test] = found.likelihood(raw)
+        seen[f, i] = used.size, labels[used].sum()
+        if found is None or not fold.test.size:
+            continue
+        penalties[f, i] = found.C
+        raw = found.scores(rows[fold.test])
+        scores[i, fold.test] = (rankdata(raw) - 0.5) / raw.size if split.kind == "cv" else raw
+        probabilities[i, fold.test] = found.likelihood(raw)
     both = (seen[..., 1] > 0) & (seen[..., 1] < seen[..., 0])
     unmeasured = ~both.any(axis=0)
     scores[unmeasured] = probabilities[unmeasured] = np.nan
@@ -255,7 +254,8 @@ def _average_precision(scores: Floats, targets: Booleans) -> float:
     return float(average_precision_score(targets, scores))
 
 
-def _log_median(values: Floats) -> float:
+def log_median(values: Floats) -> float:
+    """Return the median of what is known on a logarithmic scale; NaN where nothing is."""
     known = np.sort(values[~np.isnan(values)])
     # The geometric mean of the middle two, which leaves a C of the grid exactly as it is.
     return float(np.sqrt(known[(known.size - 1) // 2] * known[known.size // 2])) if known.size else math.nan
@@ -322,7 +322,7 @@ def evaluate(
     >>> result.split, result.n_test, round(result.estimate.value, 2)
     ('cv', 400, 0.96)
     """
-    data = prepared(embeddings, targets, patients)
+    data = prepared(embeddings, np.asarray(targets, dtype=np.bool_), patients)
     draws = tuple(seeds_for(fraction) if seeds is None else seeds)
     if not draws:
         raise EcgfmError("no seed to evaluate.")
@@ -347,7 +347,7 @@ def _summary(
         auroc_high=np.array([one.high for one in each]),
         auprc=np.array([_average_precision(row, truth) for row in scores]),
         brier=np.array([np.mean((row - truth) ** 2) if row.size else math.nan for row in probabilities]),
-        C=np.array([_log_median(column) for column in found.penalties.T]),
+        C=np.array([log_median(column) for column in found.penalties.T]),
         n_train=counts[:, 0],
         n_train_positive=counts[:, 1],
         tested=tested,

@@ -1,7 +1,7 @@
 """The probes behind `evaluate`, one a fold, and the scale of their scores."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -40,11 +40,13 @@ class FoldProbe(NamedTuple):
 class Prepared(NamedTuple):
     """Checked arrays: embeddings (n, d), targets (n,), and patients (n,) as numbers in their sorted order.
 
+    Targets are of bool for a label, of float for a quantity.
+
     `spreads` keeps what `fit_fold` finds out about the dimensions of a fold, for its next fraction or seed.
     """
 
     embeddings: npt.NDArray[Any]
-    targets: Booleans
+    targets: npt.NDArray[Any]
     patients: Integers
     spreads: dict[int, Floats]
 
@@ -55,9 +57,10 @@ def prepared(embeddings: npt.ArrayLike, targets: npt.ArrayLike, patients: npt.Ar
     Raises
     ------
     EcgfmError
-        If shapes disagree or an embedding is not finite.
+        If shapes disagree or an embedding, or the value of a quantity, is not finite.
     """
-    rows, labels, names = np.asarray(embeddings), np.asarray(targets, dtype=np.bool_), np.asarray(patients)
+    rows, labels, names = np.asarray(embeddings), np.asarray(targets), np.asarray(patients)
+    labels = labels.astype(np.float64 if labels.dtype.kind == "f" else np.bool_)
     if rows.ndim != 2 or labels.shape != rows.shape[:1] or names.shape != labels.shape:
         raise EcgfmError(
             f"embeddings.shape={rows.shape}, targets.shape={labels.shape} and patients.shape={names.shape}, "
@@ -66,6 +69,8 @@ def prepared(embeddings: npt.ArrayLike, targets: npt.ArrayLike, patients: npt.Ar
     wrong = np.flatnonzero(~np.isfinite(rows).all(axis=1))
     if wrong.size:
         raise EcgfmError(f"the embedding of row {wrong[0]} is not finite ({wrong.size} such rows of {len(rows)}).")
+    if not np.isfinite(labels).all():
+        raise EcgfmError(f"the value of row {int(np.argmin(np.isfinite(labels)))} is not finite.")
     codes = np.unique(names, return_inverse=True)[1].astype(np.intp)
     return Prepared(rows, labels, codes, {})
 
@@ -119,6 +124,15 @@ Fitted = tuple[Probe | None, Integers]
 
 Fit = Callable[[str, Prepared, Fold, float, int], Fitted]
 """`fit_fold`, or what remembers its results."""
+
+
+def each_fit(
+    kind: str, data: Prepared, split: Split, fraction: float, seeds: Sequence[int], fit: Fit
+) -> Iterator[tuple[int, int, Fold, Probe | None, Integers]]:
+    """Fit every fold's probe for every seed: yields the numbers of both, the fold, its probe and the rows it saw."""
+    for number, fold in enumerate(split.folds):
+        for i, seed in enumerate(seeds):
+            yield number, i, fold, *fit(kind, data, fold, fraction, seed)
 
 
 def _fold_probes(kind: str, data: Prepared, split: Split, fraction: float, seed: int, fit: Fit) -> Iterator[FoldProbe]:

@@ -40,7 +40,9 @@ class Measured:
     value, low, high : float
         Estimate and 95 % interval; three times the same where there is no sampling error, NaN where there is none.
     positives, negatives : int or None
-        Tested records of each class, where the quantity rests on them.
+        Tested records of each class, where the value rests on them.
+    records : int or None
+        Tested records, where the value rests on those of a quantity.
     split : str
         How training and test records were told apart: ``"published"``, ``"holdout"``, ``"cv"`` or ``""``.
     cells : tuple of Cell
@@ -69,6 +71,7 @@ class Measured:
     advisory: str = ""
     missing: str = ""
     most_asked: float | None = None
+    records: int | None = None
 
     @classmethod
     def of(cls, estimate: Estimated, **about: Any) -> Self:

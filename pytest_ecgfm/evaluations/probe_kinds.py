@@ -57,7 +57,10 @@ PROBES = {
         ProbeKind("mlp", _network, anywhere=True),
     )
 }
-"""Kinds of probe; ``logistic`` by default, another one where a profile names it."""
+"""Kinds of probe of labels; ``logistic`` by default, another one where a profile names it."""
+
+RIDGE = "ridge"
+"""The probe of quantities, which no profile chooses: there is no other."""
 
 _DECLARED = re.compile(r"[a-z][a-z0-9_]{0,39}\.[a-z][a-z0-9_]{0,79}")
 

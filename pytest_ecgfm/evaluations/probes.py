@@ -1,4 +1,7 @@
-"""Small classifiers on frozen embeddings: L2 logistic regression, neighbours, a network, or one that others declare."""
+"""Probes on frozen embeddings: classifiers of labels, and the ridge regression of quantities.
+
+Classifiers are L2 logistic regression, neighbours, a network, or one that others declare.
+"""
 
 import math
 import warnings
@@ -13,7 +16,7 @@ from scipy.special import expit
 
 from pytest_ecgfm.errors import EcgfmError, unknown_name
 from pytest_ecgfm.evaluations.logistic import C_GRID, Path, logistic_path
-from pytest_ecgfm.evaluations.probe_kinds import PROBES, ProbeKind
+from pytest_ecgfm.evaluations.probe_kinds import PROBES, RIDGE, ProbeKind
 from pytest_ecgfm.evaluations.splits import patient_folds
 from pytest_ecgfm.evaluations.standardise import blocks, standardisation
 from pytest_ecgfm.evaluations.statistics.smoothed import smoothed_aurocs
@@ -21,6 +24,10 @@ from pytest_ecgfm.evaluations.statistics.smoothed import smoothed_aurocs
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.intp]
 Booleans = npt.NDArray[np.bool_]
+
+PENALTIES = tuple(float(10**power) for power in range(7))
+"""Penalties of the ridge probe, as scikit-learn's ``alpha``: from hardly any, with the records of a cohort, to one that
+leaves a handful of records their mean."""
 
 FALLBACK_C = 0.1
 """Taken where neither validation nor the training subset can tell: a strong penalty suits the few records there are."""
@@ -37,15 +44,15 @@ class Probe:
     Attributes
     ----------
     kind : str
-        One of `PROBES`.
+        One of `PROBES`, or `RIDGE`.
     mean, scale : ndarray of float64, shape (d,)
         Of the training subset; embeddings are z-scored with them. The scale is infinite where a dimension is constant.
     C : float
-        Of the logistic probe; NaN for the others and where one class was missing.
+        Of the logistic probe; of the ridge probe 1 / alpha; NaN for the others and where one class was missing.
     coefficients : ndarray of float64, shape (d,)
         On z-scored dimensions; empty for the other kinds.
     intercept : float
-        On the logit scale.
+        On the logit scale; of the ridge probe in the units of the quantity.
     estimator : object or None
         scikit-learn's, for the other kinds.
     """
@@ -69,10 +76,10 @@ class Probe:
         return scores if hasattr(self.estimator, "predict_proba") else np.full_like(scores, np.nan)
 
     def scores(self, embeddings: npt.ArrayLike) -> Floats:
-        """Return a score for each row, shape (n,): more is more likely.
+        """Return a score for each row, shape (n,): more is more likely, or a larger quantity.
 
-        The logit for ``logistic``; for other kinds the probability, or the decision function of an estimator that gives
-        no probability.
+        The logit for ``logistic``, the predicted value for ``ridge``; for other kinds the probability, or the decision
+        function of an estimator that gives no probability.
 
         Raises
         ------
@@ -159,6 +166,43 @@ def _fit_logistic(
     return Probe("logistic", mean, scale, C_GRID[chosen], path.coefficients[chosen], float(path.intercepts[chosen]))
 
 
+def _fit_ridge(
+    embeddings: npt.NDArray[Any], values: Floats, patients: npt.ArrayLike, seed: int, least: Floats | None
+) -> Probe:
+    """Fit a ridge regression; its penalty has the smallest squared error over inner, patient-grouped folds.
+
+    Ties go to the stronger penalty; a single patient has the strongest.
+    """
+    mean, scale = standardisation(embeddings, least)
+    if np.ptp(values) == 0:
+        return Probe(RIDGE, mean, scale, math.nan, np.zeros(embeddings.shape[1]), float(values[0]))
+    folds = min(_INNER_FOLDS, np.unique(np.asarray(patients)).size)
+    alpha = PENALTIES[-1]
+    if folds >= 2:
+        part = patient_folds(values, patients, folds, seed)
+        errors = np.zeros(len(PENALTIES))
+        for i in range(folds):
+            inside = part != i
+            centre, unit = standardisation(embeddings[inside], least)
+            path = _ridge_path(_scaled(embeddings[inside], centre, unit), values[inside], PENALTIES)
+            found = _logits(path, embeddings[~inside], centre, unit)
+            errors += ((found - values[~inside]) ** 2).sum(axis=1)
+        alpha = PENALTIES[int(np.flatnonzero(errors <= errors.min() * (1 + 1e-12))[-1])]
+    path = _ridge_path(_scaled(embeddings, mean, scale), values, (alpha,))
+    return Probe(RIDGE, mean, scale, 1 / alpha, path.coefficients[0], float(path.intercepts[0]))
+
+
+def _ridge_path(scaled: Floats, values: Floats, penalties: tuple[float, ...]) -> Path:
+    """Fit the regression for several penalties at once: they share their matrix of products."""
+    from sklearn.linear_model import Ridge
+
+    repeated = np.repeat(values[:, None], len(penalties), axis=1)
+    # Cholesky's way shares the products, and no penalty is small enough for it to fail.
+    fitted = Ridge(alpha=np.array(penalties), solver="cholesky").fit(scaled, repeated)
+    # Of one target, scikit-learn drops the first axis.
+    return Path(np.atleast_2d(fitted.coef_), np.atleast_1d(fitted.intercept_))
+
+
 @contextmanager
 def _naming(kind: ProbeKind | None, doing: str) -> Iterator[None]:
     """Say whose probe it is that raises."""
@@ -223,13 +267,14 @@ def fit_probe(
     Parameters
     ----------
     kind : str
-        One of `PROBES`.
+        One of `PROBES`, or `RIDGE`.
     embeddings : array_like, shape (n, d)
         Finite; z-scored here by their own mean and SD.
     targets : array_like of bool, shape (n,)
+        For ``ridge`` the values of a quantity, of float.
     patients : array_like of str, shape (n,)
     validation_embeddings, validation_targets : array_like, shapes (v, d) and (v,)
-        May be empty.
+        May be empty; ``ridge`` looks at neither, and chooses its penalty by inner folds of the training patients.
     seed : int
         Of the inner folds, and of what a kind draws by chance, such as a network's weights.
     least : ndarray of float64, shape (d,), optional
@@ -238,7 +283,7 @@ def fit_probe(
     Returns
     -------
     Probe
-        With one class only, a probe that scores every record the same (its C is NaN).
+        With one class only, or one value, a probe that scores every record the same (its C is NaN).
 
     Raises
     ------
@@ -256,14 +301,16 @@ def fit_probe(
     >>> bool(scores[targets].min() > np.median(scores[~targets]))
     True
     """
-    if kind not in PROBES:
-        raise unknown_name("probe", kind, PROBES)
+    if kind not in (*PROBES, RIDGE):
+        raise unknown_name("probe", kind, (*PROBES, RIDGE))
     rows = np.asarray(embeddings)
-    labels = np.asarray(targets, dtype=np.bool_)
+    labels: npt.NDArray[Any] = np.asarray(targets, dtype=np.float64 if kind == RIDGE else np.bool_)
     if rows.ndim != 2 or len(rows) != labels.size or not len(rows):
         raise EcgfmError(
             f"embeddings.shape={rows.shape}, but should be ({labels.size} records, dimensions) and not empty."
         )
+    if kind == RIDGE:
+        return _fit_ridge(rows, labels, patients, seed, least)
     if labels.all() or not labels.any():
         mean, scale = standardisation(rows, least)
         # Laplace's rule: a probe that saw one class must not be certain of it.

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -62,11 +62,29 @@ class _Patients(NamedTuple):
     sizes: Integers  # records of the patient
 
 
+def strata(targets: npt.ArrayLike) -> npt.NDArray[np.bool_]:
+    """Return the two groups by which splits and subsets are stratified, shape (n,).
+
+    Parameters
+    ----------
+    targets : array_like of bool or float, shape (n,)
+        A label is its own two groups. Real numbers are those of a quantity: its values above the median, and the
+        others; or from the median on, where values repeat and that divides more evenly.
+    """
+    values = np.asarray(targets)
+    if values.dtype.kind != "f":
+        return np.asarray(values, dtype=np.bool_)
+    middle = np.median(values) if values.size else 0.0
+    above, upwards = values > middle, values >= middle
+    # How far each is from half of the records, in halves of a record.
+    return above if values.size - 2 * above.sum() <= 2 * upwards.sum() - values.size else upwards
+
+
 def _grouped(targets: npt.ArrayLike, patients: npt.ArrayLike | Sequence[str]) -> _Patients:
     # Here alone: a session imports this module also where nothing is split.
     import pandas as pd
 
-    labels = np.asarray(targets, dtype=np.bool_)
+    labels = strata(targets)
     names = np.asarray(patients)
     if labels.ndim != 1 or names.shape != labels.shape:
         raise EcgfmError(
@@ -154,8 +172,8 @@ def make_split(
 
     Parameters
     ----------
-    targets : array_like of bool, shape (n,)
-        Of the records with a known label only.
+    targets : array_like of bool or float, shape (n,)
+        Of the records with a known label, or a known quantity (`strata`), only.
     patients : array_like of str, shape (n,)
     published_folds : array_like of int, shape (n,), optional
         Fold of each record; missing (None, NaN, NA) where it has none.
@@ -186,7 +204,7 @@ def make_split(
     >>> split.kind, set(patients[fold.train]) & set(patients[fold.test])
     ('holdout', set())
     """
-    labels = np.asarray(targets, dtype=np.bool_)
+    labels = strata(targets)
     codes = _grouped(labels, patients).codes
     if folds < 3:
         raise EcgfmError(f"folds={folds}, but cross-validation with a validation fold needs at least 3.")
@@ -224,7 +242,8 @@ def nested_subset(
     ----------
     train : array_like of int, shape (t,)
         Rows of the training part.
-    targets : array_like of bool, shape (n,)
+    targets : array_like of bool or float, shape (n,)
+        Those of the training part are divided into `strata`.
     patients : array_like of str, shape (n,)
     fraction : float
         In (0, 1].
@@ -252,7 +271,7 @@ def nested_subset(
     if not 0 < fraction <= 1:
         raise EcgfmError(f"fraction={fraction}, but should be in (0, 1].")
     rows = np.sort(np.asarray(train, dtype=np.intp))
-    group = _grouped(np.asarray(targets, dtype=np.bool_)[rows], np.asarray(patients)[rows])
+    group = _grouped(np.asarray(targets)[rows], np.asarray(patients)[rows])
     rng = np.random.default_rng(seed)
     chosen = np.zeros(group.sizes.size, dtype=np.bool_)
     for stratum in (group.positive, ~group.positive):
@@ -264,27 +283,30 @@ def nested_subset(
 
 @dataclass(frozen=True)
 class Labelled:
-    """The records of a cohort whose label is known, and how they are split.
+    """The records of a cohort whose label, or whose quantity, is known, and how they are split.
 
     Attributes
     ----------
     known : ndarray of bool, shape (all records of the cohort,)
         Which ones they are; the arrays below have a row for each of them, in the cohort's order.
-    targets : ndarray of bool, shape (records,)
+    targets : ndarray of bool or float64, shape (records,)
+        A label, or the values of a quantity.
     patients : ndarray of str, shape (records,)
     split : Split or None
-        None where a class has fewer than five records: five folds need both classes in each.
+        None where a class has fewer than five records: five folds need both classes in each. The classes of a quantity
+        are its two `strata`.
     """
 
     known: npt.NDArray[np.bool_]
-    targets: npt.NDArray[np.bool_]
+    targets: npt.NDArray[Any]
     patients: npt.NDArray[np.str_]
     split: Split | None
 
     @property
     def counts(self) -> tuple[int, int]:
-        """Positives and negatives."""
-        return int(self.targets.sum()), int((~self.targets).sum())
+        """Positives and negatives; of a quantity, records of either stratum."""
+        upper = strata(self.targets)
+        return int(upper.sum()), int((~upper).sum())
 
     @property
     def rows(self) -> npt.NDArray[np.intp]:

@@ -9,14 +9,18 @@ import numpy as np
 
 from pytest_ecgfm.cards.identity import digest
 from pytest_ecgfm.cohorts.base import Cohort
+from pytest_ecgfm.cohorts.quantities import units_of
 from pytest_ecgfm.encoders.base import Encoder
 from pytest_ecgfm.evaluations.downstream import DownstreamResult, evaluate, paired_difference, seeds_for
-from pytest_ecgfm.evaluations.measured import Cell, Measured
-from pytest_ecgfm.evaluations.splits import Labelled
-from pytest_ecgfm.evaluations.statistics import Estimate
+from pytest_ecgfm.evaluations.macro import macro_auroc as mean_over_labels
+from pytest_ecgfm.evaluations.measured import Cell, Estimated, Measured
+from pytest_ecgfm.evaluations.probe_kinds import RIDGE
+from pytest_ecgfm.evaluations.quantities import QuantityResult, evaluate_quantity, paired_r2
+from pytest_ecgfm.evaluations.splits import Labelled, strata
 from pytest_ecgfm.measurements.record_probes import fitted_once
+from pytest_ecgfm.measurements.without_age import embeddings_for
 from pytest_ecgfm.results.baseline import Scores, change
-from pytest_ecgfm.results.checks import Case
+from pytest_ecgfm.results.checks import MINIMUM_POSITIVES, Case, enough
 from pytest_ecgfm.run.run import Run
 
 
@@ -24,81 +28,130 @@ from pytest_ecgfm.run.run import Run
 class DownstreamCell:
     """What the downstream evaluation found for one encoder in one cell, with what the cube keeps of it.
 
-    `result` is None where a class is too rare for any split.
+    `result` is None where a class is too rare for any split. Of a quantity, the classes are the records above and below
+    its median, and `units` are its own.
     """
 
     case: Case
     fraction: float
     encoder: str
-    result: DownstreamResult | None
+    result: DownstreamResult | QuantityResult | None
     positives: int
     negatives: int
     probe: str
     split: str
     arrays: tuple[str, ...]
+    units: str = ""
 
-    def auroc(self) -> Measured:
-        """AUROC over seeds, with its interval."""
+    def over_seeds(self) -> Measured:
+        """AUROC, or R2 of a quantity, over seeds, with its interval."""
         return self._measured(None if self.result is None else self.result.estimate, self.cells, self.arrays)
 
     def minus(self, other: "DownstreamCell") -> Measured:
-        """AUROC minus another encoder's on the same records, paired."""
-        estimate = None
-        if self.result is not None and other.result is not None:
-            estimate = paired_difference(self.result, other.result)
+        """AUROC, or R2 of a quantity, minus another encoder's on the same records, paired."""
+        estimate: Estimated | None = None
+        mine, theirs = self.result, other.result
+        if isinstance(mine, DownstreamResult) and isinstance(theirs, DownstreamResult):
+            estimate = paired_difference(mine, theirs)
+        elif isinstance(mine, QuantityResult) and isinstance(theirs, QuantityResult):
+            estimate = paired_r2(mine, theirs)
         return self._measured(estimate, (*self.cells, *other.cells), ())
 
-    def changed(self, estimate: Estimate | None) -> Measured:
+    def changed(self, estimate: Estimated | None) -> Measured:
         """Put a difference to an earlier run beside what was found."""
         return self._measured(estimate, self.cells, ())
 
-    def _measured(self, estimate: Estimate | None, cells: tuple[Cell, ...], arrays: tuple[str, ...]) -> Measured:
+    def _measured(self, estimate: Estimated | None, cells: tuple[Cell, ...], arrays: tuple[str, ...]) -> Measured:
         # Without an estimate there are too few of a class for any split: their numbers say so.
-        return replace(
-            Measured.exact(math.nan) if estimate is None else Measured.of(estimate),
-            positives=self.positives,
-            negatives=self.negatives,
-            split=self.split,
-            cells=cells,
-            arrays=arrays,
-        )
+        one = Measured.exact(math.nan) if estimate is None else Measured.of(estimate)
+        one = replace(one, split=self.split, cells=cells, arrays=arrays)
+        if self.probe == RIDGE:
+            return replace(one, records=self.positives + self.negatives, note=self._errors())
+        return replace(one, positives=self.positives, negatives=self.negatives)
+
+    def _errors(self) -> str:
+        """Say how large the errors of a quantity are, in its units, and how well its order is found."""
+        if not isinstance(self.result, QuantityResult):
+            return ""
+        error, order = (self.result.agreement[name].mean for name in ("mae", "spearman"))
+        size = f"mean absolute error {error.value:.3g} [{error.low:.3g}, {error.high:.3g}] {self.units}".rstrip()
+        return f"{size}; Spearman {order.value:.2f} [{order.low:.2f}, {order.high:.2f}]"
 
     @cached_property
     def cells(self) -> tuple[Cell, ...]:
         """Values for the cube: one cell a seed, and one for what is summed over seeds."""
         if self.result is None:
             return ()
+        quantity = isinstance(self.result, QuantityResult)
+        group, named = ("quantities", "quantity") if quantity else ("downstream", "label")
         at: dict[str, str | float | int] = {
             "encoder": self.encoder,
             "cohort": self.case.cohort,
-            "label": self.case.label,
-            "probe": self.probe,
+            named: self.case.label,
             "fraction": self.fraction,
         }
+        at |= {} if quantity else {"probe": self.probe}
         dataset = self.result.to_dataset()
         whole = {str(name): float(array) for name, array in dataset.data_vars.items() if not array.dims}
-        out = [Cell("downstream", at, whole)]
+        out = [Cell(group, at, whole)]
         for seed in dataset["seed"].values.tolist():
             one = dataset.sel(seed=seed)
             values = {str(name): float(one[name]) for name, array in dataset.data_vars.items() if array.dims}
-            out.append(Cell("downstream", {**at, "seed": int(seed)}, values))
+            out.append(Cell(group, {**at, "seed": int(seed)}, values))
         return tuple(out)
 
 
 def evaluated(run: Run, encoder: Encoder, case: Case, probe: str = "") -> DownstreamCell:
-    """Evaluate the probe of one encoder in one cell, the profile's kind by default; once for all checks that ask."""
-    kind = probe or run.settings.profile.grid.probe
+    """Evaluate the probe of one encoder in one cell, the profile's kind by default; once for all checks that ask.
+
+    Quantities have a probe of their own.
+    """
+    kind = RIDGE if case.label in run.settings.quantities else probe or run.settings.profile.grid.probe
     key = ("downstream", encoder.card.name, case.cohort, case.label, case.fraction, kind)
     return run.once(key, lambda: _evaluate(run, encoder, case, kind))
 
 
-def auroc(run: Run, encoder: Encoder, case: Case) -> Measured:
-    """AUROC over seeds, with its interval."""
-    return evaluated(run, encoder, case).auroc()
+def over_seeds(run: Run, encoder: Encoder, case: Case) -> Measured:
+    """AUROC, or R2 of a quantity, over seeds, with its interval."""
+    return evaluated(run, encoder, case).over_seeds()
 
 
-def auroc_gain(run: Run, encoder: Encoder, reference: Encoder, case: Case) -> Measured:
-    """AUROC minus that of a reference encoder, paired on the same records."""
+def macro_auroc(run: Run, encoder: Encoder, case: Case) -> Measured:
+    """Mean AUROC over those labels of a set that have enough tested records of either class; the others are named."""
+    cohort, kind = run.cohort(case.cohort), run.settings.profile.grid.probe
+    each = {name: evaluated(run, encoder, replace(case, label=name)) for name in run.settings.sets[case.label]}
+    used = {name: one for name, one in each.items() if one.result is not None and enough(one.positives, one.negatives)}
+    at: dict[str, str | float | int] = {"encoder": encoder.card.name, "cohort": case.cohort, "set": case.label}
+    at |= {"probe": kind, "fraction": 1.0 if case.fraction is None else case.fraction}
+    cells = [Cell("sets", {**at, "label": name}, {"included": float(name in used)}) for name in each]
+    cells += [cell for one in each.values() for cell in one.cells]
+    left_out = [f"{name} ({_few(one)})" for name, one in each.items() if name not in used]
+    note = f"mean over {len(used)} of {len(each)} labels"
+    note += (
+        f"; left out, fewer than {MINIMUM_POSITIVES} tested records of a class: {', '.join(left_out)}"
+        if left_out
+        else ""
+    )
+    if len(used) < 2:
+        return Measured.insufficient(
+            f"fewer than two labels of the set have enough records in {cohort.name}", note=note
+        )
+    results = [one.result for one in used.values() if isinstance(one.result, DownstreamResult)]
+    mean = mean_over_labels(results)
+    values = {"macro_auroc": mean.value, "macro_auroc_low": mean.low, "macro_auroc_high": mean.high}
+    cells.append(Cell("sets", at, {**values, "n_labels": float(len(used))}))
+    # Few positives never block: it is the rarest label that counts.
+    rarest = min(used.values(), key=lambda one: one.positives)
+    about = {"positives": rarest.positives, "negatives": rarest.negatives, "split": rarest.split}
+    return Measured.of(mean, cells=tuple(cells), note=note, **about)
+
+
+def _few(one: DownstreamCell) -> str:
+    return f"{one.positives} positive, {one.negatives} negative"
+
+
+def gain(run: Run, encoder: Encoder, reference: Encoder, case: Case) -> Measured:
+    """AUROC, or R2 of a quantity, minus that of a reference encoder, paired on the same records."""
     cohort = run.cohort(case.cohort)
     if lead := run.lacking(reference, cohort):
         why = f"not applicable: the reference reads lead {lead}, which the records of {cohort.name} lack"
@@ -106,8 +159,8 @@ def auroc_gain(run: Run, encoder: Encoder, reference: Encoder, case: Case) -> Me
     return evaluated(run, encoder, case).minus(evaluated(run, reference, case))
 
 
-def auroc_change(run: Run, encoder: Encoder, case: Case) -> Measured:
-    """AUROC minus that of an earlier run, paired on the same records.
+def change_since(run: Run, encoder: Encoder, case: Case) -> Measured:
+    """AUROC, or R2 of a quantity, minus that of an earlier run, paired on the same records.
 
     Raises
     ------
@@ -125,7 +178,8 @@ def auroc_change(run: Run, encoder: Encoder, case: Case) -> Measured:
     records = cohort.records[run.labelled(cohort, case.label).rows[result.tested]].to_numpy(dtype=str)
     # As in the cube: the mean over seeds, in single precision.
     scores = result.scores.mean(axis=0).astype(np.float32).astype(np.float64)
-    now = Scores(records, result.patients.astype(str), scores, result.targets.astype(np.float64))
+    targets = result.targets.astype(np.float32).astype(np.float64)
+    now = Scores(records, result.patients.astype(str), scores, targets, quantity=here.probe == RIDGE)
     return here.changed(change(now, then, case.baseline))
 
 
@@ -136,19 +190,29 @@ def _evaluate(run: Run, encoder: Encoder, case: Case, probe: str) -> DownstreamC
     name = encoder.card.name
     if labelled.split is None:
         return DownstreamCell(case, fraction, name, None, *labelled.counts, probe, "", ())
-    embeddings = run.embeddings(encoder, cohort)[labelled.known]
+    embeddings = embeddings_for(run, encoder, cohort, case.label)[labelled.known]
     seeds = seeds_for(fraction)[: run.settings.seeds]
     split = labelled.split
     fit = fitted_once(run, encoder, cohort, case.label)
-    result = evaluate(embeddings, labelled.targets, labelled.patients, split, fraction, seeds, probe=probe, fit=fit)
-    tested = result.targets
+    given = embeddings, labelled.targets, labelled.patients, split, fraction, seeds
+    quantity = run.settings.quantities.get(case.label)
+    result: DownstreamResult | QuantityResult
+    result = evaluate(*given, probe=probe, fit=fit) if quantity is None else evaluate_quantity(*given, fit=fit)
+    upper = strata(result.targets)
     arrays = (_keep(run, name, case, cohort, labelled, result),) if fraction == 1.0 else ()
-    return DownstreamCell(
-        case, fraction, name, result, int(tested.sum()), int((~tested).sum()), probe, split.kind, arrays
-    )
+    counts = int(upper.sum()), int((~upper).sum())
+    units = "" if quantity is None else units_of(quantity, cohort)
+    return DownstreamCell(case, fraction, name, result, *counts, probe, split.kind, arrays, units)
 
 
-def _keep(run: Run, encoder: str, case: Case, cohort: Cohort, labelled: Labelled, result: DownstreamResult) -> str:
+def _keep(
+    run: Run,
+    encoder: str,
+    case: Case,
+    cohort: Cohort,
+    labelled: Labelled,
+    result: DownstreamResult | QuantityResult,
+) -> str:
     """Write per-record scores beside the rows; return the file's name."""
     rows = labelled.rows[result.tested]
     name = digest([encoder.encode(), case.cohort.encode(), case.label.encode()])[:24] + ".npz"

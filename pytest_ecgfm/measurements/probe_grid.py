@@ -34,7 +34,8 @@ def _begun(run: Run, encoder: Encoder, cohort: Cohort) -> dict[Key, Callable[[],
     kind = run.settings.profile.grid.probe
     if run.cluster is None or not PROBES[kind].anywhere:
         return {}
-    cases = [one for one in run.settings.planned() if one.check.startswith("downstream.") and one.cohort == cohort.name]
+    checks = ("downstream.auroc", "downstream.auroc_gain", "downstream.auroc_change")
+    cases = [one for one in run.settings.planned() if one.check in checks and one.cohort == cohort.name]
     labels = {one.label: run.labelled(cohort, one.label) for one in cases}
     labels = {name: one for name, one in labels.items() if one.split is not None}
     keys: dict[Key, tuple[str, str, int, float, int]] = {}

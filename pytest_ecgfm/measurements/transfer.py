@@ -1,6 +1,7 @@
 """Transfer of one probe from one cohort, or from all others, to another (docs/method.md#transfer)."""
 
 from pytest_ecgfm.encoders.base import Encoder
+from pytest_ecgfm.evaluations.downstream import DownstreamResult
 from pytest_ecgfm.evaluations.measured import Cell, Measured
 from pytest_ecgfm.evaluations.probes import Probe
 from pytest_ecgfm.evaluations.transfer import Source, fit_source, transfer
@@ -21,11 +22,11 @@ def drop(run: Run, encoder: Encoder, case: Case) -> Measured:
     at_home = Case("downstream.auroc", case.encoder, case.cohort, case.label, 1.0)
     own = evaluated(run, encoder, at_home, "logistic")
     probe = _source_probe(run, encoder, case)
-    if own.result is None or probe is None:
+    if not isinstance(own.result, DownstreamResult) or probe is None:
         where = case.cohort if own.result is None else case.source
         return Measured.insufficient(f"too few records of a class in {where} for a probe", advisory=advisory)
     tested = {"positives": own.positives, "negatives": own.negatives, "split": own.split}
-    if reason := _at_chance(run, at_home, own.auroc()):
+    if reason := _at_chance(run, at_home, own.over_seeds()):
         return Measured.insufficient(reason, **tested, advisory=advisory)
     target = run.cohort(case.cohort)
     embeddings = run.embeddings(encoder, target)[run.labelled(target, case.label).known]

@@ -7,17 +7,18 @@ import pandas as pd
 
 from pytest_ecgfm.errors import EcgfmError
 from pytest_ecgfm.evaluations.statistics import Estimate
+from pytest_ecgfm.evaluations.statistics.bootstrap import Interval
 from pytest_ecgfm.report.loaded import Loaded
 from pytest_ecgfm.results.baseline import Baseline, change
 
 
 class Difference(NamedTuple):
-    """AUROC after minus before in one cohort, for one label; `problem` says why there is none."""
+    """AUROC, or R2 of a quantity, after minus before in one cohort; `problem` says why there is none."""
 
     cohort: str
     label: str
     records: int
-    found: Estimate | None
+    found: Estimate | Interval | None
     problem: str = ""
 
 
@@ -73,7 +74,7 @@ def differences(before: Loaded, after: Loaded, then: str, now: str) -> list[Diff
     old, new = (Baseline(run.path, run.tree) for run in (before, after))
     out = []
     for cohort in after.cohorts:
-        for label in after.labels:
+        for label in after.targets:
             try:
                 fresh = new.scores(now, cohort, label)
             except EcgfmError:
@@ -92,7 +93,7 @@ def _aurocs(before: Loaded, after: Loaded, then: str, now: str) -> Iterator[str]
     if found is None:
         yield "no AUROC to compare: a run without the downstream suite has no test scores"
         return
-    yield "| cohort | label | records | AUROC, then minus before | 95 % interval |"
+    yield "| cohort | label | records | AUROC (R2 of a quantity), then minus before | 95 % interval |"
     yield "| --- | --- | --- | --- | --- |"
     for one in found:
         where = f"| {one.cohort} | {one.label} | {one.records} |"

@@ -14,7 +14,7 @@ import xarray as xr
 from pytest_ecgfm.cards.bounded_files import read_json
 from pytest_ecgfm.cohorts.base import LABELS
 from pytest_ecgfm.errors import EcgfmError
-from pytest_ecgfm.results.checks import SUITES
+from pytest_ecgfm.results.checks import CHECKS, SUITES
 from pytest_ecgfm.results.cube_files import open_run, read_into_memory
 
 _Name = TypeVar("_Name")
@@ -133,13 +133,19 @@ class Loaded:
 
     @cached_property
     def labels(self) -> tuple[str, ...]:
-        """Names of the labels that were evaluated, in their customary order."""
-        seen: list[str] = [name for name in self.checks["label"] if name]
+        """Names of the labels that were evaluated, in their customary order; neither quantities nor sets."""
+        pairs = zip(self.checks["label"], self.checks["kind"], strict=True)
+        seen: list[str] = [name for name, kind in pairs if name and (kind not in CHECKS or CHECKS[kind].of == "label")]
         for group in ("downstream", "transfer", "relevance"):
             dataset = self.group(group)
             if dataset is not None and "label" in dataset.coords:
                 seen += dataset["label"].values.astype(str).tolist()
         return in_order(dict.fromkeys(seen), LABELS)
+
+    @cached_property
+    def targets(self) -> tuple[str, ...]:
+        """Names of all that has checks by label: labels, quantities and sets."""
+        return tuple(dict.fromkeys((*self.labels, *(name for name in self.checks["label"] if name))))
 
     @cached_property
     def suites(self) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ from pytest_ecgfm.report.leads import relevance
 from pytest_ecgfm.report.loaded import Loaded, in_order
 from pytest_ecgfm.report.maps import maps
 from pytest_ecgfm.report.marks import Line
+from pytest_ecgfm.report.quantities import quantities, sets
 from pytest_ecgfm.report.series import (
     auroc_limits,
     auroc_lines,
@@ -222,6 +223,18 @@ def _sections() -> Iterator[Section]:
         "AUROC by share of the training patients",
         "Mean over seeds with 95 % intervals; grey: references; short red lines: thresholds.",
         auroc,
+    )
+    yield Section(
+        "sets",
+        "Named sets of labels",
+        "Mean AUROC over the labels of a set, patients resampled for all labels at once.",
+        sets,
+    )
+    yield Section(
+        "quantities",
+        "Quantities",
+        "A ridge probe of each, in its own units. Transfer, stability, relevance and separability leave them out.",
+        quantities,
     )
     yield Section(
         "transfer",

@@ -26,7 +26,7 @@ def matrix(run: Loaded) -> Markup:
         mine = checks[checks["encoder"] == encoder]
         rows = []
         parts = {(str(key[0]), str(key[1])): part for key, part in mine.groupby(["cohort", "label"])}
-        for cohort, label in in_order(parts, product(("", *run.cohorts), ("", *run.labels))):
+        for cohort, label in in_order(parts, product(("", *run.cohorts), ("", *run.targets))):
             part, cells = parts[cohort, label], []
             for suite in run.suites:
                 here = part[part["suite"] == suite]
@@ -105,7 +105,7 @@ def checks(run: Loaded) -> Markup:
         "encoder": run.models,
         "suite": run.suites,
         "cohort": run.cohorts,
-        "label": run.labels,
+        "label": run.targets,
         "tier": ("blocking", "advisory"),
         "outcome": OUTCOMES,
     }

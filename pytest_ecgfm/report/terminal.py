@@ -22,7 +22,7 @@ def summary_lines(verdict: Verdict, rows: Sequence[Row]) -> Iterator[str]:
         block = one.counts["blocking_fail"]
         also = f"; {block} block" if block != one.counts["fail"] else ""
         yield f"{one.encoder}: {one.outcome.upper()} ({counts}, of {one.counts['planned']} planned{also})"
-        yield from _table(one, rows)
+        yield from _tables(one, rows)
         if nowhere := nowhere_in_words(one.basis.gated_nowhere):
             yield f"  {nowhere}"
         lines = basis_lines(one.basis)
@@ -42,21 +42,35 @@ def end_lines(verdict: Verdict, rows: Sequence[Row], notes: Sequence[str], troub
     yield from (f"! {reason}" for reason in trouble)
 
 
-def _table(one: EncoderVerdict, rows: Sequence[Row]) -> Iterator[str]:
-    """AUROC by cohort and label at the largest share of the training patients."""
-    mine = [row for row in rows if row.encoder == one.encoder and row.check.startswith("downstream.auroc[")]
+_TABLES = {"downstream.auroc": "AUROC", "downstream.macro_auroc": "mean AUROC", "downstream.r2": "R2"}
+
+
+def _tables(one: EncoderVerdict, rows: Sequence[Row]) -> Iterator[str]:
+    """AUROC of labels, its means over sets and R2 of quantities, at the largest share of the training patients."""
+    kinds = {kind: [row for row in rows if row.check.startswith(f"{kind}[")] for kind in _TABLES}
+    for kind, found in kinds.items():
+        yield from _table(_TABLES[kind], [row for row in found if row.encoder == one.encoder])
+    marks = [_mark(row) for found in kinds.values() for row in found if row.encoder == one.encoder]
+    if marks:
+        strict = ", ?! inconclusive, which blocks" if "?!" in marks else ""
+        yield f"  (! fail, ? inconclusive{strict}, u insufficient: fewer than 10 of a class, e error: not measured)"
+
+
+def _table(heading: str, mine: Sequence[Row]) -> Iterator[str]:
+    """One value by cohort and label."""
     if not mine:
         return
     top = max(row.fraction for row in mine)
     at_top = {(row.cohort, row.label): row for row in mine if row.fraction == top}
     cohorts = list(dict.fromkeys(row.cohort for row in mine))
     labels = list(dict.fromkeys(row.label for row in mine))
-    width = max(len(f"AUROC at {top:.4g}"), *(len(cohort) for cohort in cohorts))
-    yield f"  {f'AUROC at {top:.4g}':<{width}}" + "".join(f"{label:>9}" for label in labels)
+    sizes = {label: max(9, len(label) + 1) for label in labels}
+    width = max(len(f"{heading} at {top:.4g}"), *(len(cohort) for cohort in cohorts))
+    yield f"  {f'{heading} at {top:.4g}':<{width}}" + "".join(f"{label:>{sizes[label]}}" for label in labels)
     for cohort in cohorts:
-        yield f"  {cohort:<{width}}" + "".join(_entry(at_top.get((cohort, label))) for label in labels)
-    strict = ", ?! inconclusive, which blocks" if "?!" in map(_mark, at_top.values()) else ""
-    yield f"  (! fail, ? inconclusive{strict}, u insufficient: fewer than 10 of a class, e error: not measured)"
+        yield f"  {cohort:<{width}}" + "".join(
+            f"{_entry(at_top.get((cohort, label))):>{sizes[label]}}" for label in labels
+        )
 
 
 def _entry(row: Row | None) -> str:

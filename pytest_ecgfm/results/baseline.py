@@ -11,9 +11,12 @@ import numpy.typing as npt
 import xarray as xr
 
 from pytest_ecgfm.cards.toml_files import parse_toml
+from pytest_ecgfm.cohorts.quantities import spelt
 from pytest_ecgfm.errors import EcgfmError, StaleBaseline
 from pytest_ecgfm.evaluations.probe_kinds import PROBES
 from pytest_ecgfm.evaluations.statistics import Estimate, mean_auroc_difference
+from pytest_ecgfm.evaluations.statistics.bootstrap import Interval
+from pytest_ecgfm.evaluations.statistics.regression import r2_difference
 from pytest_ecgfm.results.cube_files import open_run, read_into_memory
 
 _SHOWN = 3
@@ -36,18 +39,22 @@ class Scores:
     ----------
     records, patients : ndarray of str, shape (n,)
     scores, targets : ndarray of float64, shape (n,)
-        Mean over seeds; 1 or 0.
+        Mean over seeds; 1 or 0. Of a quantity, predictions and values.
+    quantity : bool
+        Whether they are those of a quantity.
     """
 
     records: npt.NDArray[Any]
     patients: npt.NDArray[Any]
     scores: npt.NDArray[np.float64]
     targets: npt.NDArray[np.float64]
+    quantity: bool = False
 
     def in_order(self) -> "Scores":
         """Return the same with records in the order of their names."""
         order = np.argsort(self.records, kind="stable")
-        return Scores(self.records[order], self.patients[order], self.scores[order], self.targets[order])
+        held = self.records[order], self.patients[order], self.scores[order], self.targets[order]
+        return Scores(*held, quantity=self.quantity)
 
 
 class Baseline:
@@ -119,11 +126,12 @@ class Baseline:
             If the run has no such scores, or they are of another kind of probe, or of one whose code was another.
         """
         held = self._scores
-        if self.probe != probe:
+        quantity = bool(spelt(label))
+        if self.probe != probe and not quantity:
             raise StaleBaseline(
                 f"baseline {self.name} is stale: its probes are {self.probe}, but this run's are {probe}."
             )
-        if self.probe_code != PROBES[probe].code:
+        if not quantity and self.probe_code != PROBES[probe].code:
             raise StaleBaseline(f"baseline {self.name} is stale: the code of its probe {probe} was another.")
         names = self.encoders
         chosen = encoder if encoder in names else names[0] if renamed and len(names) == 1 else ""
@@ -141,6 +149,7 @@ class Baseline:
             here["patient"].values[use].astype(str),
             here["score"].values[use].astype(np.float64),
             here["target"].values[use].astype(np.float64),
+            quantity=quantity,
         )
 
 
@@ -165,8 +174,8 @@ def load_baselines(runs: Sequence[Path]) -> dict[str, Baseline]:
     return out
 
 
-def change(now: Scores, then: Scores, name: str) -> Estimate:
-    """Return AUROC now minus AUROC then, paired on the same records.
+def change(now: Scores, then: Scores, name: str) -> Estimate | Interval:
+    """Return AUROC, or R2 of a quantity, now minus that of then, paired on the same records.
 
     Raises
     ------
@@ -183,7 +192,7 @@ def change(now: Scores, then: Scores, name: str) -> Estimate:
             problems.append(f"{extra.size} records {what}, such as {', '.join(map(str, extra[:_SHOWN]))}")
     if not problems:
         for what, differs in (
-            ("labels", here.targets != there.targets),
+            ("values" if now.quantity else "labels", here.targets != there.targets),
             ("patients", here.patients != there.patients),
         ):
             if differs.any():
@@ -191,4 +200,6 @@ def change(now: Scores, then: Scores, name: str) -> Estimate:
                 problems.append(f"{int(differs.sum())} {what} differ, such as that of {such}")
     if problems:
         raise StaleBaseline(f"baseline {name} is stale: {'; '.join(problems)}.")
+    if now.quantity:
+        return r2_difference(here.scores, there.scores, here.targets, here.patients)
     return mean_auroc_difference(here.scores, there.scores, here.targets > 0.5, here.patients)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from pytest_ecgfm.cohorts.quantities import spelt
 from pytest_ecgfm.results.checks import SUITES, Case
 from pytest_ecgfm.results.rows import Row
 
@@ -26,7 +27,8 @@ class BasisPart(BaseModel):
         description="suite to the cohorts in which any blocking check passed or failed"
     )
     gated_nowhere: dict[str, int] = Field(
-        description="labels that no blocking check decided, with the most positives that were tested in one cohort"
+        description="labels and quantities that no blocking check decided, with the most positives, or records, that "
+        "were tested in one cohort"
     )
 
 
@@ -95,11 +97,16 @@ def basis(encoder: str, rows: Iterable[Row], planned: Sequence[Case] = ()) -> Ba
             if (label, suite) in asked
         }
     nowhere = {
-        label: max((row.counts.get("n_test_positive", 0) for row in mine if row.label == label), default=0)
+        label: max((_tested(row) for row in mine if row.label == label), default=0)
         for label, by in labels.items()
         if not any(by.values())
     }
     return Basis(labels, {s: cohorts(row for row in decided if row.suite == s) for s in suites}, nowhere)
+
+
+def _tested(row: Row) -> int:
+    """Return the tested positives of a label, or the tested records of a quantity."""
+    return row.counts.get("n_test_positive", row.counts.get("n_test", 0))
 
 
 def nowhere_in_words(gated_nowhere: Mapping[str, int]) -> str:
@@ -107,13 +114,19 @@ def nowhere_in_words(gated_nowhere: Mapping[str, int]) -> str:
 
     >>> nowhere_in_words({"SB": 15, "STach": 9})
     'SB and STach were gated nowhere: 15 and 9 positives'
+    >>> nowhere_in_words({"SB": 15, "quantity:EF": 90})
+    'SB was gated nowhere: 15 positives; quantity:EF was gated nowhere: 90 records'
     """
-    if not gated_nowhere:
-        return ""
-    names, counts = list(gated_nowhere), [str(count) for count in gated_nowhere.values()]
+    labels = {name: count for name, count in gated_nowhere.items() if not spelt(name)}
+    quantities = {name: count for name, count in gated_nowhere.items() if name not in labels}
+    parts = ((labels, "positive"), (quantities, "record"))
+    return "; ".join(_nowhere(found, unit) for found, unit in parts if found)
+
+
+def _nowhere(found: Mapping[str, int], unit: str) -> str:
+    names, counts = list(found), [str(count) for count in found.values()]
     verb = "was" if len(names) == 1 else "were"
-    unit = "positive" if counts == ["1"] else "positives"
-    return f"{_listed(names)} {verb} gated nowhere: {_listed(counts)} {unit}"
+    return f"{_listed(names)} {verb} gated nowhere: {_listed(counts)} {unit if counts == ['1'] else f'{unit}s'}"
 
 
 def every_cohort(suites: Iterable[Sequence[str]]) -> list[str]:

@@ -4,11 +4,13 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import product
-from typing import Any
+from typing import Any, Literal
 
 from pytest_ecgfm.errors import EcgfmError
 from pytest_ecgfm.results.judging import GATED_POSITIVES as GATED_POSITIVES
+from pytest_ecgfm.results.judging import GATED_RECORDS as GATED_RECORDS
 from pytest_ecgfm.results.judging import MINIMUM_POSITIVES as MINIMUM_POSITIVES
+from pytest_ecgfm.results.judging import MINIMUM_RECORDS as MINIMUM_RECORDS
 from pytest_ecgfm.results.judging import SIDE as SIDE
 from pytest_ecgfm.results.judging import Outcome as Outcome
 from pytest_ecgfm.results.judging import Threshold as Threshold
@@ -52,6 +54,8 @@ class CheckKind:
     arithmetic : bool
         Whether it tries our own arithmetic: every encoder that is a function of its record passes, whatever its
         quality, so that a suite in which nothing else passes has decided nothing.
+    of : {"label", "quantity", "set"}
+        What the coordinate ``label`` names in its cells: a label, a quantity, or a named set of labels.
     """
 
     name: str
@@ -65,6 +69,7 @@ class CheckKind:
     where: str = ""
     units: str = "1"
     arithmetic: bool = False
+    of: Literal["label", "quantity", "set"] = "label"
 
     @property
     def suite(self) -> str:
@@ -111,6 +116,7 @@ def _kind(name: str, title: str, *cells: str, limits: tuple[float, float] = (-ma
 
 _SHARE, _DIFFERENCE, _ANY = (0.0, 1.0), (-1.0, 1.0), (0.0, math.inf)
 _ADJUSTED = (-math.inf, 1.0)
+_R2, _R2_DIFFERENCE = (-math.inf, 1.0), (-math.inf, math.inf)
 _LABEL = ("cohort", "label")
 _CELL = (*_LABEL, "fraction")
 
@@ -144,6 +150,32 @@ CHECKS = {
             "label",
             "baseline",
             limits=_DIFFERENCE,
+        ),
+        replace(
+            _kind("downstream.macro_auroc", "Mean AUROC over a named set of labels", *_CELL, limits=_SHARE),
+            of="set",
+        ),
+        replace(_kind("downstream.r2", "R2 of a linear probe of a quantity", *_CELL, limits=_R2), of="quantity"),
+        replace(
+            _kind(
+                "downstream.r2_gain",
+                "R2 minus that of a reference encoder on the same records",
+                *_CELL,
+                "reference",
+                limits=_R2_DIFFERENCE,
+            ),
+            of="quantity",
+        ),
+        replace(
+            _kind(
+                "downstream.r2_change",
+                "R2 minus that of an earlier run on the same records",
+                "cohort",
+                "label",
+                "baseline",
+                limits=_R2_DIFFERENCE,
+            ),
+            of="quantity",
         ),
         _kind(
             "transfer.drop",
@@ -328,12 +360,13 @@ def cells(
     references: tuple[str, ...],
     baselines: tuple[str, ...] = (),
     suites: tuple[str, ...],
+    quantities: tuple[str, ...] = (),
+    sets: tuple[str, ...] = (),
 ) -> Iterator[Case]:
     """Enumerate the cells of every check of the chosen suites, for one encoder."""
     grid: dict[str, tuple[Any, ...]] = {
         "source": (*cohorts, *((OTHERS,) if len(cohorts) > 2 else ())),
         "cohort": cohorts,
-        "label": labels,
         "fraction": fractions,
         # An encoder is not compared with itself.
         "reference": tuple(name for name in references if name != encoder),
@@ -341,9 +374,11 @@ def cells(
         "perturbation": tuple(VARIANTS),
         "space": SPACES,
     }
+    named = {"label": labels, "quantity": quantities, "set": sets}
     for kind in CHECKS.values():
         if kind.suite not in suites:
             continue
+        grid["label"] = named[kind.of]
         for values in product(*(grid[name] for name in kind.cells)):
             case = Case(kind.name, encoder, **dict(zip(kind.cells, values, strict=True)))
             # Nothing is transferred from a cohort to itself.

@@ -12,7 +12,16 @@ import numpy as np
 import xarray as xr
 
 from pytest_ecgfm.errors import EcgfmError
-from pytest_ecgfm.evaluations import downstream, features, relevance, separability, stability, transfer
+from pytest_ecgfm.evaluations import (
+    downstream,
+    features,
+    macro,
+    quantities,
+    relevance,
+    separability,
+    stability,
+    transfer,
+)
 from pytest_ecgfm.evaluations.measured import Cell
 from pytest_ecgfm.results.checks import CHECKS
 from pytest_ecgfm.results.cube_files import SCHEMA_VERSION
@@ -20,6 +29,8 @@ from pytest_ecgfm.results.rows import Row
 
 _DIMENSIONS = {
     "downstream": ("encoder", "cohort", "label", "probe", "fraction", "seed"),
+    "quantities": ("encoder", "cohort", "quantity", "fraction", "seed"),
+    "sets": ("encoder", "cohort", "set", "probe", "fraction", "label"),
     "transfer": ("encoder", "source", "target", "label"),
     "stability": ("encoder", "cohort", "label", "perturbation", "severity"),
     "relevance": ("encoder", "cohort", "label", "fraction", "baseline", "removed", "lead"),
@@ -27,6 +38,8 @@ _DIMENSIONS = {
 }
 _METRICS = {
     "downstream": downstream.METRICS,
+    "quantities": quantities.METRICS,
+    "sets": macro.METRICS,
     "transfer": transfer.METRICS,
     "stability": stability.METRICS,
     "relevance": {**relevance.METRICS, **features.METRICS},
@@ -36,7 +49,7 @@ _CHECK_COLUMNS = {
     "encoder": "encoder that was judged",
     "suite": "suite that evaluated it",
     "cohort": "cohort",
-    "label": "harmonised label",
+    "label": "label, quantity or set of labels",
     "reference": "reference encoder of a difference, or empty",
     "source": "cohort that a probe comes from, or empty",
     "perturbation": "perturbation with its severity, or empty",
@@ -48,6 +61,8 @@ _CHECK_COLUMNS = {
     "why": "why this threshold, as the profile says",
     "split": "published, holdout or cv: how training and test records were told apart",
 }
+_SCORE = "test score, of a quantity its prediction; mean over seeds, at the whole training set"
+_TARGET = "label, 1 or 0; of a quantity its value"
 _CHECK_NUMBERS = {
     "fraction": "share of the training patients",
     "value": "estimate",
@@ -92,6 +107,8 @@ def build_cube(rows: Iterable[Row], folder: Path, attributes: Mapping[str, Any])
         tree[f"/{group}"] = _group(group, cells)
     if "/transfer" in tree:
         tree["/transfer"] = _with_exposure(tree["/transfer"], attributes)
+    if "/quantities" in tree:
+        tree["/quantities"] = _with_units(tree["/quantities"], attributes)
     files = [(row, folder / Path(name).name) for row in ordered for name in row.arrays]
     if scores := [(row, path) for row, path in files if path.suffix == ".npz"]:
         tree["/scores"] = _scores(scores)
@@ -142,6 +159,17 @@ def _with_exposure(transfer: xr.Dataset, attributes: Mapping[str, Any]) -> xr.Da
     ]
     about = {"long_name": "whether the target was seen in pretraining: seen, unseen or unknown", "units": "1"}
     return transfer.assign(exposure=(("encoder", "target"), np.array(words, dtype=np.str_), about))
+
+
+def _with_units(held: xr.Dataset, attributes: Mapping[str, Any]) -> xr.Dataset:
+    """Say in which units each cohort states each quantity; empty where nothing says it."""
+    told = json.loads(attributes.get("cohorts", "{}"))
+    words = [
+        [str(told.get(cohort, {}).get("units", {}).get(quantity, "")) for quantity in held["quantity"].values]
+        for cohort in held["cohort"].values
+    ]
+    about = {"long_name": "units of the quantity in the cohort, as stated", "units": "1"}
+    return held.assign(units=(("cohort", "quantity"), np.array(words, dtype=np.str_), about))
 
 
 def _larger(paths: Sequence[Path]) -> dict[str, xr.Dataset]:
@@ -203,9 +231,9 @@ def _scores(files: Sequence[tuple[Row, Path]]) -> xr.Dataset:
             "score": (
                 ("encoder", "label", "record"),
                 score,
-                {"long_name": "test score, mean over seeds, at the whole training set", "units": "1"},
+                {"long_name": _SCORE, "units": "1"},
             ),
-            "target": (("label", "record"), target, {"long_name": "label, 1 or 0", "units": "1"}),
+            "target": (("label", "record"), target, {"long_name": _TARGET, "units": "1"}),
             "cohort": (("record",), np.array([about[r][0] for r in records]), {"long_name": "cohort", "units": "1"}),
             "patient": (("record",), np.array([about[r][1] for r in records]), {"long_name": "patient", "units": "1"}),
             "fold": (

@@ -14,6 +14,9 @@ MINIMUM_POSITIVES = 10
 GATED_POSITIVES = 50
 """From here on a check may block; with 10 to 49 positives it is advisory."""
 
+MINIMUM_RECORDS, GATED_RECORDS = 2 * MINIMUM_POSITIVES, 2 * GATED_POSITIVES
+"""The same of the tested records of a quantity: half of them lie on either side of its median."""
+
 SIDE = 0.025
 """One-sided level of a 95 % interval, for a whole family of checks."""
 

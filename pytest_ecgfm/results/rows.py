@@ -11,6 +11,8 @@ from pytest_ecgfm.errors import EcgfmError, is_models_fault
 from pytest_ecgfm.evaluations.measured import Cell, Measured
 from pytest_ecgfm.results.checks import (
     CHECKS,
+    GATED_RECORDS,
+    MINIMUM_RECORDS,
     Case,
     Outcome,
     Threshold,
@@ -123,8 +125,10 @@ class Row:
     def message(self) -> str:
         """Say what was found and what should have been: ``name = value, but should be >= bound [where]``."""
         where = self.encoder
-        if "n_test" in self.counts:
+        if "n_test_positive" in self.counts:
             where += f", {self.counts['n_test_positive']} of {self.counts['n_test']} positive"
+        elif "n_test" in self.counts:
+            where += f", {self.counts['n_test']} records"
         sign = ">=" if self.sense == "minimum" else "<="
         return f"{self.check} = {self.interval()}, but should be {sign} {self.threshold:g} [{where}]: {self.reason}"
 
@@ -177,8 +181,8 @@ def parse_row(text: str, *, where: str = "rows.jsonl") -> Row:
                 _kind(getattr(row, f.name), f.type)
         if not 1 <= row.members <= _MOST_MEMBERS:
             raise ValueError(f"members {row.members}")
-        if "n_test" in row.counts and "n_test_positive" not in row.counts:
-            raise KeyError("n_test_positive")
+        if "n_test_positive" in row.counts and "n_test" not in row.counts:
+            raise KeyError("n_test")
         return row
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise EcgfmError(f"{where}: not a row of a run ({type(error).__name__}: {error}).") from None
@@ -227,6 +231,12 @@ def judged_row(case: Case, threshold: Threshold, found: Measured, members: int =
         if not enough(found.positives, found.negatives):
             known = f"{found.positives} positive, {found.negatives} negative of {counts['n_test']} records"
             outcome, reason = "insufficient", f"fewer than 10 records of a class: {known} with a known label"
+    if found.records is not None:
+        counts = {"n_test": found.records}
+        tier = tier if found.records >= GATED_RECORDS else "advisory"
+        if found.records < MINIMUM_RECORDS:
+            outcome = "insufficient"
+            reason = f"fewer than {MINIMUM_RECORDS} tested records with a known value: {found.records}"
     if found.missing:
         outcome, reason = "insufficient", found.missing
     if found.advisory:

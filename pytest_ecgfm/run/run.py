@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 from uuid import uuid4
@@ -17,6 +18,7 @@ from pytest_ecgfm.cohorts.bad_records import without_bad_records
 from pytest_ecgfm.cohorts.base import Cohort
 from pytest_ecgfm.cohorts.endpoints import with_labels
 from pytest_ecgfm.cohorts.limit import limited
+from pytest_ecgfm.cohorts.quantities import Quantity, quantity_values, units_of
 from pytest_ecgfm.embeddings import EmbeddingCache, Part, Progress, chunk_rows, embed_stretches
 from pytest_ecgfm.encoders.base import Encoder
 from pytest_ecgfm.encoders.preprocessing import lacking
@@ -93,7 +95,9 @@ class Run:
                     cohort, bad = without_bad_records(cohort, progress)
                 excluded |= bad
             self._cohorts[name] = cohort
-            self._note("cohort", name, _about(cohort, excluded))
+            about = _about(cohort, excluded)
+            about["units"] = {one.name: units_of(one, cohort) for one in settings.quantities.values()}
+            self._note("cohort", name, about)
         return self._cohorts[name]
 
     def loaded(self, cohorts: Mapping[str, Cohort]) -> None:
@@ -268,8 +272,9 @@ class Run:
         return cast("T", held)
 
     def labelled(self, cohort: Cohort, label: str) -> Labelled:
-        """Return the records whose label is known, with their split."""
-        return self.once(("labelled", cohort.name, label), lambda: _labelled(cohort, label))
+        """Return the records whose label, or whose quantity of this name, is known, with their split."""
+        quantity = self.settings.quantities.get(label)
+        return self.once(("labelled", cohort.name, label), lambda: _labelled(cohort, label, quantity))
 
     def keep(self, identity: tuple[str, ...], dataset: "xr.Dataset") -> str:
         """Write arrays too large for a row; return the file's name. The attribute `group` says where they go."""
@@ -281,15 +286,15 @@ class Run:
         return f"arrays/{name}"
 
 
-def _labelled(cohort: Cohort, label: str) -> Labelled:
-    values = cohort.labels[label]
+def _labelled(cohort: Cohort, label: str, quantity: Quantity | None) -> Labelled:
+    values = cohort.labels[label] if quantity is None else quantity_values(quantity, cohort)
     known = values.notna().to_numpy()
-    targets = values[known].to_numpy(dtype=bool)
-    patients = cohort.patients[known].to_numpy(dtype=str)
-    split = None
-    if min(int(targets.sum()), int((~targets).sum())) >= 5:
-        split = make_split(targets, patients, cohort.folds[known].to_numpy(dtype=object), cohort.split)
-    return Labelled(known, targets, patients, split)
+    targets = values[known].to_numpy(dtype=bool if quantity is None else np.float64)
+    found = Labelled(known, targets, cohort.patients[known].to_numpy(dtype=str), None)
+    if min(found.counts) < 5:
+        return found
+    split = make_split(targets, found.patients, cohort.folds[known].to_numpy(dtype=object), cohort.split)
+    return replace(found, split=split)
 
 
 def _about(cohort: Cohort, excluded: dict[str, str]) -> dict[str, Any]:

@@ -12,7 +12,9 @@ import pytest
 
 from pytest_ecgfm.cards import COHORTS
 from pytest_ecgfm.cohorts import available_cohorts
-from pytest_ecgfm.cohorts.endpoints import Endpoint, chosen_labels, read_definitions
+from pytest_ecgfm.cohorts.endpoints import Endpoint
+from pytest_ecgfm.cohorts.quantities import Quantity
+from pytest_ecgfm.cohorts.targets import Definitions, chosen_targets, read_targets
 from pytest_ecgfm.embeddings.store import cache_folder
 from pytest_ecgfm.encoders.base import PRECISIONS, require_device
 from pytest_ecgfm.encoders.exported import read_card_file
@@ -59,6 +61,8 @@ class Settings:
     references_named: bool = False
     timeout: float | None = None
     endpoints: Mapping[str, Endpoint] = field(default_factory=dict)
+    quantities: Mapping[str, Quantity] = field(default_factory=dict)
+    sets: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def encoders(self) -> tuple[str, ...]:
@@ -77,6 +81,8 @@ class Settings:
                 references=self.references,
                 baselines=tuple(self.baselines),
                 suites=self.suites,
+                quantities=tuple(self.quantities),
+                sets=tuple(self.sets),
             ):
                 threshold = self.profile.threshold(case)
                 if threshold is not None:
@@ -88,7 +94,7 @@ class Settings:
         grid = self.profile.grid.model_copy(
             update={
                 "suites": self.suites,
-                "labels": self.labels,
+                "labels": (*self.labels, *self.quantities, *self.sets),
                 "fractions": self.fractions,
                 "seeds": self.seeds,
                 "references": self.references,
@@ -298,13 +304,17 @@ def read_settings(config: pytest.Config, own_cohorts: Mapping[str, Sequence[str]
     options = Options(config)
     own_cohorts = own_cohorts or {}
     labels_file = options.path("labels_file")
-    definitions = read_definitions(labels_file) if labels_file else {}
+    definitions = read_targets(labels_file) if labels_file else Definitions()
     asked_labels = options.names("labels")
     profile = load_profile(
         options.text("profile") or "default",
-        labels=(*definitions, *(asked_labels or ()), *(label for named in own_cohorts.values() for label in named)),
+        labels=(
+            *definitions.names,
+            *(asked_labels or ()),
+            *(label for named in own_cohorts.values() for label in named),
+        ),
     )
-    profile = profile.model_copy(update={"label": {**profile.label, **definitions}})
+    profile = profile.with_definitions(definitions)
     grid, asked = profile.grid, profile.run
     models = options.names("") or asked.models
     if not models:
@@ -326,9 +336,9 @@ def read_settings(config: pytest.Config, own_cohorts: Mapping[str, Sequence[str]
     references, named_here = _references(options, grid.references)
     dask = dask_address(options, config)
     cards_name = (label for name in cohorts for label in own_cohorts.get(name, ()))
-    labels, endpoints = chosen_labels(
+    targets = chosen_targets(
         asked_labels or (*grid.labels, *cards_name),
-        profile.label,
+        profile.definitions,
         where=f"profile {profile.name}" if asked_labels is None else "--ecgfm-labels",
     )
     size = options.text("batch_size") or "auto"
@@ -341,7 +351,7 @@ def read_settings(config: pytest.Config, own_cohorts: Mapping[str, Sequence[str]
         profile=profile,
         data=root,
         cohorts=cohorts,
-        labels=labels,
+        labels=targets.labels,
         fractions=_fractions(options) or tuple(sorted(grid.fractions)),
         seeds=options.whole("seeds") or grid.seeds,
         suites=_suites(options, grid.suites, cohorts),
@@ -361,5 +371,7 @@ def read_settings(config: pytest.Config, own_cohorts: Mapping[str, Sequence[str]
         ),
         references_named=named_here,
         timeout=_timeout(options, dask),
-        endpoints=endpoints,
+        endpoints=targets.endpoints,
+        quantities=targets.quantities,
+        sets=targets.sets,
     )

@@ -145,12 +145,17 @@ def require_cells(settings: Settings, planned: Iterable[Case]) -> None:
     for suite in settings.suites:
         mine = [case for case in cases if CHECKS[case.check].suite == suite]
         if not mine:
-            labels, fractions = ", ".join(settings.labels), ", ".join(f"{one:g}" for one in settings.fractions)
+            labels = ", ".join((*settings.labels, *settings.quantities, *settings.sets))
+            fractions = ", ".join(f"{one:g}" for one in settings.fractions)
             asked = f"labels {labels or 'none'} and fractions {fractions or 'none'}"
             raise EcgfmError(f"{profile} holds for suite {suite} at {asked}, so it would judge nothing.")
         for label in settings.labels:
-            if any(case.label for case in mine) and label not in {case.label for case in mine}:
+            of_labels = {case.label for case in mine if CHECKS[case.check].of == "label"} - {""}
+            if of_labels and label not in of_labels:
                 raise EcgfmError(f"{profile} of suite {suite} holds for label {label}.")
+        for name in (*settings.quantities, *settings.sets) if suite == "downstream" else ():
+            if name not in {case.label for case in mine}:
+                raise EcgfmError(f"{profile} of suite {suite} holds for {name}.")
         for fraction in settings.fractions:
             if any(case.fraction for case in mine) and fraction not in {case.fraction for case in mine}:
                 raise EcgfmError(f"{profile} of suite {suite} holds for fraction {fraction:g}.")

@@ -12,6 +12,7 @@ from pytest_ecgfm.cohorts import available_cohorts, load_cohort
 from pytest_ecgfm.cohorts.base import LABELS, Cohort
 from pytest_ecgfm.cohorts.endpoints import COLUMN, PREFIXES, Endpoint, values_of
 from pytest_ecgfm.cohorts.offered import nearest_label, unused_columns
+from pytest_ecgfm.cohorts.quantities import AGE, offered_quantities, quantity_values, spelt
 from pytest_ecgfm.cohorts.stated import label_columns
 from pytest_ecgfm.errors import EcgfmError, nearest
 from pytest_ecgfm.run.settings import Options, Settings
@@ -62,18 +63,23 @@ def require_known(settings: Settings, own: Mapping[str, CohortCard], config: pyt
     Raises
     ------
     EcgfmError
-        Which label, and where it would be known; or a column holds something else than 1, 0 and empty cells.
+        Which label, and where it would be known; or a column holds something else than 1, 0 and empty cells, or a
+        quantity a value that cannot be.
     """
-    unused = [name for name in settings.profile.label if name not in settings.endpoints]
-    found = Known(notes=[f"the label {name} is defined, but not asked for: --ecgfm-labels={name}" for name in unused])
+    asked = (*settings.endpoints, *settings.quantities, *settings.sets)
+    unused = [name for name in settings.profile.definitions.names if name not in asked]
+    found = Known(notes=[f"{name} is defined, but not asked for: --ecgfm-labels={name}" for name in unused])
+    found.notes += _without_quantities(settings)
     named = Options(config).names("labels") or ()
     wanted = [label for label in settings.labels if label in settings.endpoints or label in named]
+    wanted += settings.quantities
     open_cards = any(not card.labels for card in own.values())
     pending = [
         label
         for label in wanted
-        if not any(label in card.labels for card in own.values())
-        and not (own and label in LABELS)
+        if not any(label in map(_spelt, card.labels) for card in own.values())
+        and not (own and (label in LABELS or label == AGE.name))
+        and not (open_cards and label in settings.quantities)
         and not (open_cards and COLUMN in _of(settings, label).true)
     ]
     tables = _with_columns(settings.data)
@@ -87,13 +93,14 @@ def require_known(settings: Settings, own: Mapping[str, CohortCard], config: pyt
             pending = []
             continue
         found.loaded[name] = cohort
-        pending = [label for label in pending if not _knows(cohort, settings, label)]
+        known_here = {label for label in (*pending, *settings.quantities) if _knows(cohort, settings, label)}
+        pending = [label for label in pending if label not in known_here]
         found.notes += unused_columns(cohort, _read_columns(settings.endpoints.values()))
     if settings.data is None:
         from pytest_ecgfm.cohorts.synthetic.population import MODELLED
 
         embedded = any(name not in own for name in settings.cohorts)
-        pending = [label for label in pending if not (embedded and label in MODELLED)]
+        pending = [label for label in pending if not (embedded and label in (*MODELLED, AGE.name))]
     if pending:
         raise _unknown(pending[0], settings, found.loaded)
     return found
@@ -108,8 +115,8 @@ def require_columns(run: "Run") -> None:
         Which label, and the nearest name.
     """
     settings = run.settings
-    for label in settings.endpoints:
-        if not any(run.cohort(name).labels[label].notna().any() for name in settings.cohorts):
+    for label in (*settings.endpoints, *settings.quantities):
+        if not any(_knows(run.cohort(name), settings, label) for name in settings.cohorts):
             raise _unknown(label, settings, {name: run.cohort(name) for name in settings.cohorts})
 
 
@@ -117,7 +124,21 @@ def _of(settings: Settings, label: str) -> Endpoint:
     return settings.endpoints.get(label) or Endpoint(label, LABELS.get(label, ""), {})
 
 
+def _spelt(name: str) -> str:
+    return spelt(name) or name
+
+
+def _without_quantities(settings: Settings) -> list[str]:
+    """Say which suites leave quantities out: they have no meaning there."""
+    suites = [one for one in ("transfer", "stability", "relevance", "separability") if one in settings.suites]
+    if not settings.quantities or not suites:
+        return []
+    return [f"not applicable to {', '.join(settings.quantities)}, a quantity: {', '.join(suites)}"]
+
+
 def _knows(cohort: Cohort, settings: Settings, label: str) -> bool:
+    if label in settings.quantities:
+        return bool(quantity_values(settings.quantities[label], cohort).notna().any())
     values = values_of(settings.endpoints[label], cohort) if label in settings.endpoints else cohort.labels[label]
     return bool(values.notna().any())
 
@@ -138,6 +159,8 @@ def _with_columns(root: Path | None) -> set[str]:
 def _unknown(label: str, settings: Settings, loaded: Mapping[str, Cohort]) -> EcgfmError:
     """Build the error for a label that no chosen cohort knows: where it is known here, and where it would be."""
     others = _elsewhere(label, settings, loaded)
+    if label in settings.quantities:
+        return _unknown_quantity(label, settings, loaded, others)
     chosen = f"no chosen cohort ({', '.join(settings.cohorts)}) knows it"
     known = f" Here it is known in: {', '.join(others)}." if others else ""
     endpoint = _of(settings, label)
@@ -157,6 +180,15 @@ def _unknown(label: str, settings: Settings, loaded: Mapping[str, Cohort]) -> Ec
         f"--ecgfm-labels: unknown label {label!r}: {chosen}.{known or hint} Valid: {', '.join(valid)}; codes such as "
         "scp:LVH; and columns of the chosen cohorts' tables."
     )
+
+
+def _unknown_quantity(label: str, settings: Settings, loaded: Mapping[str, Cohort], others: list[str]) -> EcgfmError:
+    """Build the error for a quantity that no chosen cohort states."""
+    offered = dict.fromkeys(name for cohort in loaded.values() for name, _ in offered_quantities(cohort))
+    known = f" Here it is stated in: {', '.join(others)}." if others else nearest(label, offered)
+    valid = f" Valid: {', '.join(offered)}." if offered else ""
+    where = ", ".join(settings.cohorts)
+    return EcgfmError(f"--ecgfm-labels: quantity {label!r}: no chosen cohort ({where}) states it.{known}{valid}")
 
 
 def _elsewhere(label: str, settings: Settings, loaded: Mapping[str, Cohort]) -> list[str]:

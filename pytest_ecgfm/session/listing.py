@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 
 from pytest_ecgfm.cohorts import available_cohorts, load_cohort
-from pytest_ecgfm.cohorts.endpoints import Definition, chosen_labels, read_definitions, with_labels
+from pytest_ecgfm.cohorts.endpoints import with_labels
 from pytest_ecgfm.cohorts.offered import offered_codes, offered_columns
+from pytest_ecgfm.cohorts.quantities import offered_quantities
+from pytest_ecgfm.cohorts.targets import Definitions, Targets, chosen_targets, read_targets
 from pytest_ecgfm.errors import EcgfmError
 from pytest_ecgfm.evaluations.probe_kinds import PROBES
 from pytest_ecgfm.results.checks import CHECKS, suites
@@ -50,20 +52,22 @@ class Listing:
             session.exitstatus = pytest.ExitCode.OK
 
     @staticmethod
-    def _asked_labels(config: pytest.Config) -> tuple[dict[str, Definition], tuple[str, ...]]:
-        """Return the definitions and the labels that were asked for, to be counted."""
+    def _asked(config: pytest.Config) -> Targets:
+        """Return what is defined and what was asked for, to be counted."""
         options = Options(config)
         profile, file = options.text("profile"), options.path("labels_file")
-        definitions = dict(load_profile(profile).label) if profile else {}
-        return definitions | (read_definitions(file) if file else {}), options.names("labels") or ()
+        definitions = load_profile(profile).definitions if profile else Definitions()
+        definitions = definitions.and_those_of(read_targets(file)) if file else definitions
+        return chosen_targets(
+            (*definitions.names, *(options.names("labels") or ())), definitions, where="--ecgfm-labels"
+        )
 
     def _lines(self, config: pytest.Config) -> Iterator[str]:
         register_declared(config)
         yield "models:"
         for name, (_, declaration) in sorted(declared_models(config).items()):
             yield f"  {name}: {declaration.fields.get('description', '')} ({declaration.where})"
-        definitions, names = self._asked_labels(config)
-        endpoints = chosen_labels((*definitions, *names), definitions, where="--ecgfm-labels")[1]
+        endpoints = self._asked(config).endpoints
         yield f"cohorts ({self._root or 'embedded'}), with positives of known records for each label:"
         for name in self._cohorts:
             cohort = with_labels(load_cohort(name, self._root), endpoints.values())
@@ -80,6 +84,8 @@ class Listing:
             ]
             if columns:
                 yield f"    columns that are labels when they are asked for: {', '.join(columns)}"
+            if named := [f"{quantity} {told}" for quantity, told in offered_quantities(cohort)]:
+                yield f"    quantities, with records that have them: {', '.join(named)}"
             codes = [f"{one.name} {one.positives}" for one in offered_codes(cohort) if one.name not in endpoints]
             if codes:
                 yield f"    codes that are labels when they are asked for, with records: {', '.join(codes)}"

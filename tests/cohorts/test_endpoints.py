@@ -24,7 +24,6 @@ from pytest_ecgfm.cohorts.endpoints import (
     defined,
     of_code,
     of_column,
-    read_definitions,
     values_of,
     with_labels,
 )
@@ -33,6 +32,7 @@ from pytest_ecgfm.cohorts.harmonise import harmonise, vocabulary
 from pytest_ecgfm.cohorts.limit import limited
 from pytest_ecgfm.cohorts.offered import nearest_label, offered_codes, offered_columns, unused_columns
 from pytest_ecgfm.cohorts.tables import cohort_table
+from pytest_ecgfm.cohorts.targets import read_targets
 from pytest_ecgfm.errors import EcgfmError
 from tests.doc_blocks import ROOT
 
@@ -179,7 +179,7 @@ unknown = { scp = ["VCLVH"], column = ["borderline"] }
 
 def test_a_definition_spans_vocabularies_and_columns(tmp_path):
     (tmp_path / "labels.toml").write_text(GOOD)
-    definitions = read_definitions(tmp_path / "labels.toml")
+    definitions = read_targets(tmp_path / "labels.toml").label
     names, own = chosen_labels(["AF", "LVH", "CD"], definitions, where="--ecgfm-labels")
     assert names == ("CD", "AF", "LVH") and own["LVH"].meaning == "left ventricular hypertrophy"
     columns = pd.DataFrame(
@@ -212,7 +212,7 @@ def test_a_definition_spans_vocabularies_and_columns(tmp_path):
 def test_a_malformed_file_of_labels_is_one_line(tmp_path, text, message):
     (tmp_path / "labels.toml").write_text(text)
     with pytest.raises(EcgfmError, match=message) as raised:
-        read_definitions(tmp_path / "labels.toml")
+        read_targets(tmp_path / "labels.toml")
     assert "\n" not in str(raised.value)
 
 

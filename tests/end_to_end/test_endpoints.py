@@ -92,6 +92,7 @@ HERE = "*{label!r}: no chosen cohort ({chosen}) knows it. Here it is known in: {
         ("ptb-xl scp:LHV", "*scp has no code 'LHV'. Did you mean 'LVH'*"),
         ("ptb-xl,brugada-huca Brugada", "*unknown label 'Brugada'* Did you mean 'brugada'? Valid: *"),
         ("ptb-xl afib", "*unknown label 'afib'* Did you mean 'AF'? Valid: *"),
+        ("brugada-huca age", "*'quantity:age': no chosen cohort (brugada-huca) states it. Here it is * ptb-xl*"),
     ],
 )
 def test_a_label_that_nobody_knows_is_an_error_before_the_run(data, options, message):
@@ -154,13 +155,13 @@ def test_a_label_of_a_fixture_may_be_asked_for_and_a_misspelt_one_fails(user):
 
 def test_the_page_by_its_own_files_and_commands(data):
     """Only `ecgfm fetch` is left out: the cohort is there."""
-    assert write_files(PAGE, data.path) == ["labels.toml", "make_hospital.py"]
+    assert write_files(PAGE, data.path) == ["labels.toml", "quantities.toml", "sets.toml", "make_hospital.py"]
     assert data.run(sys.executable, "make_hospital.py").ret == 0
     fetched, *commands = commands_of(PAGE)
     assert fetched[:2] == ["ecgfm", "fetch"]
-    first, second, third = [words for words in commands if "my-hospital" in " ".join(words)]
+    first, second, third, fourth = [words for words in commands if "my-hospital" in " ".join(words)]
     counted = data.run(sys.executable, "-m", "pytest_ecgfm.cli", "cohorts", "data", "--quick")
-    counted.stdout.fnmatch_lines(["my-hospital*", "*LVH*80*160*240*a column*"])
+    counted.stdout.fnmatch_lines(["my-hospital*", "*LVH*80*160*240*a column*", "*quantity:EF 240 (* %)*"])
     result = data.runpytest_subprocess(*first[1:], "-q")
     assert result.ret == 0
     row = rows_of(data.path / "first-release")["downstream.auroc[my-hospital,LVH,1]"]
@@ -172,3 +173,12 @@ def test_the_page_by_its_own_files_and_commands(data):
     data.runpytest_subprocess(*third[1:], "-q")
     moved = rows_of(latest(data))["transfer.drop[from-my-hospital,ptb-xl,LVH]"]
     assert moved["low"] < moved["value"] < moved["high"] and moved["counts"]["n_test_positive"] == 35
+    assert data.runpytest_subprocess(*fourth[1:], "-q").ret == 0
+    rows = rows_of(latest(data))
+    assert rows["downstream.auroc[my-hospital,LVH,1]"]["outcome"] == "pass"
+    row = rows["downstream.r2[my-hospital,quantity:EF,1]"]
+    assert row["outcome"] == "pass" and row["low"] < row["value"] < row["high"] and row["counts"] == {"n_test": 240}
+    assert "mean absolute error" in row["reason"] and "] %; Spearman" in row["reason"]
+    with xr.open_datatree(latest(data) / "cube.nc", engine="h5netcdf") as cube:
+        assert cube["quantities"]["units"].values.tolist() == [["%"]]
+    assert "quantity:EF" in (latest(data) / "generalization.html").read_text(encoding="utf-8")

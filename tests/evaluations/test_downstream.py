@@ -260,8 +260,8 @@ def test_label_efficiency_is_the_mean_over_log_fraction():
 
 
 def test_the_middle_of_penalties_is_one_of_the_grid_or_the_geometric_mean_of_two():
-    assert downstream._log_median(np.array([10.0, 1e-4, 0.1, np.nan])) == 0.1
-    assert downstream._log_median(np.array([1.0, 0.01])) == pytest.approx(0.1)
-    assert downstream._log_median(np.array([10.0, 1e-4, 0.1, 1.0])) == pytest.approx(math.sqrt(0.1))
-    assert downstream._log_median(np.array([0.01])) == 0.01
-    assert math.isnan(downstream._log_median(np.array([np.nan])))
+    assert downstream.log_median(np.array([10.0, 1e-4, 0.1, np.nan])) == 0.1
+    assert downstream.log_median(np.array([1.0, 0.01])) == pytest.approx(0.1)
+    assert downstream.log_median(np.array([10.0, 1e-4, 0.1, 1.0])) == pytest.approx(math.sqrt(0.1))
+    assert downstream.log_median(np.array([0.01])) == 0.01
+    assert math.isnan(downstream.log_median(np.array([np.nan])))

@@ -140,6 +140,22 @@ class Made:
                 where = {"cohort": cohort, "label": label, "space": "embedding"}
                 self.add("separability.neighbours", encoder, 0.0, value - 0.5, cells=cells, **where)
 
+    def sets_and_quantities(self):
+        for encoder, cohort in product(self.models, self.cohorts):
+            where = {"cohort": cohort, "fraction": 1.0}
+            at = {"encoder": encoder, **where}
+            mean = {"macro_auroc": 0.8, "macro_auroc_low": 0.75, "macro_auroc_high": 0.85, "n_labels": 1.0}
+            named = at | {"set": "all", "probe": "logistic"}
+            cells = [Cell("sets", named, mean)]
+            for number, label in enumerate(self.labels):
+                cells.append(Cell("sets", named | {"label": label}, {"included": float(number == 0)}))
+            self.add("downstream.macro_auroc", encoder, 0.7, 0.8, cells=cells, label="all", **where)
+            found = {"n_test": 150.0}
+            for name, value in (("r2", 0.4), ("mae", 7.0), ("spearman", 0.6)):
+                found |= {f"{name}_mean": value, f"{name}_mean_low": 0.9 * value, f"{name}_mean_high": 1.1 * value}
+            cells = [Cell("quantities", at | {"quantity": "quantity:EF"}, found)]
+            self.add("downstream.r2", encoder, 0.05, 0.4, cells=cells, label="quantity:EF", **where)
+
 
 def write_run(
     folder,
@@ -158,6 +174,7 @@ def write_run(
     made.stability()
     made.relevance()
     made.separability()
+    made.sets_and_quantities()
     exposure = {name: "seen" if name == cohorts[0] else "unseen" for name in cohorts}
     continents = ("Europe", "North America", "Asia", "South America")
     about = {
@@ -170,7 +187,12 @@ def write_run(
         "encoders": json.dumps({name: {"exposure": exposure, "weights_sha256": "ab" * 32} for name in models}),
         "cohorts": json.dumps(
             {
-                name: {"continent": continents[number % 4], "records": 1000, "digest": "cd" * 32}
+                name: {
+                    "continent": continents[number % 4],
+                    "records": 1000,
+                    "digest": "cd" * 32,
+                    "units": {"quantity:EF": "%"},
+                }
                 for number, name in enumerate(cohorts)
             }
         ),

@@ -187,3 +187,14 @@ def test_names_keep_their_length_whatever_came_first(tmp_path):
     write_cube(tree, tmp_path / "cube.nc")
     with xr.open_datatree(tmp_path / "cube.nc", engine="h5netcdf") as held:
         assert sorted(held["examples"]["cohort"].values.tolist()) == names
+
+
+def test_sets_say_what_they_leave_out_and_quantities_have_their_units(page):
+    sets, quantities = (re.search(rf'<section id="{name}".*?</section>', page, re.S) for name in ("sets", "quantities"))
+    assert sets and quantities
+    cells = [re.sub("<[^>]+>", "", one) for one in re.findall(r"<td.*?</td>", sets.group(0), re.S)]
+    assert cells[-2:] == ["CD", "AF"]
+    words = " ".join(unescape(re.sub("<[^>]+>", " ", quantities.group(0))).split())
+    assert re.search(
+        r"quantity:EF 100 % 0\.4\S* \[ ?0\.36\S* ?, 0\.44\S* ?\] 7\S* \[ ?6\.3\S* ?, 7\.7\S* ?\].* % 150", words
+    )

@@ -145,7 +145,7 @@ def delong_interval(
     return float(expit(centre - half)), float(expit(centre + half))
 
 
-def _spread(values: Floats) -> tuple[float, float]:
+def seed_spread(values: Floats) -> tuple[float, float]:
     """Return the SD over seeds (NaN for one) and the variance that it adds to the mean (0 for one)."""
     if values.size < 2:
         return math.nan, 0.0
@@ -153,18 +153,18 @@ def _spread(values: Floats) -> tuple[float, float]:
     return sd, sd**2 / values.size
 
 
-def _freedom(test_variance: float, parts: list[tuple[float, int]]) -> float:
+def combined_freedom(test_variance: float, parts: list[tuple[float, int]]) -> float:
     """Degrees of freedom of a sum of variances [7]_; the part from test records counts as known."""
     denominator = sum(variance**2 / (k - 1) for variance, k in parts if k > 1)
     total = test_variance + sum(variance for variance, _ in parts)
     return total**2 / denominator if denominator > 0 else math.inf
 
 
-def _auroc_estimate(values: Floats, test_variance: float, pairs: int, level: float) -> Estimate:
-    sd, seed_variance = _spread(values)
+def auroc_estimate(values: Floats, test_variance: float, pairs: int, level: float) -> Estimate:
+    sd, seed_variance = seed_spread(values)
     value = float(values.mean())
     variance = test_variance + seed_variance
-    freedom = _freedom(test_variance, [(seed_variance, values.size)])
+    freedom = combined_freedom(test_variance, [(seed_variance, values.size)])
     low, high = delong_interval(value, variance, level, pairs=pairs, degrees_of_freedom=freedom)
     return Estimate(value, low, high, math.sqrt(variance), sd, values.size, "logit", pairs, freedom, level)
 
@@ -214,8 +214,8 @@ def auroc_estimates(
     if np.isfinite(values).all():
         contrasts = np.vstack([np.eye(k), np.full((1, k), 1 / k)])
         variances = contrast_variances(rows, sample, contrasts, resamples, seed)
-    each = [_auroc_estimate(values[i : i + 1], float(variances[i]), sample.pairs, level) for i in range(k)]
-    return each, _auroc_estimate(values, float(variances[-1]), sample.pairs, level)
+    each = [auroc_estimate(values[i : i + 1], float(variances[i]), sample.pairs, level) for i in range(k)]
+    return each, auroc_estimate(values, float(variances[-1]), sample.pairs, level)
 
 
 def mean_auroc(
@@ -299,13 +299,13 @@ def mean_auroc_difference(
         contrast = np.concatenate([np.full(a.size, 1 / a.size), np.full(b.size, -1 / b.size)])[None, :]
         test_variance = float(contrast_variances(np.vstack([rows_a, rows_b]), sample, contrast, resamples, seed)[0])
     if a.size == b.size:
-        sd, seed_variance = _spread(a - b)
+        sd, seed_variance = seed_spread(a - b)
         parts = [(seed_variance, a.size)]
     else:
-        parts = [(_spread(side)[1], side.size) for side in (a, b)]
+        parts = [(seed_spread(side)[1], side.size) for side in (a, b)]
         sd = math.sqrt(sum(variance * k for variance, k in parts))
     variance = test_variance + sum(part for part, _ in parts)
-    freedom = _freedom(test_variance, parts)
+    freedom = combined_freedom(test_variance, parts)
     half = float(t.ppf((1 + level) / 2, freedom)) * math.sqrt(variance)
     low, high = value - half, value + half
     if variance <= 1e-24 and not same:

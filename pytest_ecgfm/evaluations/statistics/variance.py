@@ -8,7 +8,7 @@ References
 .. [4] Field, Welsh (2007), J. R. Stat. Soc. B 69:369-390: bootstrapping clustered data.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -104,7 +104,7 @@ def aurocs(scores: npt.ArrayLike, targets: npt.ArrayLike) -> Floats:
     return (rank_sums - m * (m + 1) / 2) / (m * n)
 
 
-def _multiplicities(patients: int, resamples: int, records: int, seed: int) -> Iterator[npt.NDArray[np.float32]]:
+def multiplicities(patients: int, resamples: int, records: int, seed: int) -> Iterator[npt.NDArray[np.float32]]:
     """Yield how often each patient is drawn, shape (patients, some resamples): the same draws for the same sizes."""
     rng = np.random.default_rng(seed)
     size = int(np.clip(_CELLS // max(records, 1), 1, resamples))
@@ -117,8 +117,12 @@ def _multiplicities(patients: int, resamples: int, records: int, seed: int) -> I
         yield counts.reshape(patients, width).astype(np.float32)
 
 
-def _bootstrap(scores: Floats, targets: Booleans, clusters: Integers, resamples: int, seed: int) -> Floats:
+def bootstrap_aurocs(
+    scores: Floats, targets: Booleans, clusters: Integers, draws: Iterable[npt.NDArray[np.float32]]
+) -> Floats:
     """Return the AUROC of each row over resampled patients, shape (k, resamples); NaN where a class was not drawn.
+
+    `draws` are those of `multiplicities`, over at least the patients that `clusters` numbers.
 
     A resample is a vector of weights, so each row is sorted once, and all its resamples are cumulative sums.
     """
@@ -130,7 +134,7 @@ def _bootstrap(scores: Floats, targets: Booleans, clusters: Integers, resamples:
         upto = np.searchsorted(row[order], row[positive], side="right")
         plans.append((clusters[order], below, upto, bool((below != upto).any())))
     blocks = []
-    for counts in _multiplicities(int(clusters.max()) + 1, resamples, targets.size, seed):
+    for counts in draws:
         weights = counts[clusters[positive]]
         # float32 holds these sums of counts exactly below 2 ** 24 records and halves the memory traffic.
         cumulative = np.zeros((negative.size + 1, counts.shape[1]), np.float32)
@@ -193,7 +197,8 @@ def contrast_variances(scores: Floats, sample: SampleDesign, contrasts: Floats, 
     if sample.clusters is not None:
         if min(sample.positives, sample.negatives) < 2:
             return bound
-        drawn = contrasts @ _bootstrap(scores, sample.targets, sample.clusters, resamples, seed)
+        draws = multiplicities(int(sample.clusters.max()) + 1, resamples, sample.targets.size, seed)
+        drawn = contrasts @ bootstrap_aurocs(scores, sample.targets, sample.clusters, draws)
         return np.array([float(np.nanvar(row, ddof=1)) for row in drawn])
     total = np.zeros(len(contrasts))
     for components in placements(scores, sample.targets):

@@ -11,7 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from pytest_ecgfm.cards import NO_TRUTH_VALUE, first_problem
 from pytest_ecgfm.cards.toml_files import read_toml
 from pytest_ecgfm.cohorts.base import LABELS
-from pytest_ecgfm.cohorts.endpoints import Definition, canonical, defined, of_code
+from pytest_ecgfm.cohorts.endpoints import Definition, of_code
+from pytest_ecgfm.cohorts.quantities import AGE, QuantityDefinition, spelt
+from pytest_ecgfm.cohorts.targets import Definitions, SetDefinition, canonical
 from pytest_ecgfm.errors import EcgfmError, unknown_name
 from pytest_ecgfm.evaluations.probe_kinds import PROBES
 from pytest_ecgfm.results.checks import CHECKS, COORDINATES, SPACES, SUITES, Case, Threshold, suites
@@ -133,6 +135,10 @@ class Profile(_Strict):
         Of the entries that hold for a cell, the last decides. A cell without an entry is not evaluated.
     label : dict of str to Definition
         Labels of one's own, by name.
+    quantity : dict of str to QuantityDefinition
+        What is to be known of quantities, by name.
+    set : dict of str to SetDefinition
+        Named sets of labels, over which the AUROC is averaged.
     run : Asked
         Only in ``run.toml``.
     """
@@ -143,7 +149,19 @@ class Profile(_Strict):
     base: str = "default"
     check: tuple[Rule, ...]
     label: dict[str, Definition] = {}
+    quantity: dict[str, QuantityDefinition] = {}
+    set: dict[str, SetDefinition] = {}
     run: Asked = Asked()
+
+    @property
+    def definitions(self) -> Definitions:
+        """What it defines."""
+        return Definitions(label=self.label, quantity=self.quantity, set=self.set)
+
+    def with_definitions(self, further: Definitions) -> "Profile":
+        """Return the profile with further definitions; they go before its own."""
+        both = self.definitions.and_those_of(further)
+        return self.model_copy(update={"label": both.label, "quantity": both.quantity, "set": both.set})
 
     def threshold(self, case: Case) -> Threshold | None:
         """Return what the profile demands of a cell, else what the check was declared with, or None."""
@@ -155,7 +173,8 @@ class Profile(_Strict):
         return CHECKS[case.check].default
 
 
-_KEYS = ("extends", *(key for model in (Profile, Rule, Grid, Asked, Definition) for key in model.model_fields))
+_MODELS = (Profile, Rule, Grid, Asked, Definition, QuantityDefinition, SetDefinition)
+_KEYS = ("extends", *(key for model in _MODELS for key in model.model_fields))
 
 
 def shipped() -> dict[str, Path]:
@@ -282,7 +301,7 @@ def _read(path: Path, above: tuple[Path, ...]) -> dict[str, Any]:
         raise unknown_name("profile", str(parent), [*known, "PATH.toml"], where=f"profile {path.name}: extends")
     base = _read(known.get(parent, path.parent / parent), (*above, path.resolve()))
     merged = {**base, **raw, **({"base": base["base"]} if "base" in base and "base" not in raw else {})}
-    for table in ("grid", "run", "label"):
+    for table in ("grid", "run", "label", "quantity", "set"):
         if isinstance(base.get(table), dict) and isinstance(raw.get(table), dict):
             merged[table] = {**base[table], **raw[table]}
     if isinstance(base.get("check"), list) and isinstance(raw.get("check", []), list):
@@ -299,15 +318,16 @@ def _check_names(profile: Profile, file: str, labels: Iterable[str]) -> None:
             raise unknown_name("suite", suite, suites(), where=f"{where}: grid.suites")
     if profile.grid.probe not in PROBES:
         raise unknown_name("probe", profile.grid.probe, PROBES, where=f"{where}: grid.probe")
-    for label, definition in profile.label.items():
-        defined(label, definition, where=where)
+    profile.definitions.require_valid(where)
     # A name of the grid may be that of a column: whether it is, is found once the cohorts are known.
-    valid = dict.fromkeys((*LABELS, *profile.label, *labels, *(canonical(one, where) for one in profile.grid.labels)))
+    asked = (*(spelt(one) or one for one in labels), *(canonical(one, where) for one in profile.grid.labels))
+    members = (canonical(one, where) for each in profile.set.values() for one in each.labels)
+    valid = dict.fromkeys((*LABELS, *profile.definitions.names, *asked, *members))
     for label in (label for rule in profile.check for label in rule.labels):
-        spelt = canonical(label, where)
-        if spelt != label:
-            raise EcgfmError(f"{where}: check.labels: write {label!r} as {spelt!r}, the name that the checks have.")
-        if label not in valid and of_code(label, where=where) is None:
+        written = canonical(label, where)
+        if written != label:
+            raise EcgfmError(f"{where}: check.labels: write {label!r} as {written!r}, the name that the checks have.")
+        if label not in valid and label != AGE.name and of_code(label, where=where) is None:
             raise unknown_name("label", label, valid, where=where)
     for number, rule in enumerate(profile.check):
         if rule.name not in CHECKS:
