@@ -151,3 +151,14 @@ def test_a_change_of_r2_is_paired_and_a_changed_value_is_stale():
     with pytest.raises(EcgfmError, match="baseline before is stale: 60 values differ"):
         change(now, replace(then, targets=values + 1), "before")
     assert not math.isnan(found.value)
+
+
+def test_an_encoder_that_ignores_its_input_fails_r2_gain_and_the_mean_over_a_set(run):
+    constant = encoder_of(lambda x: np.ones((len(x), 3), np.float32), version="1")
+    reference = replace_name(told(), "other")
+    read = downstream.over_seeds(run, constant, case("downstream.r2", SIZE.name))
+    assert judged_row(case("downstream.r2", SIZE.name), Threshold(0.05), read).outcome == "fail"
+    gained = downstream.gain(run, constant, reference, case("downstream.r2_gain", SIZE.name))
+    assert judged_row(case("downstream.r2_gain", SIZE.name), Threshold(0.0), gained).outcome == "fail"
+    mean = downstream.macro_auroc(run, constant, case("downstream.macro_auroc", "three"))
+    assert judged_row(case("downstream.macro_auroc", "three"), Threshold(0.76), mean).outcome == "fail"
