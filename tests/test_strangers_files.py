@@ -127,7 +127,7 @@ def test_texts_that_stand_at_many_places(run: Path, monkeypatch: pytest.MonkeyPa
         assert cube_files._text_bytes(file["note"], 1000, 10**9) == 3_000_000
         assert cube_files._text_bytes(file["note"], 1000, 25_000) == 30_000
     monkeypatch.setattr(cube_files, "_BLOCK_BYTES", 10**9)
-    monkeypatch.setattr(cube_files, "_MAXIMUM_TEXTS", 200)
+    monkeypatch.setattr(cube_files, "_MAXIMUM_TEXTS", 290)
     refused(run, "holds 300 texts")
 
 
