@@ -48,9 +48,12 @@ def commands_of(page):
 
 
 def write_files(page, folder):
-    """Write the blocks that name their file; return their names."""
-    named = [block for block in blocks(page, "python", "toml") if block.file]
-    for block in named:
-        (folder / block.file).parent.mkdir(parents=True, exist_ok=True)
-        (folder / block.file).write_text(block.body, encoding="utf-8")
-    return [block.file for block in named]
+    """Write the blocks that name their file, one after the other where several name it; return the files."""
+    bodies = {}
+    for block in blocks(page, "python", "toml"):
+        if block.file:
+            bodies.setdefault(block.file, []).append(block.body)
+    for name, parts in bodies.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("\n\n".join(parts), encoding="utf-8")
+    return list(bodies)

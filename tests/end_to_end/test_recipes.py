@@ -80,7 +80,7 @@ def test_a_fixture_of_ones_own(stranger):
 
 def test_write_a_check(stranger):
     names = write_files(DOCS / "checks.md", stranger.path)
-    assert names == ["conftest.py", "conftest.py", "tests/test_age.py"]
+    assert names == ["conftest.py", "tests/test_age.py"]
     # As the page says: no check of the verdict, but of the exit status.
     (stranger.path / "tests" / "test_fails.py").write_text("def test_no(ecgfm_encoders): assert not ecgfm_encoders\n")
     (words,) = asked("checks.md", "pytest")
