@@ -334,7 +334,8 @@ def test_an_expected_failure_does_not_block_and_an_unmatched_one_does(user, run_
         handle.write(
             """
 @ecg_model(sampling_rate=50, seconds=5, leads="II V1", pretrained_on=[], version="1",
-           expected_failures={"contract.declared_leads[synthetic-europe]": "known, issue 12", "contract.batch[x]": ""})
+           expected_failures={"contract.declared_leads[synthetic-europe]": "known, issue 12",
+                              "contract.declared_seconds[synthetic-europe]": "the same", "contract.batch[x]": ""})
 def known():
     return lambda x: np.ones((len(x), 4), np.float32)
 """
