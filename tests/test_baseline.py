@@ -1,9 +1,12 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import xarray as xr
 
 from pytest_ecgfm.errors import EcgfmError
 from pytest_ecgfm.evaluations.statistics import mean_auroc_difference
+from pytest_ecgfm.report.compare import differences
 from pytest_ecgfm.results.baseline import Baseline, Scores, change, load_baselines
 from pytest_ecgfm.results.cube_files import SCHEMA_VERSION
 
@@ -98,3 +101,22 @@ def test_a_baseline_of_another_kind_of_probe_is_stale(rng, tmp_path):
     assert new.scores("one", "a", "AF", probe="mlp").records.size == 300
     with pytest.raises(EcgfmError, match="its probes are mlp, but this run's are logistic"):
         new.scores("one", "a", "AF")
+
+
+def with_probe(folder, name, probe, code, rng):
+    path = write_run(folder / name, scores(rng))
+    with xr.open_datatree(path / "cube.nc", engine="h5netcdf") as held:
+        tree = held.load()
+    tree.attrs["profile"] = f'[grid]\nprobe = "{probe}"\n[run]\nprobe_code = "{code}"\n'
+    tree.to_netcdf(path / "cube.nc", engine="h5netcdf")
+    return SimpleNamespace(path=path, tree=tree, cohorts=("a",), targets=("AF",))
+
+
+@pytest.mark.parametrize("probe", ["knn", "mine.declared_elsewhere"])
+def test_runs_of_any_probe_are_compared_and_never_with_another_one(rng, tmp_path, probe):
+    first, second = (with_probe(tmp_path, name, probe, "abc", rng) for name in ("first", "second"))
+    (one,) = differences(first, second, "one", "one")
+    assert one.records == 300 and np.isfinite(one.found.value)
+    for name, kind, code in (("kind", "logistic", ""), ("code", probe, "abd")):
+        (one,) = differences(with_probe(tmp_path, name, kind, code, rng), second, "one", "one")
+        assert one.found is None and "stale" in one.problem

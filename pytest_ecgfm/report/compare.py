@@ -72,15 +72,17 @@ def differences(before: Loaded, after: Loaded, then: str, now: str) -> list[Diff
     if "scores" not in before.tree or "scores" not in after.tree:
         return None
     old, new = (Baseline(run.path, run.tree) for run in (before, after))
+    probe, code = new.probe, new.probe_code
     out = []
     for cohort in after.cohorts:
         for label in after.targets:
             try:
-                fresh = new.scores(now, cohort, label)
+                fresh = new.scores(now, cohort, label, probe=probe, probe_code=code)
             except EcgfmError:
                 continue  # too few records for a probe: there is nothing to compare
             try:
-                found = change(fresh, old.scores(then, cohort, label), old.name)
+                held = old.scores(then, cohort, label, probe=probe, probe_code=code)
+                found = change(fresh, held, old.name)
             except EcgfmError as error:
                 out.append(Difference(cohort, label, len(fresh.records), None, str(error)))
                 continue

@@ -116,9 +116,18 @@ class Baseline:
         return str(self._profile["run"].get("probe_code", ""))
 
     def scores(
-        self, encoder: str, cohort: str, label: str, *, probe: str = "logistic", renamed: bool = False
+        self,
+        encoder: str,
+        cohort: str,
+        label: str,
+        *,
+        probe: str = "logistic",
+        probe_code: str | None = None,
+        renamed: bool = False,
     ) -> Scores:
         """Return what an encoder scored; with `renamed`, the run's only encoder stands for one of another name.
+
+        The probe is one that this run knows, unless the digest of its file is given.
 
         Raises
         ------
@@ -131,7 +140,8 @@ class Baseline:
             raise StaleBaseline(
                 f"baseline {self.name} is stale: its probes are {self.probe}, but this run's are {probe}."
             )
-        if not quantity and self.probe_code != PROBES[probe].code:
+        code = PROBES[probe].code if probe_code is None else probe_code
+        if not quantity and self.probe_code != code:
             raise StaleBaseline(f"baseline {self.name} is stale: the code of its probe {probe} was another.")
         names = self.encoders
         chosen = encoder if encoder in names else names[0] if renamed and len(names) == 1 else ""
