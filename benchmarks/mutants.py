@@ -62,7 +62,10 @@ TARGETS = {
     name: (
         f"pytest_ecgfm.evaluations.{name}",
         (),
-        (*(f"tests/evaluations/test_{one}.py" for one in (name, *others)), "tests/test_boundaries.py"),
+        (
+            *(f"tests/evaluations/test_{one}.py" for one in (name.rpartition(".")[2], *others)),
+            "tests/test_boundaries.py",
+        ),
     )
     # With the modules, if any, that test them too.
     for name, others in {
@@ -76,7 +79,8 @@ TARGETS = {
         "fold_probes": (),
         "shapley": (),
         "features": (),
-        "bootstrap": ("stability",),
+        "statistics.bootstrap": ("stability",),
+        "statistics.smoothed": (),
         "logistic": ("probes",),
         "probes": (),
         "downstream": (),

@@ -43,3 +43,12 @@ def test_what_was_kept_is_of_todays_sizes(runner):
     for name, one in last.items():
         assert one["arguments"] == list(runner.BENCHMARKS[name].quick)
         assert one["ratios"] and all(ratio > 0 for ratio in one["ratios"].values())
+
+
+def test_what_is_mutated_and_what_should_notice_are_there():
+    spec = importlib.util.spec_from_file_location("benchmarks_mutants", FOLDER / "mutants.py")
+    mutants = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(mutants)
+    for module, _, tests in mutants.TARGETS.values():
+        assert importlib.util.find_spec(module), module
+        assert all((FOLDER.parent / name).is_file() for name in tests), tests
