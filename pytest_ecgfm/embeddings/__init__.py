@@ -14,6 +14,7 @@ from pytest_ecgfm.cohorts.base import Cohort
 from pytest_ecgfm.embeddings.store import ArrayStore, gaps
 from pytest_ecgfm.encoders.base import Encoder
 from pytest_ecgfm.encoders.streams import Progress as Progress
+from pytest_ecgfm.encoders.streams import assembled
 from pytest_ecgfm.encoders.streams import chunk_rows as chunk_rows
 from pytest_ecgfm.encoders.streams import embed_cohort as embed_cohort
 from pytest_ecgfm.encoders.streams import embed_stretches as embed_stretches
@@ -21,18 +22,6 @@ from pytest_ecgfm.errors import EcgfmError, NotAnEmbedding
 from pytest_ecgfm.signals.records import FloatArray
 
 Make = Callable[[list[range]], Iterable[npt.NDArray[Any]]]
-
-
-def _assembled(cohort: Cohort, rows: int, chunks: Iterable[tuple[int, npt.NDArray[Any]]]) -> npt.NDArray[Any]:
-    """Put chunks in their places."""
-    out: npt.NDArray[Any] | None = None
-    for begin, values in chunks:
-        if out is None:
-            out = np.full((rows, *values.shape[1:]), np.nan, values.dtype)
-        out[begin : begin + len(values)] = values
-    if out is None:
-        raise EcgfmError(f"cohort {cohort.name}: no records.")
-    return out
 
 
 @dataclass(frozen=True)
@@ -81,7 +70,7 @@ class EmbeddingCache:
     ) -> npt.NDArray[Any]:
         """Return the embeddings of a whole cohort, or of what `part` says, as one array; see `chunks`."""
         rows = len(cohort) if part is None else part.records
-        return _assembled(cohort, rows, self.chunks(encoder, cohort, make, part=part, length=length))
+        return assembled(cohort, rows, self.chunks(encoder, cohort, make, part=part, length=length))
 
     def kept(self, encoder: Encoder, cohort: Cohort, rows: Sequence[int]) -> FloatArray | None:
         """Return some records' embeddings if all of them are on disk, shape (rows, dimensions); nothing is made."""

@@ -3,18 +3,20 @@
 import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from pytest_ecgfm.errors import EcgfmError, reworded
-from pytest_ecgfm.signals.records import FloatArray
+from pytest_ecgfm.signals.records import FloatArray, RecordBatch
 
 if TYPE_CHECKING:
     from pytest_ecgfm.cohorts.base import Cohort
     from pytest_ecgfm.encoders.base import Encoder
 
 Progress = Callable[[int, int], None]
+Change = Callable[[RecordBatch], RecordBatch]
 
 _CHUNK = 256
 """Records that are kept together: what a killed run loses, at most, and still few files for a million records."""
@@ -32,6 +34,7 @@ def embed_stretches(
     *,
     batch_size: int = 64,
     progress: Progress | None = None,
+    change: Change | None = None,
 ) -> Iterator[FloatArray]:
     """Embed stretches of a cohort's records, one after the other; the next batch is read while one is embedded.
 
@@ -50,6 +53,8 @@ def embed_stretches(
         Records a batch.
     progress : callable, optional
         Called with the number of records done and the number of all that are asked for.
+    change : callable, optional
+        Takes a batch as it was read, and returns the one to embed, of the same records.
 
     Yields
     ------
@@ -62,7 +67,8 @@ def embed_stretches(
     """
     names = [list(cohort.records[one.start : one.stop]) for one in stretches]
     total, ended = sum(map(len, names)), 0
-    batches = (batch for some in names for batch in cohort.batches(batch_size, some))
+    read = (batch for some in names for batch in cohort.batches(batch_size, some))
+    batches = read if change is None else map(change, read)
     try:
         with closing(encoder.embed_batches(batches)) as embedded:
             for some in names:
@@ -82,8 +88,31 @@ def embed_stretches(
         raise reworded(error, f"cohort {cohort.name}: {error}") from None
 
 
+def assembled(cohort: "Cohort", rows: int, chunks: Iterable[tuple[int, npt.NDArray[Any]]]) -> npt.NDArray[Any]:
+    """Put chunks, each with the number of its first row, in their places.
+
+    Raises
+    ------
+    EcgfmError
+        If there is no chunk.
+    """
+    out: npt.NDArray[Any] | None = None
+    for begin, values in chunks:
+        if out is None:
+            out = np.full((rows, *values.shape[1:]), np.nan, values.dtype)
+        out[begin : begin + len(values)] = values
+    if out is None:
+        raise EcgfmError(f"cohort {cohort.name}: no records.")
+    return out
+
+
 def embed_cohort(
-    encoder: "Encoder", cohort: "Cohort", *, batch_size: int = 64, progress: Progress | None = None
+    encoder: "Encoder",
+    cohort: "Cohort",
+    *,
+    batch_size: int = 64,
+    progress: Progress | None = None,
+    change: Change | None = None,
 ) -> FloatArray:
     """Embed every record of a cohort: float32, shape (records, dimensions), in the order of ``cohort.records``.
 
@@ -96,12 +125,5 @@ def embed_cohort(
     """
     size = chunk_rows(batch_size)
     stretches = [range(begin, min(begin + size, len(cohort))) for begin in range(0, len(cohort), size)]
-    if not stretches:
-        raise EcgfmError(f"cohort {cohort.name}: no records.")
-    out = np.empty((0, 0), np.float32)
-    parts = embed_stretches(encoder, cohort, stretches, batch_size=batch_size, progress=progress)
-    for one, values in zip(stretches, parts, strict=True):
-        if not one.start:
-            out = np.empty((len(cohort), values.shape[1]), np.float32)
-        out[one.start : one.stop] = values
-    return out
+    parts = embed_stretches(encoder, cohort, stretches, batch_size=batch_size, progress=progress, change=change)
+    return assembled(cohort, len(cohort), zip((one.start for one in stretches), parts, strict=True))

@@ -181,13 +181,9 @@ def declared_leads(embed: Embed, batch: RecordBatch, declared: Sequence[str]) ->
     clean = embed(batch)
     wrong = []
     for number, lead in enumerate(batch.leads):
-        signals = batch.signals.copy()
-        # A record alone has no other to take the lead from, and takes it backwards.
-        other = np.roll(batch.signals[:, number], 1, axis=0) if len(batch) > 1 else batch.signals[:, number, ::-1]
-        signals[:, number] = other
-        changed = not np.array_equal(embed(replace(batch, signals=signals)), clean)
-        if changed != (lead in declared):
-            wrong.append(f"{lead} is {'read, but not declared' if changed else 'declared, but not read'}")
+        read = not np.array_equal(embed(_with_part_of_another(batch, np.s_[:, number])), clean)
+        if read != (lead in declared):
+            wrong.append(f"{lead} is {'read, but not declared' if read else 'declared, but not read'}")
     return Measured.exact(1 - len(wrong) / len(batch.leads), note="; ".join(wrong))
 
 
@@ -218,18 +214,23 @@ def declared_seconds(embed: Embed, batch: RecordBatch, seconds: float | None, cr
     clean = embed(batch)
     first = (length - kept) // 2 if crop == "center" else 0
     edges = np.linspace(first, first + kept, _QUARTERS + 1).astype(int)
-    other = np.roll(batch.signals, 1, axis=0) if len(batch) > 1 else batch.signals[..., ::-1]
     unread = []
     for start, end in pairwise(edges):
         # Not its edges: filters carry them into what is next to it.
-        inside = slice(start + (end - start) // 10, end - (end - start) // 10)
-        signals = batch.signals.copy()
-        signals[..., inside] = other[..., inside]
+        margin = (end - start) // 10
+        other = _with_part_of_another(batch, np.s_[..., start + margin : end - margin])
         # Padded alike in all records, a quarter has nothing to be read.
-        if not np.array_equal(signals, batch.signals) and np.array_equal(embed(replace(batch, signals=signals)), clean):
+        if not np.array_equal(other.signals, batch.signals) and np.array_equal(embed(other), clean):
             unread.append(f"{start / rate:g} to {end / rate:g} s")
     note = f"kept by the card, but not read: {', '.join(unread)}" if unread else ""
     return Measured.exact(1 - len(unread) / _QUARTERS, note=note)
+
+
+def _with_part_of_another(batch: RecordBatch, part: Any) -> RecordBatch:
+    """Give each record a part of the signals of another one; a record alone has no other, and takes it backwards."""
+    signals = batch.signals.copy()
+    signals[part] = (np.roll(batch.signals, 1, axis=0) if len(batch) > 1 else batch.signals[..., ::-1])[part]
+    return replace(batch, signals=signals)
 
 
 def memory(embed: Embed, leads: tuple[str, ...]) -> Measured:
