@@ -10,7 +10,12 @@ import numpy.typing as npt
 from pytest_ecgfm.errors import EcgfmError
 from pytest_ecgfm.evaluations.downstream import DownstreamResult
 from pytest_ecgfm.evaluations.statistics import RESAMPLES, Estimate, auroc_estimate, aurocs
-from pytest_ecgfm.evaluations.statistics.variance import bootstrap_aurocs, multiplicities, sample_design
+from pytest_ecgfm.evaluations.statistics.variance import (
+    bootstrap_aurocs,
+    multiplicities,
+    resampled_variance,
+    sample_design,
+)
 
 _MEAN = "mean over labels, then over seeds, of the Mann-Whitney statistic"
 _LIMIT = "the same resampled patients for every label; plus the variance between seeds over their number"
@@ -71,7 +76,5 @@ def macro_auroc(
         # The same sizes and seed give the same draws to every label.
         draws = multiplicities(names.size, resamples, codes.size, seed)
         drawn += bootstrap_aurocs(one.scores, one.targets, clusters, draws).mean(axis=0) / len(results)
-    known = drawn[np.isfinite(drawn)]
-    variance = float(known.var(ddof=1)) if known.size > 1 else math.nan
     pairs = min(sample_design(one.targets, one.patients).pairs for one in results)
-    return auroc_estimate(points.mean(axis=0), variance, pairs, level)
+    return auroc_estimate(points.mean(axis=0), resampled_variance(drawn), pairs, level)

@@ -140,7 +140,7 @@ def delong_interval(
     if auroc in (0.0, 1.0):
         exact = float(((1 - level) / 2) ** (1 / max(pairs, 1)))
         return (exact, 1.0) if auroc == 1.0 else (0.0, 1.0 - exact)
-    half = float(t.ppf((1 + level) / 2, degrees_of_freedom)) * math.sqrt(variance) / (auroc * (1 - auroc))
+    half = half_width(variance, degrees_of_freedom, level) / (auroc * (1 - auroc))
     centre = float(logit(auroc))
     return float(expit(centre - half)), float(expit(centre + half))
 
@@ -153,18 +153,31 @@ def seed_spread(values: Floats) -> tuple[float, float]:
     return sd, sd**2 / values.size
 
 
-def combined_freedom(test_variance: float, parts: list[tuple[float, int]]) -> float:
-    """Degrees of freedom of a sum of variances [7]_; the part from test records counts as known."""
+def seed_parts(a: Floats, b: Floats) -> list[tuple[float, int]]:
+    """Return what seeds add to the variance of a difference of means, each part with its number of values.
+
+    With as many seeds on both sides, seeds are paired; else both sides vary by themselves.
+    """
+    sides = (a - b,) if a.size == b.size else (a, b)
+    return [(seed_spread(side)[1], side.size) for side in sides]
+
+
+def combined(test_variance: float, parts: list[tuple[float, int]]) -> tuple[float, float]:
+    """Return a sum of variances and its degrees of freedom [7]_; the part from test records counts as known."""
     denominator = sum(variance**2 / (k - 1) for variance, k in parts if k > 1)
     total = test_variance + sum(variance for variance, _ in parts)
-    return total**2 / denominator if denominator > 0 else math.inf
+    return total, total**2 / denominator if denominator > 0 else math.inf
+
+
+def half_width(variance: float, degrees_of_freedom: float, level: float) -> float:
+    """Return half the width of an interval by the t quantile; infinite degrees of freedom mean the normal one."""
+    return float(t.ppf((1 + level) / 2, degrees_of_freedom)) * math.sqrt(variance)
 
 
 def auroc_estimate(values: Floats, test_variance: float, pairs: int, level: float) -> Estimate:
     sd, seed_variance = seed_spread(values)
     value = float(values.mean())
-    variance = test_variance + seed_variance
-    freedom = combined_freedom(test_variance, [(seed_variance, values.size)])
+    variance, freedom = combined(test_variance, [(seed_variance, values.size)])
     low, high = delong_interval(value, variance, level, pairs=pairs, degrees_of_freedom=freedom)
     return Estimate(value, low, high, math.sqrt(variance), sd, values.size, "logit", pairs, freedom, level)
 
@@ -298,15 +311,10 @@ def mean_auroc_difference(
     if math.isfinite(value) and not same:
         contrast = np.concatenate([np.full(a.size, 1 / a.size), np.full(b.size, -1 / b.size)])[None, :]
         test_variance = float(contrast_variances(np.vstack([rows_a, rows_b]), sample, contrast, resamples, seed)[0])
-    if a.size == b.size:
-        sd, seed_variance = seed_spread(a - b)
-        parts = [(seed_variance, a.size)]
-    else:
-        parts = [(seed_spread(side)[1], side.size) for side in (a, b)]
-        sd = math.sqrt(sum(variance * k for variance, k in parts))
-    variance = test_variance + sum(part for part, _ in parts)
-    freedom = combined_freedom(test_variance, parts)
-    half = float(t.ppf((1 + level) / 2, freedom)) * math.sqrt(variance)
+    parts = seed_parts(a, b)
+    sd = seed_spread(a - b)[0] if a.size == b.size else math.sqrt(sum(variance * k for variance, k in parts))
+    variance, freedom = combined(test_variance, parts)
+    half = half_width(variance, freedom, level)
     low, high = value - half, value + half
     if variance <= 1e-24 and not same:
         low, high = _exact_difference(float(a.mean()), float(b.mean()), level, sample.pairs)

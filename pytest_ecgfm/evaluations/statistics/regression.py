@@ -15,12 +15,11 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import t
 
 from pytest_ecgfm.errors import EcgfmError
-from pytest_ecgfm.evaluations.statistics import RESAMPLES, combined_freedom, seed_spread
+from pytest_ecgfm.evaluations.statistics import RESAMPLES, combined, half_width, seed_parts, seed_spread
 from pytest_ecgfm.evaluations.statistics.bootstrap import UNDEFINED, Interval
-from pytest_ecgfm.evaluations.statistics.variance import Floats, multiplicities
+from pytest_ecgfm.evaluations.statistics.variance import Floats, multiplicities, resampled_variance
 
 AGREEMENTS = ("r2", "mae", "spearman")
 """Coefficient of determination, mean absolute error, rank correlation."""
@@ -143,10 +142,8 @@ def r2_difference(
     value = float(mine.mean() - other.mean())
     if not math.isfinite(value):
         return UNDEFINED
-    variance = _variance(drawn[: len(a)].mean(axis=0) - drawn[len(a) :].mean(axis=0))
-    sides = (mine - other,) if mine.size == other.size else (mine, other)
-    parts = [(seed_spread(side)[1], side.size) for side in sides]
-    half = _half(variance, parts, level)
+    variance = resampled_variance(drawn[: len(a)].mean(axis=0) - drawn[len(a) :].mean(axis=0))
+    half = half_width(*combined(variance, seed_parts(mine, other)), level)
     return Interval(value, value - half, value + half)
 
 
@@ -221,25 +218,15 @@ def _correlation(a: Floats, b: Floats, counts: Floats) -> Floats:
     return np.asarray(np.clip(products[0] / np.where(size > 0, size, np.nan), -1.0, 1.0))
 
 
-def _variance(drawn: Floats) -> float:
-    known = drawn[np.isfinite(drawn)]
-    return float(known.var(ddof=1)) if known.size > 1 else math.nan
-
-
-def _half(variance: float, parts: list[tuple[float, int]], level: float) -> float:
-    """Return half the width of an interval whose variances, from test records and from seeds, add."""
-    freedom = combined_freedom(variance, parts)
-    return float(t.ppf((1 + level) / 2, freedom)) * math.sqrt(variance + sum(part for part, _ in parts))
-
-
 def _interval(name: str, points: Floats, drawn: Floats, level: float) -> Interval:
     value, scale = float(points.mean()), _SCALES[name]
     if not math.isfinite(value):
         return UNDEFINED
     if value in _ENDS[name]:
         return Interval(value, value, value)
-    variance = _variance(scale.there(drawn.mean(axis=0)))
-    half = _half(variance, [(seed_spread(points)[1] * scale.slope(value) ** 2, points.size)], level)
+    variance = resampled_variance(scale.there(drawn.mean(axis=0)))
+    parts = [(seed_spread(points)[1] * scale.slope(value) ** 2, points.size)]
+    half = half_width(*combined(variance, parts), level)
     centre = float(scale.there(np.array(value)))
     low, high = scale.back(centre - half), scale.back(centre + half)
     return Interval(value, min(low, value), max(high, value))

@@ -8,6 +8,7 @@ References
 .. [4] Field, Welsh (2007), J. R. Stat. Soc. B 69:369-390: bootstrapping clustered data.
 """
 
+import math
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
@@ -152,6 +153,12 @@ def bootstrap_aurocs(
     return np.concatenate(blocks, axis=1)
 
 
+def resampled_variance(drawn: Floats) -> float:
+    """Return the variance over resamples; those in which the quantity is undefined do not count, and NaN below two."""
+    known = drawn[np.isfinite(drawn)]
+    return float(known.var(ddof=1)) if known.size > 1 else math.nan
+
+
 class SampleDesign(NamedTuple):
     """Which test records there are, as far as intervals care."""
 
@@ -199,7 +206,7 @@ def contrast_variances(scores: Floats, sample: SampleDesign, contrasts: Floats, 
             return bound
         draws = multiplicities(int(sample.clusters.max()) + 1, resamples, sample.targets.size, seed)
         drawn = contrasts @ bootstrap_aurocs(scores, sample.targets, sample.clusters, draws)
-        return np.array([float(np.nanvar(row, ddof=1)) for row in drawn])
+        return np.array([resampled_variance(row) for row in drawn])
     total = np.zeros(len(contrasts))
     for components in placements(scores, sample.targets):
         units = components.shape[1]
