@@ -8,6 +8,7 @@ from pytest_ecgfm.evaluations.downstream import seeds_for
 from pytest_ecgfm.evaluations.fold_probes import Fit, Fitted, Prepared, first_tested, fit_fold
 from pytest_ecgfm.evaluations.probe_kinds import PROBES
 from pytest_ecgfm.evaluations.splits import Fold
+from pytest_ecgfm.results.checks import CHECKS
 from pytest_ecgfm.run.run import Run
 
 Key = tuple[str, str, float, int, int]
@@ -34,8 +35,8 @@ def _begun(run: Run, encoder: Encoder, cohort: Cohort) -> dict[Key, Callable[[],
     kind = run.settings.profile.grid.probe
     if run.cluster is None or not PROBES[kind].anywhere:
         return {}
-    checks = ("downstream.auroc", "downstream.auroc_gain", "downstream.auroc_change")
-    cases = [one for one in run.settings.planned() if one.check in checks and one.cohort == cohort.name]
+    kinds = {name for name, kind in CHECKS.items() if kind.suite == "downstream" and kind.of == "label"}
+    cases = [one for one in run.settings.planned() if one.check in kinds and one.cohort == cohort.name]
     labels = {one.label: run.labelled(cohort, one.label) for one in cases}
     labels = {name: one for name, one in labels.items() if one.split is not None}
     keys: dict[Key, tuple[str, str, int, float, int]] = {}

@@ -47,37 +47,43 @@ _TABLES = {"downstream.auroc": "AUROC", "downstream.macro_auroc": "mean AUROC", 
 
 def _tables(one: EncoderVerdict, rows: Sequence[Row]) -> Iterator[str]:
     """AUROC of labels, its means over sets and R2 of quantities, at the largest share of the training patients."""
-    kinds = {kind: [row for row in rows if row.check.startswith(f"{kind}[")] for kind in _TABLES}
+    mine = [row for row in rows if row.encoder == one.encoder]
+    kinds = {kind: [row for row in mine if row.check.startswith(f"{kind}[")] for kind in _TABLES}
     for kind, found in kinds.items():
-        yield from _table(_TABLES[kind], [row for row in found if row.encoder == one.encoder])
-    marks = [_mark(row) for found in kinds.values() for row in found if row.encoder == one.encoder]
+        yield from _table(_TABLES[kind], found)
+    marks = [_mark(row) for found in kinds.values() for row in _at_top(found)]
     if marks:
         strict = ", ?! inconclusive, which blocks" if "?!" in marks else ""
         yield f"  (! fail, ? inconclusive{strict}, u insufficient: fewer than 10 of a class, e error: not measured)"
+
+
+def _at_top(rows: Sequence[Row]) -> list[Row]:
+    """Return the rows at the largest share of the training patients."""
+    top = max((row.fraction for row in rows), default=0.0)
+    return [row for row in rows if row.fraction == top]
 
 
 def _table(heading: str, mine: Sequence[Row]) -> Iterator[str]:
     """One value by cohort and label."""
     if not mine:
         return
-    top = max(row.fraction for row in mine)
-    at_top = {(row.cohort, row.label): row for row in mine if row.fraction == top}
+    at_top = {(row.cohort, row.label): row for row in _at_top(mine)}
+    heading = f"{heading} at {next(iter(at_top.values())).fraction:.4g}"
     cohorts = list(dict.fromkeys(row.cohort for row in mine))
     labels = list(dict.fromkeys(row.label for row in mine))
     sizes = {label: max(9, len(label) + 1) for label in labels}
-    width = max(len(f"{heading} at {top:.4g}"), *(len(cohort) for cohort in cohorts))
-    yield f"  {f'{heading} at {top:.4g}':<{width}}" + "".join(f"{label:>{sizes[label]}}" for label in labels)
+    width = max(len(heading), *(len(cohort) for cohort in cohorts))
+    yield f"  {heading:<{width}}" + "".join(f"{label:>{sizes[label]}}" for label in labels)
     for cohort in cohorts:
-        yield f"  {cohort:<{width}}" + "".join(
-            f"{_entry(at_top.get((cohort, label))):>{sizes[label]}}" for label in labels
-        )
+        entries = (f"{_entry(at_top.get((cohort, label))):>{sizes[label]}}" for label in labels)
+        yield f"  {cohort:<{width}}" + "".join(entries)
 
 
 def _entry(row: Row | None) -> str:
     if row is None:
-        return f"{'-':>9}"
+        return "-"
     mark = _mark(row)
-    return f"{mark or '-':>9}" if isnan(row.value) else f"{f'{row.value:.3f}{mark}':>9}"
+    return mark or "-" if isnan(row.value) else f"{row.value:.3f}{mark}"
 
 
 def _mark(row: Row) -> str:

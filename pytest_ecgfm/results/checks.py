@@ -22,6 +22,9 @@ from pytest_ecgfm.results.judging import judge as judge
 from pytest_ecgfm.results.judging import may_be_chance as may_be_chance
 from pytest_ecgfm.signals.perturbations import VARIANTS
 
+Target = Literal["label", "quantity", "set"]
+"""What a check's coordinate ``label`` may name."""
+
 
 @dataclass(frozen=True)
 class CheckKind:
@@ -69,7 +72,7 @@ class CheckKind:
     where: str = ""
     units: str = "1"
     arithmetic: bool = False
-    of: Literal["label", "quantity", "set"] = "label"
+    of: Target = "label"
 
     @property
     def suite(self) -> str:
@@ -110,8 +113,10 @@ OTHERS = "others"
 _DEFINITION = "docs/method.md#"
 
 
-def _kind(name: str, title: str, *cells: str, limits: tuple[float, float] = (-math.inf, math.inf)) -> CheckKind:
-    return CheckKind(name, title, _DEFINITION + name, cells, limits)
+def _kind(
+    name: str, title: str, *cells: str, limits: tuple[float, float] = (-math.inf, math.inf), of: Target = "label"
+) -> CheckKind:
+    return CheckKind(name, title, _DEFINITION + name, cells, limits, of=of)
 
 
 _SHARE, _DIFFERENCE, _ANY = (0.0, 1.0), (-1.0, 1.0), (0.0, math.inf)
@@ -151,30 +156,23 @@ CHECKS = {
             "baseline",
             limits=_DIFFERENCE,
         ),
-        replace(
-            _kind("downstream.macro_auroc", "Mean AUROC over a named set of labels", *_CELL, limits=_SHARE),
-            of="set",
-        ),
-        replace(_kind("downstream.r2", "R2 of a linear probe of a quantity", *_CELL, limits=_R2), of="quantity"),
-        replace(
-            _kind(
-                "downstream.r2_gain",
-                "R2 minus that of a reference encoder on the same records",
-                *_CELL,
-                "reference",
-                limits=_R2_DIFFERENCE,
-            ),
+        _kind("downstream.macro_auroc", "Mean AUROC over a named set of labels", *_CELL, limits=_SHARE, of="set"),
+        _kind("downstream.r2", "R2 of a linear probe of a quantity", *_CELL, limits=_R2, of="quantity"),
+        _kind(
+            "downstream.r2_gain",
+            "R2 minus that of a reference encoder on the same records",
+            *_CELL,
+            "reference",
+            limits=_R2_DIFFERENCE,
             of="quantity",
         ),
-        replace(
-            _kind(
-                "downstream.r2_change",
-                "R2 minus that of an earlier run on the same records",
-                "cohort",
-                "label",
-                "baseline",
-                limits=_R2_DIFFERENCE,
-            ),
+        _kind(
+            "downstream.r2_change",
+            "R2 minus that of an earlier run on the same records",
+            "cohort",
+            "label",
+            "baseline",
+            limits=_R2_DIFFERENCE,
             of="quantity",
         ),
         _kind(

@@ -152,24 +152,23 @@ def _dimensions(group: str) -> tuple[str, ...]:
 
 def _with_exposure(transfer: xr.Dataset, attributes: Mapping[str, Any]) -> xr.Dataset:
     """Say of each encoder and target whether it was seen in pretraining, as the cards do."""
-    told = json.loads(attributes.get("encoders", "{}"))
-    words = [
-        [str(told.get(encoder, {}).get("exposure", {}).get(target, "unknown")) for target in transfer["target"].values]
-        for encoder in transfer["encoder"].values
-    ]
-    about = {"long_name": "whether the target was seen in pretraining: seen, unseen or unknown", "units": "1"}
-    return transfer.assign(exposure=(("encoder", "target"), np.array(words, dtype=np.str_), about))
+    about = "whether the target was seen in pretraining: seen, unseen or unknown"
+    words = _told(transfer, ("encoder", "target"), attributes.get("encoders", "{}"), "exposure", "unknown", about)
+    return transfer.assign(exposure=words)
 
 
 def _with_units(held: xr.Dataset, attributes: Mapping[str, Any]) -> xr.Dataset:
     """Say in which units each cohort states each quantity; empty where nothing says it."""
-    told = json.loads(attributes.get("cohorts", "{}"))
-    words = [
-        [str(told.get(cohort, {}).get("units", {}).get(quantity, "")) for quantity in held["quantity"].values]
-        for cohort in held["cohort"].values
-    ]
-    about = {"long_name": "units of the quantity in the cohort, as stated", "units": "1"}
-    return held.assign(units=(("cohort", "quantity"), np.array(words, dtype=np.str_), about))
+    about = "units of the quantity in the cohort, as stated"
+    return held.assign(units=_told(held, ("cohort", "quantity"), attributes.get("cohorts", "{}"), "units", "", about))
+
+
+def _told(held: xr.Dataset, dims: tuple[str, str], text: str, field: str, missing: str, about: str) -> xr.Variable:
+    """Return what an attribute of the run, which is JSON, says under `field` of each pair along two dimensions."""
+    told = json.loads(text)
+    first, second = (held[dim].values for dim in dims)
+    words = [[str(told.get(one, {}).get(field, {}).get(other, missing)) for other in second] for one in first]
+    return xr.Variable(dims, np.array(words, dtype=np.str_), {"long_name": about, "units": "1"})
 
 
 def _larger(paths: Sequence[Path]) -> dict[str, xr.Dataset]:
