@@ -23,7 +23,9 @@ from pytest_ecgfm.evaluations.fold_probes import (
     prepared,
     score_scale,
 )
-from pytest_ecgfm.evaluations.splits import Split
+from pytest_ecgfm.evaluations.measured import described
+from pytest_ecgfm.evaluations.splits import Split, chosen_seeds
+from pytest_ecgfm.evaluations.splits import seeds_for as seeds_for
 from pytest_ecgfm.evaluations.statistics import Estimate, auroc_estimates, mean_auroc, mean_auroc_difference
 
 Floats = npt.NDArray[np.float64]
@@ -50,33 +52,23 @@ _MEAN_LIMIT = f"{_LIMIT}; plus the variance between seeds over their number"
 _COUNT = "records with a known label; in cross-validation the rounded mean over folds"
 _UNIT = [0.0, 1.0]
 
-METRICS: Mapping[str, Mapping[str, Any]] = {
-    name: {"long_name": text, "units": "1", "range": limits, "higher_is_better": higher, "reference": reference}
-    for name, text, limits, higher, reference in (
-        ("auroc", "area under the ROC curve", _UNIT, True, _DELONG),
-        ("auroc_low", "lower 95 % limit of auroc, test records varying", _UNIT, True, _LIMIT),
-        ("auroc_high", "upper 95 % limit of auroc, test records varying", _UNIT, True, _LIMIT),
-        ("auroc_mean", "mean over seeds of auroc", _UNIT, True, _DELONG),
-        ("auroc_mean_low", "lower 95 % limit of auroc_mean, records and seeds varying", _UNIT, True, _MEAN_LIMIT),
-        ("auroc_mean_high", "upper 95 % limit of auroc_mean, records and seeds varying", _UNIT, True, _MEAN_LIMIT),
-        ("auroc_sd", "standard deviation over seeds of auroc", None, False, "ddof = 1; missing for one seed"),
-        ("auprc", "area under the precision-recall curve", _UNIT, True, "average precision, sklearn.metrics"),
-        ("brier", "Brier score of the probabilities", _UNIT, False, "Brier, Mon. Weather Rev. 78:1 (1950)"),
-        ("C", "inverse strength of the L2 penalty", [1e-4, 10.0], None, "as scikit-learn's; median over folds"),
-        ("n_train", "records in the training subset", None, None, _COUNT),
-        ("n_train_positive", "positives in the training subset", None, None, _COUNT),
-        ("n_test", "tested records", None, None, "records with a known label"),
-        ("n_test_positive", "positives among the tested records", None, None, "records with a known label"),
-    )
-}
+METRICS = described(
+    ("auroc", "area under the ROC curve", _UNIT, True, _DELONG),
+    ("auroc_low", "lower 95 % limit of auroc, test records varying", _UNIT, True, _LIMIT),
+    ("auroc_high", "upper 95 % limit of auroc, test records varying", _UNIT, True, _LIMIT),
+    ("auroc_mean", "mean over seeds of auroc", _UNIT, True, _DELONG),
+    ("auroc_mean_low", "lower 95 % limit of auroc_mean, records and seeds varying", _UNIT, True, _MEAN_LIMIT),
+    ("auroc_mean_high", "upper 95 % limit of auroc_mean, records and seeds varying", _UNIT, True, _MEAN_LIMIT),
+    ("auroc_sd", "standard deviation over seeds of auroc", None, False, "ddof = 1; missing for one seed"),
+    ("auprc", "area under the precision-recall curve", _UNIT, True, "average precision, sklearn.metrics"),
+    ("brier", "Brier score of the probabilities", _UNIT, False, "Brier, Mon. Weather Rev. 78:1 (1950)"),
+    ("C", "inverse strength of the L2 penalty", [1e-4, 10.0], None, "as scikit-learn's; median over folds"),
+    ("n_train", "records in the training subset", None, None, _COUNT),
+    ("n_train_positive", "positives in the training subset", None, None, _COUNT),
+    ("n_test", "tested records", None, None, "records with a known label"),
+    ("n_test_positive", "positives among the tested records", None, None, "records with a known label"),
+)
 """Attributes of each variable in the cube; None where there is nothing to say."""
-
-
-def seeds_for(fraction: float) -> tuple[int, ...]:
-    """Return the seeds of a fraction: ten at 1 % and below, five at 10 % and below, three above, one at 100 %."""
-    if fraction >= 1:
-        return (0,)
-    return tuple(range(10 if fraction <= 0.01 else 5 if fraction <= 0.1 else 3))
 
 
 @dataclass(frozen=True)
@@ -323,9 +315,7 @@ def evaluate(
     ('cv', 400, 0.96)
     """
     data = prepared(embeddings, np.asarray(targets, dtype=np.bool_), patients)
-    draws = tuple(seeds_for(fraction) if seeds is None else seeds)
-    if not draws:
-        raise EcgfmError("no seed to evaluate.")
+    draws = chosen_seeds(fraction, seeds)
     scored = _score(probe, data, split, fraction, draws, fit)
     identity = {"probe": probe, "split": split.kind, "fraction": fraction, "seeds": draws}
     return _summary(identity, scored, data.targets, np.asarray(patients))

@@ -1,14 +1,14 @@
 """The mean AUROC over a named set of labels; for its interval, patients are resampled for all labels at once."""
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 from pytest_ecgfm.errors import EcgfmError
 from pytest_ecgfm.evaluations.downstream import DownstreamResult
+from pytest_ecgfm.evaluations.measured import described
 from pytest_ecgfm.evaluations.statistics import RESAMPLES, Estimate, auroc_estimate, aurocs
 from pytest_ecgfm.evaluations.statistics.variance import (
     bootstrap_aurocs,
@@ -21,16 +21,13 @@ _MEAN = "mean over labels, then over seeds, of the Mann-Whitney statistic"
 _LIMIT = "the same resampled patients for every label; plus the variance between seeds over their number"
 _UNIT = [0.0, 1.0]
 
-METRICS: Mapping[str, Mapping[str, Any]] = {
-    name: {"long_name": text, "units": "1", "range": limits, "higher_is_better": higher, "reference": reference}
-    for name, text, limits, higher, reference in (
-        ("macro_auroc", "mean AUROC over the labels of a set", _UNIT, True, _MEAN),
-        ("macro_auroc_low", "lower 95 % limit of macro_auroc", _UNIT, True, _LIMIT),
-        ("macro_auroc_high", "upper 95 % limit of macro_auroc", _UNIT, True, _LIMIT),
-        ("n_labels", "labels in the mean", None, None, "those with 10 tested records of either class"),
-        ("included", "whether a label of the set is in the mean, 1 or 0", None, None, "as n_labels"),
-    )
-}
+METRICS = described(
+    ("macro_auroc", "mean AUROC over the labels of a set", _UNIT, True, _MEAN),
+    ("macro_auroc_low", "lower 95 % limit of macro_auroc", _UNIT, True, _LIMIT),
+    ("macro_auroc_high", "upper 95 % limit of macro_auroc", _UNIT, True, _LIMIT),
+    ("n_labels", "labels in the mean", None, None, "those with 10 tested records of either class"),
+    ("included", "whether a label of the set is in the mean, 1 or 0", None, None, "as n_labels"),
+)
 """Attributes of each variable in the cube; None where there is nothing to say."""
 
 

@@ -87,3 +87,22 @@ class Measured:
     def insufficient(cls, missing: str, **about: Any) -> Self:
         """Say why the quantity cannot be measured here although nothing is wrong."""
         return cls(math.nan, math.nan, math.nan, missing=missing, **about)
+
+
+Described = tuple[str, str, list[float] | None, bool | None, str]
+"""Name, what it is in words, range, whether higher is better, and source or formula; None where nothing is to say."""
+
+
+def described(*rows: Described, units: Mapping[str, str] | None = None) -> Mapping[str, Mapping[str, Any]]:
+    """Return the attributes of variables of the cube, by name; a variable without units of its own has ``"1"``."""
+    given = units or {}
+    return {
+        name: {
+            "long_name": text,
+            "units": given.get(name, "1"),
+            "range": limits,
+            "higher_is_better": higher,
+            "reference": reference,
+        }
+        for name, text, limits, higher, reference in rows
+    }

@@ -9,10 +9,11 @@ import numpy.typing as npt
 import xarray as xr
 
 from pytest_ecgfm.errors import EcgfmError
-from pytest_ecgfm.evaluations.downstream import log_median, seeds_for
+from pytest_ecgfm.evaluations.downstream import log_median
 from pytest_ecgfm.evaluations.fold_probes import Fit, each_fit, fit_fold, prepared
+from pytest_ecgfm.evaluations.measured import described
 from pytest_ecgfm.evaluations.probe_kinds import RIDGE
-from pytest_ecgfm.evaluations.splits import Split
+from pytest_ecgfm.evaluations.splits import Split, chosen_seeds
 from pytest_ecgfm.evaluations.statistics.bootstrap import Interval
 from pytest_ecgfm.evaluations.statistics.regression import AGREEMENTS, Agreement, agreements, r2_difference
 
@@ -27,26 +28,24 @@ _MAE = "mean of abs(prediction - value) over the tested records"
 _RANKS = "Spearman, Am. J. Psychol. 15:72 (1904), with midranks"
 _LIMIT = "patients resampled; plus the variance between seeds over their number"
 
-METRICS: Mapping[str, Mapping[str, Any]] = {
-    name: {"long_name": text, "units": units, "range": limits, "higher_is_better": higher, "reference": reference}
-    for name, text, units, limits, higher, reference in (
-        ("r2", "coefficient of determination", "1", None, True, _R2),
-        ("r2_mean", "mean over seeds of r2", "1", None, True, _R2),
-        ("r2_mean_low", "lower 95 % limit of r2_mean", "1", None, True, _LIMIT),
-        ("r2_mean_high", "upper 95 % limit of r2_mean", "1", None, True, _LIMIT),
-        ("mae", "mean absolute error", OF_THE_QUANTITY, None, False, _MAE),
-        ("mae_mean", "mean over seeds of mae", OF_THE_QUANTITY, None, False, _MAE),
-        ("mae_mean_low", "lower 95 % limit of mae_mean", OF_THE_QUANTITY, None, False, _LIMIT),
-        ("mae_mean_high", "upper 95 % limit of mae_mean", OF_THE_QUANTITY, None, False, _LIMIT),
-        ("spearman", "rank correlation of predictions and values", "1", [-1.0, 1.0], True, _RANKS),
-        ("spearman_mean", "mean over seeds of spearman", "1", [-1.0, 1.0], True, _RANKS),
-        ("spearman_mean_low", "lower 95 % limit of spearman_mean", "1", [-1.0, 1.0], True, _LIMIT),
-        ("spearman_mean_high", "upper 95 % limit of spearman_mean", "1", [-1.0, 1.0], True, _LIMIT),
-        ("alpha", "strength of the L2 penalty", "1", [1.0, 1e6], None, "as scikit-learn's; median over folds"),
-        ("n_train", "records in the training subset", "1", None, None, "in cross-validation the mean over folds"),
-        ("n_test", "tested records", "1", None, None, "records with a known value"),
-    )
-}
+METRICS = described(
+    ("r2", "coefficient of determination", None, True, _R2),
+    ("r2_mean", "mean over seeds of r2", None, True, _R2),
+    ("r2_mean_low", "lower 95 % limit of r2_mean", None, True, _LIMIT),
+    ("r2_mean_high", "upper 95 % limit of r2_mean", None, True, _LIMIT),
+    ("mae", "mean absolute error", None, False, _MAE),
+    ("mae_mean", "mean over seeds of mae", None, False, _MAE),
+    ("mae_mean_low", "lower 95 % limit of mae_mean", None, False, _LIMIT),
+    ("mae_mean_high", "upper 95 % limit of mae_mean", None, False, _LIMIT),
+    ("spearman", "rank correlation of predictions and values", [-1.0, 1.0], True, _RANKS),
+    ("spearman_mean", "mean over seeds of spearman", [-1.0, 1.0], True, _RANKS),
+    ("spearman_mean_low", "lower 95 % limit of spearman_mean", [-1.0, 1.0], True, _LIMIT),
+    ("spearman_mean_high", "upper 95 % limit of spearman_mean", [-1.0, 1.0], True, _LIMIT),
+    ("alpha", "strength of the L2 penalty", [1.0, 1e6], None, "as scikit-learn's; median over folds"),
+    ("n_train", "records in the training subset", None, None, "in cross-validation the mean over folds"),
+    ("n_test", "tested records", None, None, "records with a known value"),
+    units=dict.fromkeys(("mae", "mae_mean", "mae_mean_low", "mae_mean_high"), OF_THE_QUANTITY),
+)
 """Attributes of each variable in the cube; None where there is nothing to say."""
 
 
@@ -148,9 +147,7 @@ def evaluate_quantity(
         If shapes disagree, an embedding or a value is not finite, `fraction` lies outside (0, 1], or there is no seed.
     """
     data = prepared(embeddings, np.asarray(values, dtype=np.float64), patients)
-    draws = tuple(seeds_for(fraction) if seeds is None else seeds)
-    if not draws:
-        raise EcgfmError("no seed to evaluate.")
+    draws = chosen_seeds(fraction, seeds)
     count = data.targets.size
     predictions, fold_of = np.full((len(draws), count), np.nan), np.full(count, -1, dtype=np.intp)
     seen, penalties = np.zeros((2, len(split.folds), len(draws)))

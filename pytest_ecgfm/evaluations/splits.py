@@ -226,6 +226,27 @@ def make_split(
     return Split("cv", tuple(rounds))
 
 
+def seeds_for(fraction: float) -> tuple[int, ...]:
+    """Return the seeds of a fraction: ten at 1 % and below, five at 10 % and below, three above, one at 100 %."""
+    if fraction >= 1:
+        return (0,)
+    return tuple(range(10 if fraction <= 0.01 else 5 if fraction <= 0.1 else 3))
+
+
+def chosen_seeds(fraction: float, seeds: Sequence[int] | None) -> tuple[int, ...]:
+    """Return the seeds that were given, or those of the fraction.
+
+    Raises
+    ------
+    EcgfmError
+        If there is none.
+    """
+    chosen = tuple(seeds_for(fraction) if seeds is None else seeds)
+    if not chosen:
+        raise EcgfmError("no seed to evaluate.")
+    return chosen
+
+
 def nested_subset(
     train: npt.ArrayLike,
     targets: npt.ArrayLike,

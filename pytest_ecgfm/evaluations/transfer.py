@@ -1,7 +1,7 @@
 """Transfer: what a probe that was fitted in one cohort is worth in another (docs/method.md#transfer)."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy.typing as npt
 from scipy.stats import rankdata
 
 from pytest_ecgfm.evaluations.downstream import DownstreamResult
+from pytest_ecgfm.evaluations.measured import described
 from pytest_ecgfm.evaluations.probes import Probe, fit_probe
 from pytest_ecgfm.evaluations.splits import Split
 from pytest_ecgfm.evaluations.statistics import Estimate, mean_auroc, mean_auroc_difference
@@ -18,17 +19,14 @@ Floats = npt.NDArray[np.float64]
 
 _DIFFERENCE = "paired on the same records: DeLong's covariance, or resampled patients where they repeat"
 
-METRICS: Mapping[str, Mapping[str, Any]] = {
-    name: {"long_name": text, "units": "1", "range": limits, "higher_is_better": higher, "reference": reference}
-    for name, text, limits, higher, reference in (
-        ("auroc", "AUROC in the target of a probe of the source", [0.0, 1.0], True, "Mann-Whitney with midranks"),
-        ("auroc_low", "lower 95 % limit of auroc", [0.0, 1.0], True, "logit scale"),
-        ("auroc_high", "upper 95 % limit of auroc", [0.0, 1.0], True, "logit scale"),
-        ("drop", "AUROC of the target's own probe minus auroc", [-1.0, 1.0], False, _DIFFERENCE),
-        ("drop_low", "lower 95 % limit of drop", [-1.0, 1.0], False, _DIFFERENCE),
-        ("drop_high", "upper 95 % limit of drop", [-1.0, 1.0], False, _DIFFERENCE),
-    )
-}
+METRICS = described(
+    ("auroc", "AUROC in the target of a probe of the source", [0.0, 1.0], True, "Mann-Whitney with midranks"),
+    ("auroc_low", "lower 95 % limit of auroc", [0.0, 1.0], True, "logit scale"),
+    ("auroc_high", "upper 95 % limit of auroc", [0.0, 1.0], True, "logit scale"),
+    ("drop", "AUROC of the target's own probe minus auroc", [-1.0, 1.0], False, _DIFFERENCE),
+    ("drop_low", "lower 95 % limit of drop", [-1.0, 1.0], False, _DIFFERENCE),
+    ("drop_high", "upper 95 % limit of drop", [-1.0, 1.0], False, _DIFFERENCE),
+)
 """Attributes of each variable in the cube."""
 
 

@@ -11,12 +11,12 @@ from pytest_ecgfm.cards.identity import digest
 from pytest_ecgfm.cohorts.base import Cohort
 from pytest_ecgfm.cohorts.quantities import units_of
 from pytest_ecgfm.encoders.base import Encoder
-from pytest_ecgfm.evaluations.downstream import DownstreamResult, evaluate, paired_difference, seeds_for
+from pytest_ecgfm.evaluations.downstream import DownstreamResult, evaluate, paired_difference
 from pytest_ecgfm.evaluations.macro import macro_auroc as mean_over_labels
 from pytest_ecgfm.evaluations.measured import Cell, Estimated, Measured
 from pytest_ecgfm.evaluations.probe_kinds import RIDGE
 from pytest_ecgfm.evaluations.quantities import QuantityResult, evaluate_quantity, paired_r2
-from pytest_ecgfm.evaluations.splits import Labelled, strata
+from pytest_ecgfm.evaluations.splits import Labelled, seeds_for, strata
 from pytest_ecgfm.measurements.record_probes import fitted_once
 from pytest_ecgfm.measurements.without_age import embeddings_for
 from pytest_ecgfm.results.baseline import Scores, change

@@ -4,10 +4,9 @@ from collections.abc import Callable
 
 from pytest_ecgfm.cohorts.base import Cohort
 from pytest_ecgfm.encoders.base import Encoder
-from pytest_ecgfm.evaluations.downstream import seeds_for
 from pytest_ecgfm.evaluations.fold_probes import Fit, Fitted, Prepared, first_tested, fit_fold
 from pytest_ecgfm.evaluations.probe_kinds import PROBES
-from pytest_ecgfm.evaluations.splits import Fold
+from pytest_ecgfm.evaluations.splits import Fold, seeds_for
 from pytest_ecgfm.results.checks import CHECKS
 from pytest_ecgfm.run.run import Run
 

@@ -16,10 +16,10 @@ from pytest_ecgfm.encoders.base import Encoder
 from pytest_ecgfm.encoders.preprocessing import resample
 from pytest_ecgfm.errors import NotApplicable
 from pytest_ecgfm.evaluations import relevance as evaluation
-from pytest_ecgfm.evaluations.downstream import seeds_for
 from pytest_ecgfm.evaluations.measured import Cell, Measured
 from pytest_ecgfm.evaluations.relevance import Profile, lead_profile
 from pytest_ecgfm.evaluations.shapley import efficiency_error, projected
+from pytest_ecgfm.evaluations.splits import seeds_for
 from pytest_ecgfm.evaluations.stability import MINIMUM_CLASS
 from pytest_ecgfm.measurements.chosen import chosen_rows
 from pytest_ecgfm.measurements.explained import Explained, cast_of, explain, without

@@ -47,3 +47,15 @@ def test_an_undecided_check_that_blocks_is_counted_and_marked_as_such():
         text = "\n".join(summary_lines(decide(rows, [case], models=["m"]), rows))
         assert "1 inconclusive" in text and mark in text and counts in text
         assert ("?! inconclusive, which blocks" in text) == (undecided == "block")
+
+
+def test_the_legend_explains_the_marks_of_the_table_and_no_others():
+    cases = [Case("downstream.auroc", "m", "ptb-xl", "AF", fraction) for fraction in (0.1, 1.0)]
+    few, all_of_them = Measured(0.72, 0.65, 0.8, 60, 60), Measured(0.9, 0.85, 0.95, 60, 60)
+    rows = [
+        judged_row(one, Threshold(0.7, inconclusive="block"), found)
+        for one, found in zip(cases, (few, all_of_them), strict=True)
+    ]
+    text = "\n".join(summary_lines(decide(rows, cases, models=["m"]), rows))
+    assert "AUROC at 1" in text and "0.900" in text and "0.720?!" not in text
+    assert "which blocks" not in text
