@@ -56,6 +56,7 @@ class Held(WorkerPlugin):
                 if _code() != self._code:
                     raise EcgfmError(f"{where}: has another version of pytest-ecgfm; install the same one everywhere.")
                 try:
+                    # No file: what this run's own process packed, over a connection on which Dask unpickles anyway.
                     make, parts = cloudpickle.loads(self._packed)
                 except Exception as error:  # whatever a model needs to be put together, and lacks there
                     raise EcgfmError(

@@ -109,6 +109,7 @@ def _unpickled(source: Path) -> Any:
         __name__="pickle", Unpickler=_Unpickler, load=lambda file, **options: _Unpickler(file, **options).load()
     )
     try:
+        # Only after --trust, which `convert` demands: whole modules, and files of torch before 1.6, need all of pickle.
         return torch.load(source, map_location="cpu", weights_only=False, pickle_module=reader)
     except Exception as error:
         # Code in the file may raise anything.
