@@ -79,7 +79,7 @@ TARGETS = {
         "fold_probes": (),
         "shapley": (),
         "features": (),
-        "statistics.bootstrap": ("stability",),
+        "statistics.bootstrap": ("stability", "label_stability"),
         "statistics.smoothed": (),
         "logistic": ("probes",),
         "probes": (),
