@@ -88,7 +88,7 @@ TARGETS = {
         "clusters": (),
         "separability": ("balanced_agreement", "robustness"),
         "relevance": (),
-        "contract": (),
+        "contract": ("contract_memory",),
         "umap_map": (),
     }.items()
 }
