@@ -13,15 +13,15 @@ from pytest_ecgfm.evaluations.measured import Measured
 from pytest_ecgfm.results.checks import judge
 from pytest_ecgfm.results.profiles import load_profile
 from pytest_ecgfm.signals.records import LEADS, RecordBatch
-from tests import broken_models
+from tests.broken_models import small_networks
 from tests.memory_cohort import encoder_of
 
 DECLARED = {
-    "repeatable": broken_models.Random,
-    "batch": broken_models.BatchCoupled,
-    "frozen": broken_models.Drifting,
-    "frozen, in a buffer that is not saved": broken_models.HiddenDrift,
-    "declared_leads": broken_models.OneLead,
+    "repeatable": small_networks.Random,
+    "batch": small_networks.BatchCoupled,
+    "frozen": small_networks.Drifting,
+    "frozen, in a buffer that is not saved": small_networks.HiddenDrift,
+    "declared_leads": small_networks.OneLead,
 }
 
 
@@ -56,7 +56,7 @@ def outcomes(encoder, batch, leads=LEADS):
 
 
 def test_an_honest_encoder_passes_everything(sample):
-    found, findings = outcomes(encoder_of(broken_models.Plain()), sample)
+    found, findings = outcomes(encoder_of(small_networks.Plain()), sample)
     assert set(found.values()) == {"pass"}, findings
 
 
@@ -75,7 +75,7 @@ def test_a_broken_encoder_fails_its_check(sample, how):
 
 
 def test_an_encoder_that_breaks_on_flat_leads(sample):
-    found, findings = outcomes(encoder_of(broken_models.Fragile()), sample)
+    found, findings = outcomes(encoder_of(small_networks.Fragile()), sample)
     assert {check for check, outcome in found.items() if outcome == "fail"} == {"hard_records", "generated"}
     assert "flat: ZeroDivisionError: flat lead" in findings["hard_records"].note
     broken = findings["hard_records"].note.count("ZeroDivisionError")
@@ -84,7 +84,7 @@ def test_an_encoder_that_breaks_on_flat_leads(sample):
 
 
 def test_an_embedding_that_is_no_number_is_no_refusal(sample):
-    found, findings = outcomes(encoder_of(broken_models.NotANumber()), sample)
+    found, findings = outcomes(encoder_of(small_networks.NotANumber()), sample)
     assert {check for check, outcome in found.items() if outcome == "fail"} == {"hard_records", "generated"}
     assert "flat: model 'm': the embedding of record r2 (flat) is not finite" in findings["hard_records"].note
 
@@ -92,18 +92,18 @@ def test_an_embedding_that_is_no_number_is_no_refusal(sample):
 def test_an_encoder_that_writes_into_its_input(sample):
     before = sample.signals.copy()
     # The card asks for what the sample is, so nothing is resampled or cropped.
-    found, findings = outcomes(encoder_of(broken_models.Overwriting(), seconds=10), sample)
+    found, findings = outcomes(encoder_of(small_networks.Overwriting(), seconds=10), sample)
     assert set(found.values()) == {"pass"}, findings
     np.testing.assert_array_equal(sample.signals, before)
 
 
 def test_one_record_will_do(sample):
-    found, findings = outcomes(encoder_of(broken_models.Plain()), sample.rows([0]))
+    found, findings = outcomes(encoder_of(small_networks.Plain()), sample.rows([0]))
     assert set(found.values()) == {"pass"}, findings
 
 
 def test_an_encoder_that_reads_leads_by_position(sample):
-    model = broken_models.ByPosition()
+    model = small_networks.ByPosition()
     found = contract.lead_order(model.embed, sample)
     assert found.value > 0.1
     assert found.note.startswith("record r")
@@ -128,13 +128,13 @@ def test_an_encoder_that_reads_identifiers(sample, read):
 
 
 def test_what_depends_on_the_batch_is_not_said_to_read_identifiers(sample):
-    found = contract.batch_independent(encoder_of(broken_models.BatchCoupled()).embed_batch, sample)
+    found = contract.batch_independent(encoder_of(small_networks.BatchCoupled()).embed_batch, sample)
     assert found.value > 0.02
     assert "identifier" not in found.note
 
 
 def test_a_lead_that_is_read_and_not_declared(sample):
-    embed = encoder_of(broken_models.Plain()).embed_batch
+    embed = encoder_of(small_networks.Plain()).embed_batch
     found = contract.declared_leads(embed, sample, LEADS[:11])
     assert found.value == pytest.approx(11 / 12)
     assert found.note == "V6 is read, but not declared"
@@ -216,5 +216,5 @@ def test_few_leads_will_do(sample, leads):
 def test_the_embedded_cohorts_records_will_do():
     cohort = load_embedded("synthetic-europe")
     batch = next(cohort.batches(4, list(cohort.records[:4])))
-    found, findings = outcomes(encoder_of(broken_models.Plain()), batch)
+    found, findings = outcomes(encoder_of(small_networks.Plain()), batch)
     assert set(found.values()) == {"pass"}, findings

@@ -11,7 +11,7 @@ from pytest_ecgfm.evaluations import hard_records as hard
 from pytest_ecgfm.evaluations.hard_records import generated, hard_records
 from pytest_ecgfm.evaluations.measured import Measured
 from pytest_ecgfm.signals.records import LEADS, RecordBatch
-from tests import broken_models
+from tests.broken_models import small_networks
 from tests.memory_cohort import encoder_of
 
 
@@ -20,7 +20,7 @@ def test_one_answer_for_several_records_as_they_are():
     signals = rng.normal(size=(40, 12, 1000)).astype(np.float32)
     signals[20] = signals[21]  # a record that is there twice may be embedded twice alike
     many = RecordBatch(signals, LEADS, 100.0, tuple(f"r{i}" for i in range(40)))
-    encoder = encoder_of(broken_models.Plain(), seconds=10)
+    encoder = encoder_of(small_networks.Plain(), seconds=10)
 
     def of_a_kind(batch):
         rows = encoder.embed_batch(batch)
@@ -41,7 +41,7 @@ def test_one_answer_for_several_records_as_they_are():
 
 
 def test_a_refusal_that_names_the_record_is_clear(sample):
-    encoder = encoder_of(broken_models.Plain())
+    encoder = encoder_of(small_networks.Plain())
     found = hard_records(encoder.embed_batch, sample, encoder.prepared)
     assert found == Measured.exact(1.0)
 
@@ -166,7 +166,7 @@ def test_what_is_said_of_every_record_is_no_finding_about_one(sample):
 
 def test_what_is_no_signal_any_more_may_get_one_embedding(sample):
     # Flat and constant records are the same for an encoder that takes each lead by its own spread.
-    encoder = encoder_of(broken_models.Plain(), normalize="zscore-per-lead")
+    encoder = encoder_of(small_networks.Plain(), normalize="zscore-per-lead")
     assert hard_records(encoder.embed_batch, sample, encoder.prepared) == Measured.exact(1.0)
     assert hard_records(lambda batch: np.ones((len(batch), 3), np.float32), sample, lambda batch: batch).value == 1.0
 
