@@ -31,23 +31,12 @@ import pytest
 from hypothesis import Phase, settings
 
 ROOT = Path(__file__).parents[1]
+JUDGED = ("tests/test_checks.py", "tests/test_rows.py", "tests/test_verdict.py", "tests/test_boundaries.py")
 TARGETS = {
-    "verdict": ("pytest_ecgfm.results.verdict", (), ("tests/test_checks_and_verdict.py", "tests/test_boundaries.py")),
-    "judging": (
-        "pytest_ecgfm.results.judging",
-        ("judge", "looser_than", "applicable_tier", "enough"),
-        ("tests/test_checks_and_verdict.py", "tests/test_boundaries.py"),
-    ),
-    "checks": (
-        "pytest_ecgfm.results.checks",
-        ("cells",),
-        ("tests/test_checks_and_verdict.py", "tests/test_boundaries.py"),
-    ),
-    "rows": (
-        "pytest_ecgfm.results.rows",
-        ("judged_row", "blocks", "expected_to_fail", "failed_row"),
-        ("tests/test_checks_and_verdict.py", "tests/test_boundaries.py"),
-    ),
+    "verdict": ("pytest_ecgfm.results.verdict", (), JUDGED),
+    "judging": ("pytest_ecgfm.results.judging", ("judge", "looser_than", "applicable_tier", "enough"), JUDGED),
+    "checks": ("pytest_ecgfm.results.checks", ("cells",), JUDGED),
+    "rows": ("pytest_ecgfm.results.rows", ("judged_row", "blocks", "expected_to_fail", "failed_row"), JUDGED),
     "statistics": (
         "pytest_ecgfm.evaluations.statistics",
         (),
@@ -79,7 +68,7 @@ TARGETS = {
         "fold_probes": (),
         "shapley": (),
         "features": (),
-        "statistics.bootstrap": ("stability",),
+        "statistics.bootstrap": ("stability", "label_stability"),
         "statistics.smoothed": (),
         "logistic": ("probes",),
         "probes": (),
@@ -88,7 +77,7 @@ TARGETS = {
         "clusters": (),
         "separability": ("balanced_agreement", "robustness"),
         "relevance": (),
-        "contract": (),
+        "contract": ("contract_memory",),
         "umap_map": (),
     }.items()
 }

@@ -31,6 +31,9 @@ FLOORS = [
 ORDER = {name: number for number, names in enumerate(FLOORS) for name in names.split()}
 MODULES = sorted(path for path in (ROOT / "pytest_ecgfm").rglob("*.py") if path.parent.name != "pytest_ecgfm")
 MODULES += sorted(path for path in (ROOT / "pytest_ecgfm").glob("*.py") if path.stem != "__init__")
+# What stands beside the package.
+OTHERS = [ROOT / "conftest.py", *(ROOT / "docs").glob("*.py")]
+OTHERS += [path for room in ("tests", "benchmarks", "suites", "fixtures") for path in (ROOT / room).rglob("*.py")]
 
 
 def room(path):
@@ -58,7 +61,7 @@ def test_imports_go_one_way(path):
     assert not back, f"{path.name} imports from a room above its own: {sorted(back)}"
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+@pytest.mark.parametrize("path", [*MODULES, *sorted(OTHERS)], ids=lambda path: str(path.relative_to(ROOT)))
 def test_no_module_is_longer_than_four_hundred_lines(path):
     assert len(path.read_text(encoding="utf-8").splitlines()) <= 400
 

@@ -8,21 +8,10 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from pytest_ecgfm.results.checks import CHECKS
-from tests import broken_models as models
-from tests.broken_matrix import (
-    EUROPE,
-    MATRIX,
-    Entry,
-    HeldRun,
-    baseline_of,
-    complaints,
-    encoder_of,
-    evaluate,
-    held_cohorts,
-    planned,
-    settings_of,
-    speaks_of,
-)
+from tests.broken_entries import Entry, baseline_of, complaints, encoder_of, speaks_of
+from tests.broken_matrix import MATRIX
+from tests.broken_models import honest, representation
+from tests.held_runs import EUROPE, HeldRun, evaluate, held_cohorts, planned, settings_of
 
 # As in a session: a user's `filterwarnings = error` does not reach the suites.
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default")]
@@ -88,7 +77,7 @@ def test_a_broken_encoder_fails_what_it_must_and_passes_the_rest(entry, evaluate
 def test_better_encoders_come_out_better(evaluated):
     def quality(noise):
         graded = Entry(
-            "graded", lambda: models.Noisy(noise), ("downstream.auroc", "separability.neighbours[embedding]"), ()
+            "graded", lambda: honest.Noisy(noise), ("downstream.auroc", "separability.neighbours[embedding]"), ()
         )
         rows, _ = evaluated(graded)
         found = {(case.check, case.label): row.value for case, row in rows.items() if case.cohort == EUROPE}
@@ -101,7 +90,7 @@ def test_better_encoders_come_out_better(evaluated):
 
 
 def test_two_dimensions_are_judged_by_their_own_maximum(evaluated):
-    entry = Entry("two dimensions", models.Two, (), ("stability.effective_rank",))
+    entry = Entry("two dimensions", representation.Two, (), ("stability.effective_rank",))
     rows, _ = evaluated(entry)
     assert not complaints(entry, rows)
     assert all(row.threshold == 1.5 for row in rows.values())

@@ -15,7 +15,7 @@ from pytest_ecgfm.results.baseline import Scores, change
 from pytest_ecgfm.results.checks import Case, Threshold
 from pytest_ecgfm.results.cube import build_cube
 from pytest_ecgfm.results.rows import Measured, judged_row, parse_row
-from tests.broken_matrix import HeldRun, settings_of
+from tests.held_runs import HeldRun, settings_of
 from tests.memory_cohort import MemoryCohort, encoder_of
 
 SIZE = quantity_of("quantity:size", {}, where="")

@@ -4,7 +4,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pytest_ecgfm.cohorts.base import Cohort
 from pytest_ecgfm.cohorts.quantities import (
     AGE,
     QuantityDefinition,
@@ -16,36 +15,17 @@ from pytest_ecgfm.cohorts.quantities import (
     split_header,
     units_of,
 )
-from pytest_ecgfm.cohorts.tables import cohort_table
 from pytest_ecgfm.cohorts.targets import Definitions, canonical, chosen_targets, read_targets
 from pytest_ecgfm.errors import EcgfmError
+from tests.cohorts.stated_cohort import Stated
 
 
-class Table(Cohort):
-    """Columns without signals."""
-
-    def __init__(self, ages=None, **columns):
-        count = len(ages or next(iter(columns.values())))
-        records = [f"r{number}" for number in range(count)]
-        frame = pd.DataFrame(
-            {name.replace("__", " "): held for name, held in columns.items()}, index=records, dtype=object
-        )
-        frame.attrs["file"] = "labels.csv"
-        super().__init__(
-            "table",
-            continent="Europe",
-            table=cohort_table(records, patients=None, ages=ages or [np.nan] * count, sexes=[""] * count),
-            labels=pd.DataFrame(index=records),
-            sampling_rate=100,
-            has_patients=False,
-            columns=frame,
-        )
-
-    def _read(self, record):
-        raise NotImplementedError
-
-    def _content_digest(self, records):
-        return ""
+def table(ages=None, **columns):
+    """Columns of a cohort without signals, as from a file."""
+    count = len(ages or next(iter(columns.values())))
+    frame = pd.DataFrame(columns, index=[f"r{number}" for number in range(count)], dtype=object)
+    frame.attrs["file"] = "labels.csv"
+    return Stated(columns=frame, ages=ages)
 
 
 def quantity(name, **definition):
@@ -58,7 +38,7 @@ EF = [str(value) for value in range(25, 65, 2)]
 
 def test_a_column_is_a_quantity_with_or_without_its_units():
     for header, units in (("EF", ""), ("EF [%]", "%"), ("EF(%)", "%"), ("EF  [ % ]", "%")):
-        cohort = Table(**{header: [*EF, "", "NA"]})
+        cohort = table(**{header: [*EF, "", "NA"]})
         values = quantity_values(quantity("EF"), cohort)
         assert values.dropna().tolist() == [float(one) for one in EF] and values.isna().sum() == 2
         assert units_of(quantity("EF"), cohort) == units
@@ -67,7 +47,7 @@ def test_a_column_is_a_quantity_with_or_without_its_units():
 
 
 def test_age_is_that_of_the_table():
-    cohort = Table(ages=[50.0, np.nan, 90.0])
+    cohort = table(ages=[50.0, np.nan, 90.0])
     assert quantity_values(AGE, cohort).tolist()[::2] == [50.0, 90.0]
     assert units_of(AGE, cohort) == "years"
     assert {spelt(one) for one in ("age", "quantity:age")} == {AGE.name} and spelt("ageing") == ""
@@ -94,29 +74,29 @@ def test_age_is_that_of_the_table():
 def test_what_cannot_be_is_named_with_its_record(columns, definition, message):
     (name,) = {"K"} & set(columns) or {"EF"}
     with pytest.raises(EcgfmError, match=message):
-        quantity_values(quantity(name, **definition), Table(**columns))
+        quantity_values(quantity(name, **definition), table(**columns))
 
 
 def test_what_may_be_is_let_through():
     # A declared range says what is possible; what spans decades has no other units; few values say nothing of units.
-    declared = quantity_values(quantity("EF", low=0, high=100), Table(EF=[*EF, "0.35"]))
+    declared = quantity_values(quantity("EF", low=0, high=100), table(EF=[*EF, "0.35"]))
     assert declared.min() == 0.35
     rng = np.random.default_rng(0)
     wide = [f"{value:.1f}" for value in np.exp(rng.normal(6, 2, 200))]
-    assert quantity_values(quantity("BNP"), Table(BNP=wide)).notna().all()
-    assert quantity_values(quantity("EF"), Table(EF=["35", "0.35"])).size == 2
-    zeros = Table(score=["0"] * 50 + [str(one) for one in range(1, 20)])
+    assert quantity_values(quantity("BNP"), table(BNP=wide)).notna().all()
+    assert quantity_values(quantity("EF"), table(EF=["35", "0.35"])).size == 2
+    zeros = table(score=["0"] * 50 + [str(one) for one in range(1, 20)])
     assert quantity_values(quantity("score"), zeros).eq(0).sum() == 50
     both = quantity("EF", column=["EF", "LVEF"])
-    assert quantity_values(both, Table(EF=[*EF, ""], LVEF=["", *EF[1:], "44"])).notna().all()
+    assert quantity_values(both, table(EF=[*EF, ""], LVEF=["", *EF[1:], "44"])).notna().all()
 
 
 def test_nothing_stated_is_unknown():
-    assert quantity_values(quantity("EF"), Table(K=["4", "5", "6"])).isna().all()
-    assert dict(offered_quantities(Table(ages=[50.0, 60.0], **{"K [mmol/l]": ["4", ""], "LVH": ["1", "0"]}))) == {
+    assert quantity_values(quantity("EF"), table(K=["4", "5", "6"])).isna().all()
+    assert dict(offered_quantities(table(ages=[50.0, 60.0], **{"K [mmol/l]": ["4", ""], "LVH": ["1", "0"]}))) == {
         "quantity:age": "2 (50 to 60 years)"
     }
-    cohort = Table(**{"K [mmol/l]": ["4", "", "5", "6.5"], "notes": ["a", "", "1", "2"]})
+    cohort = table(**{"K [mmol/l]": ["4", "", "5", "6.5"], "notes": ["a", "", "1", "2"]})
     assert dict(offered_quantities(cohort)) == {"quantity:K": "3 (4 to 6.5 mmol/l)"}
 
 

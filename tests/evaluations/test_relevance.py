@@ -25,6 +25,7 @@ from pytest_ecgfm.evaluations.relevance import (
 )
 from pytest_ecgfm.evaluations.statistics.bootstrap import RESAMPLES, resampled
 from pytest_ecgfm.signals.coalitions import INDEPENDENT
+from tests.evaluations.intervals import holds
 
 
 def people(n, per_patient=1):
@@ -34,10 +35,6 @@ def people(n, per_patient=1):
 def planted(rng, sizes, n=300):
     """Signed values whose sizes are those of the players."""
     return rng.normal(size=(n, len(sizes))) * np.asarray(sizes)
-
-
-def holds(interval):
-    return interval.low <= interval.value <= interval.high
 
 
 def test_profile_has_its_top_share_at_the_planted_leads(rng):

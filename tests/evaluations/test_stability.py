@@ -1,16 +1,15 @@
+"""How far embeddings move where their records change: displacement, retrieval, cosine, retest."""
+
 import math
-from itertools import permutations
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from sklearn.metrics import roc_auc_score
 
 from pytest_ecgfm.errors import EcgfmError
 from pytest_ecgfm.evaluations import stability as module
-from pytest_ecgfm.evaluations.cka import cka_of, debiased_cka, gram
 from pytest_ecgfm.evaluations.geometry import distinct_weights
 from pytest_ecgfm.evaluations.stability import (
     METRICS,
@@ -24,26 +23,13 @@ from pytest_ecgfm.evaluations.stability import (
     stability,
 )
 from pytest_ecgfm.evaluations.standardise import standard
-from pytest_ecgfm.evaluations.statistics.bootstrap import (
-    UNDEFINED,
-    Interval,
-    median_interval,
-)
+from pytest_ecgfm.evaluations.statistics.bootstrap import UNDEFINED, Interval, median_interval
+from tests.evaluations.intervals import holds
 
 
 def cohort(rng, n=120, d=6, per_patient=1, offset=3.0):
     patients = np.array([f"p{i // per_patient}" for i in range(n)])
     return rng.normal(size=(n, d)) + offset, patients
-
-
-def holds(interval):
-    return interval.low <= interval.value <= interval.high
-
-
-def brute_hsic(k, l):  # noqa: E741
-    """The U-statistic of HSIC over all quadruples of different records."""
-    tuples = list(permutations(range(len(k)), 4))
-    return sum(k[i, j] * (l[i, j] + l[q, r] - 2 * l[i, q]) for i, j, q, r in tuples) / len(tuples)
 
 
 def test_reference_has_mean_and_median_distance_between_patients(rng):
@@ -194,54 +180,6 @@ def test_centred_cosine_by_hand(rng):
     assert abs(centred_cosine(a, b, np.full(8, 100.0)).mean()) < 0.06
 
 
-def test_debiased_cka_is_the_u_statistic(rng):
-    a, b = rng.normal(size=(7, 3)), rng.normal(size=(7, 5))
-    b[:, :2] += a[:, :2]
-    k, q = a @ a.T, b @ b.T
-    wanted = brute_hsic(k, q) / math.sqrt(brute_hsic(k, k) * brute_hsic(q, q))
-    assert debiased_cka(a, b) == pytest.approx(wanted, abs=1e-10)
-    assert debiased_cka(b, a) == pytest.approx(wanted, abs=1e-10)
-    assert debiased_cka(a + 1e4, b - 50) == pytest.approx(wanted, abs=1e-6)
-
-
-def test_debiased_cka_sees_neither_rotation_nor_scale(rng):
-    rows = rng.normal(size=(50, 4)) * [1, 2, 3, 4]
-    rotation = np.linalg.qr(rng.normal(size=(4, 4)))[0]
-    assert debiased_cka(rows, 7 * rows @ rotation + 3) == pytest.approx(1)
-    assert debiased_cka(rows, rows * [4, 0.1, 0.1, 0.1]) < 0.9
-
-
-def test_debiased_cka_of_unrelated_embeddings_is_0_on_average(rng):
-    values = [debiased_cka(*rng.normal(size=(2, 20, 30))) for _ in range(200)]
-    # The biased estimate is about 0.6 here.
-    assert abs(np.mean(values)) < 4 * np.std(values) / math.sqrt(200)
-    assert min(values) < 0
-
-
-def test_debiased_cka_is_undefined_for_few_rows_and_constants(rng):
-    rows = rng.normal(size=(10, 3))
-    assert math.isnan(debiased_cka(rows[:3], rows[:3]))
-    assert math.isnan(debiased_cka(rows, np.full((10, 2), 0.1)))
-    assert math.isfinite(debiased_cka(rows[:4], rows[:4]))
-
-
-def test_cka_of_weights_is_that_of_repeated_records_that_never_meet_themselves(rng):
-    a, b = rng.normal(size=(6, 4)), rng.normal(size=(6, 4))
-    weights = np.array([2, 0, 1, 3, 1, 1])
-    index = np.repeat(np.arange(6), weights)
-    apart = index[:, None] != index[None, :]
-    k, q = ((x - x.mean(axis=0)) @ (x - x.mean(axis=0)).T for x in (a, b))
-
-    def hsic(p, s):
-        p, s, n = p[np.ix_(index, index)] * apart, s[np.ix_(index, index)] * apart, len(index)
-        rest = p.sum() * s.sum() / (n - 1) / (n - 2) - 2 * (p.sum(axis=0) * s.sum(axis=0)).sum() / (n - 2)
-        return (np.trace(p @ s) + rest) / n / (n - 3)
-
-    wanted = hsic(k, q) / math.sqrt(hsic(k, k) * hsic(q, q))
-    found = cka_of(gram(a), gram(b), weights[None].astype(float))
-    assert found[0] == pytest.approx(wanted, abs=1e-12)
-
-
 def test_retrieved_is_the_nearest_of_all(rng, monkeypatch):
     rows, patients = cohort(rng, n=80, d=3, offset=50)
     chosen = rng.permutation(80)[:40]
@@ -261,75 +199,6 @@ def test_a_tie_is_no_success(rng):
     rows[1] = rows[0]
     found = retrieved(reference(rows, patients), np.arange(20), rows)
     np.testing.assert_array_equal(found, np.arange(20) > 1)
-
-
-def scores_of(rng, n=300, labels=2):
-    targets = (rng.random((labels, n)) < 0.4).astype(float)
-    clean = rng.normal(size=(labels, n)) + 1.5 * targets
-    perturbed = clean + rng.normal(size=(labels, n))
-    return clean, perturbed, targets, np.full((labels, n), 0.7), np.arange(n).astype(str)
-
-
-def test_label_stability_equals_scikit_learn_by_hand(rng):
-    clean, perturbed, targets, cuts, patients = scores_of(rng)
-    targets[0, :50] = np.nan
-    perturbed[1, 7] = np.nan
-    cuts[1, :150] = -0.2
-    each, whole = label_stability(clean, perturbed, targets, cuts, patients)
-    for one, found in enumerate(each):
-        use = np.isfinite(targets[one]) & np.isfinite(perturbed[one])
-        truth = targets[one, use]
-        before, after = (roc_auc_score(truth, x[one, use]) for x in (clean, perturbed))
-        assert found.auroc_drop.value == pytest.approx(before - after)
-        calls = (clean[one, use] > cuts[one, use]) != (perturbed[one, use] > cuts[one, use])
-        assert found.flip_rate.value == pytest.approx(calls.mean())
-        assert (found.positives, found.negatives) == (truth.sum(), (1 - truth).sum())
-        assert holds(found.auroc_drop) and holds(found.flip_rate)
-        assert found.auroc_drop.low > 0
-    assert whole.auroc_drop.value == pytest.approx(np.mean([one.auroc_drop.value for one in each]))
-    assert whole.flip_rate.value == pytest.approx(np.mean([one.flip_rate.value for one in each]))
-    assert whole.positives == min(one.positives for one in each)
-    assert whole.negatives == min(one.negatives for one in each)
-
-
-def test_scores_that_stay_neither_flip_nor_drop(rng):
-    clean, _, targets, cuts, patients = scores_of(rng)
-    each, whole = label_stability(clean, clean, targets, cuts, patients)
-    for found in (*each, whole):
-        assert found.flip_rate == Interval(0.0, 0.0, 0.0)
-        assert found.auroc_drop == Interval(0.0, 0.0, 0.0)
-
-
-def test_labels_of_few_records_do_not_count_towards_the_mean(rng):
-    clean, perturbed, targets, cuts, patients = scores_of(rng)
-    targets[1] = np.arange(300) < 9
-    each, whole = label_stability(clean, perturbed, targets, cuts, patients)
-    assert math.isnan(each[1].auroc_drop.value) and math.isfinite(each[1].flip_rate.value)
-    assert whole.auroc_drop == each[0].auroc_drop and whole.flip_rate == each[0].flip_rate
-    targets[1, 9] = 1
-    assert math.isfinite(label_stability(clean, perturbed, targets, cuts, patients)[0][1].auroc_drop.value)
-
-
-def test_without_enough_of_any_label_the_mean_is_undefined_and_counts_are_the_best(rng):
-    clean, perturbed, targets, cuts, patients = scores_of(rng)
-    targets[0], targets[1] = np.arange(300) < 3, np.arange(300) < 8
-    _, whole = label_stability(clean, perturbed, targets, cuts, patients)
-    assert math.isnan(whole.auroc_drop.value) and math.isnan(whole.flip_rate.value)
-    assert (whole.positives, whole.negatives) == (8, 292)
-
-
-@pytest.mark.parametrize("per_patient", [1, 4])
-def test_interval_of_a_share_is_that_of_independent_patients(rng, per_patient):
-    n = 400 * per_patient
-    flips = np.repeat(np.arange(400) < 120, per_patient)
-    clean, cuts = np.zeros((1, n)), np.full((1, n), 0.5)
-    patients = np.repeat(np.arange(400), per_patient).astype(str)
-    each, _ = label_stability(clean, flips[None] * 1.0, np.ones((1, n)), cuts, patients, resamples=2000)
-    found = each[0].flip_rate
-    assert found.value == pytest.approx(0.3)
-    # Records that repeat each other make no interval narrower.
-    half = 1.96 * math.sqrt(0.3 * 0.7 / 400)
-    assert (found.low, found.high) == pytest.approx((0.3 - half, 0.3 + half), abs=0.006)
 
 
 @given(hnp.arrays(float, (25, 3), elements=st.floats(-5, 5, width=32)), st.integers(0, 5))
@@ -392,19 +261,6 @@ def test_nothing_that_moves_is_undefined(rng):
 
 def test_two_records_are_as_far_apart_as_they_are():
     assert reference([[0.0, 0.0], [3.0, 4.0]], ["a", "b"]).typical == pytest.approx(5.0)
-
-
-def test_a_score_at_the_cut_is_not_called_positive():
-    for clean, perturbed, flips in ((0.5, 0.6, 1.0), (0.6, 0.5, 1.0), (0.5, 0.4, 0.0), (0.4, 0.5, 0.0)):
-        (each,), _ = label_stability([[clean]], [[perturbed]], [[1]], [[0.5]], ["a"])
-        assert each.flip_rate.value == flips
-
-
-def test_without_a_known_record_there_is_no_flip_rate():
-    unknown = np.full((1, 3), np.nan)
-    each, whole = label_stability(np.zeros((1, 3)), np.ones((1, 3)), unknown, np.zeros((1, 3)), ["a", "b", "c"])
-    assert each[0].flip_rate is UNDEFINED and whole.flip_rate is UNDEFINED
-    assert (each[0].positives, each[0].negatives) == (0, 0)
 
 
 def test_pairs_are_the_first_two_records_of_each_patient_who_has_two():
