@@ -5,6 +5,7 @@ import pytest
 import xarray as xr
 
 from pytest_ecgfm.errors import EcgfmError
+from pytest_ecgfm.evaluations.probe_kinds import RIDGE
 from pytest_ecgfm.evaluations.statistics import mean_auroc_difference
 from pytest_ecgfm.report.compare import differences
 from pytest_ecgfm.results.baseline import Baseline, Scores, change, load_baselines
@@ -17,7 +18,7 @@ def scores(rng, n=300, quality=1.0, seed=0):
     return Scores(names, names, quality * targets + rng.normal(size=n), targets.astype(float))
 
 
-def write_run(folder, held, encoder="one", schema=SCHEMA_VERSION):
+def write_run(folder, held, encoder="one", schema=SCHEMA_VERSION, label="AF"):
     record = np.array([f"a/{name}" for name in held.records])
     data = xr.Dataset(
         {
@@ -26,7 +27,7 @@ def write_run(folder, held, encoder="one", schema=SCHEMA_VERSION):
             "cohort": (("record",), np.full(len(record), "a")),
             "patient": (("record",), held.patients),
         },
-        {"encoder": [encoder], "label": ["AF"], "record": record},
+        {"encoder": [encoder], "label": [label], "record": record},
     )
     tree = xr.DataTree.from_dict({"/scores": data})
     tree.attrs["schema_version"] = schema
@@ -103,8 +104,15 @@ def test_a_baseline_of_another_kind_of_probe_is_stale(rng, tmp_path):
         new.scores("one", "a", "AF")
 
 
-def with_probe(folder, name, probe, code, rng):
-    path = write_run(folder / name, scores(rng))
+@pytest.mark.parametrize("probe", ["logistic", "mine.declared_elsewhere"])
+def test_a_quantity_has_a_probe_of_its_own_whatever_that_of_labels_was(rng, tmp_path, probe):
+    held = with_probe(tmp_path, "old", probe, "abc" if probe != "logistic" else "", rng, label="quantity:EF")
+    found = Baseline(held.path).scores("one", "a", "quantity:EF", probe=RIDGE)
+    assert found.quantity and found.records.size == 300
+
+
+def with_probe(folder, name, probe, code, rng, label="AF"):
+    path = write_run(folder / name, scores(rng), label=label)
     with xr.open_datatree(path / "cube.nc", engine="h5netcdf") as held:
         tree = held.load()
     tree.attrs["profile"] = f'[grid]\nprobe = "{probe}"\n[run]\nprobe_code = "{code}"\n'

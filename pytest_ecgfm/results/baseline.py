@@ -136,13 +136,9 @@ class Baseline:
         """
         held = self._scores
         quantity = bool(spelt(label))
-        if self.probe != probe and not quantity:
-            raise StaleBaseline(
-                f"baseline {self.name} is stale: its probes are {self.probe}, but this run's are {probe}."
-            )
-        code = PROBES[probe].code if probe_code is None else probe_code
-        if not quantity and self.probe_code != code:
-            raise StaleBaseline(f"baseline {self.name} is stale: the code of its probe {probe} was another.")
+        # A quantity has the package's own ridge probe, whatever the profile names for labels.
+        if not quantity:
+            self._require_probe(probe, PROBES[probe].code if probe_code is None else probe_code)
         names = self.encoders
         chosen = encoder if encoder in names else names[0] if renamed and len(names) == 1 else ""
         if not chosen:
@@ -161,6 +157,14 @@ class Baseline:
             here["target"].values[use].astype(np.float64),
             quantity=quantity,
         )
+
+    def _require_probe(self, probe: str, code: str) -> None:
+        if self.probe != probe:
+            raise StaleBaseline(
+                f"baseline {self.name} is stale: its probes are {self.probe}, but this run's are {probe}."
+            )
+        if self.probe_code != code:
+            raise StaleBaseline(f"baseline {self.name} is stale: the code of its probe {probe} was another.")
 
 
 def _plain(name: str) -> str:
