@@ -54,6 +54,7 @@ REPEATABLE = ("", "checkpoint", "cohorts", "labels", "fractions", "suites", "ref
 MARKERS = {
     "ecgfm_contract": "preconditions: repeatable, independent of the batch, frozen, honest about its leads",
     "ecgfm_downstream": "AUROC of probes on frozen embeddings, at each share of the training patients",
+    "ecgfm_subgroups": "what the probe that serves everybody is worth in each group of patients",
     "ecgfm_transfer": "what a probe of one cohort is worth on another",
     "ecgfm_stability": "how far perturbed records move in the embedding",
     "ecgfm_relevance": "which leads and dimensions carry a label: Shapley values and their sanity",

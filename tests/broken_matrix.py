@@ -2,7 +2,7 @@
 
 from pytest_ecgfm.results.checks import CHECKS
 from tests.broken_entries import CARD, Entry
-from tests.broken_models import contract, honest, leads, representation, small_networks, stability
+from tests.broken_models import contract, groups, honest, leads, representation, small_networks, stability
 
 AS_STORED = {"input": "records", "preprocessing": "model", "pretrained_on": []}
 
@@ -180,6 +180,20 @@ MATRIX = (
         lambda: stability.NoisyButForOne(1.0),
         ("stability.displacement[gain@1.1]", "stability.displacement[muscle@24dB]"),
         ("stability.effective_rank",),
+    ),
+    Entry(
+        "blind to the disease of the old",
+        groups.BlindToTheOld,
+        ("subgroups.worst", "subgroups.gap"),
+        ("contract.repeatable", "contract.batch", "downstream.auroc"),
+        cohorts="grouped",
+    ),
+    Entry(
+        "blind to the disease of the old, who are few",
+        groups.BlindToTheOld,
+        (),
+        ("downstream.auroc", "subgroups.worst"),
+        cohorts="few old",
     ),
     Entry(
         "remembering what it saw",

@@ -19,6 +19,7 @@ from pytest_ecgfm.run.run import Run
 from pytest_ecgfm.run.settings import Settings
 from pytest_ecgfm.session.in_process import judged
 from pytest_ecgfm.signals.records import Recording
+from tests.grouped_cohort import GroupedCohort
 
 QUANTITY = "quantity:half told"
 EUROPE, SOUTH_AMERICA = COHORTS = ("synthetic-europe", "synthetic-south-america")
@@ -60,13 +61,14 @@ class Held(Cohort):
 
 
 def held_cohorts(cache):
-    """Two cohorts as they come, and one in which what is labelled was recorded for eight seconds instead of ten."""
+    """Two cohorts as they come; one in which what is labelled was recorded for eight seconds; two with groups."""
     loaded = {name: limited(load_cohort(name, cache=cache), RECORDS) for name in COHORTS}
     plain = {name: Held(cohort, RATES[name]) for name, cohort in loaded.items()}
     labels = loaded[EUROPE].labels[["AF", "STach"]].any(axis=1)
     seconds = {record: 8.0 if labels[record] else 10.0 for record in loaded[EUROPE].records}
     telling = {EUROPE: Held(loaded[EUROPE], RATES[EUROPE], seconds)}
-    return {"plain": plain, "telling": telling}
+    grouped = {name: {EUROPE: GroupedCohort(EUROPE, old=old)} for name, old in (("grouped", 0.3), ("few old", 0.02))}
+    return {"plain": plain, "telling": telling, **grouped}
 
 
 class HeldRun(Run):

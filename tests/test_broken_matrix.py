@@ -1,5 +1,6 @@
 """Every check is failed by an encoder that is broken in its way, and would be missed."""
 
+import math
 from dataclasses import replace
 from itertools import count
 
@@ -94,3 +95,17 @@ def test_two_dimensions_are_judged_by_their_own_maximum(evaluated):
     rows, _ = evaluated(entry)
     assert not complaints(entry, rows)
     assert all(row.threshold == 1.5 for row in rows.values())
+
+
+def test_a_gap_in_a_group_that_is_too_small_is_insufficient_and_named(evaluated):
+    (entry,) = (one for one in MATRIX if one.cohorts == "few old")
+    rows, _ = evaluated(replace(entry, passes=("subgroups.worst", "subgroups.gap")))
+    assert len(rows) == 4
+    for row in rows.values():
+        assert row.outcome != "fail"
+        assert "insufficient: " in row.reason and "age 65 and above: " in row.reason
+        cells = {cell.coordinates.get("group"): cell.values for cell in row.cells}
+        assert cells["age 65 and above"]["judged"] == 0
+        assert cells["age 65 and above"]["n_test_positive"] < 10
+        assert "auroc" in cells["sex F"] and math.isnan(cells["age 65 and above"]["auroc"])
+        assert "unknown: sex of 5, age of 5, sex x age of 10 tested records" in row.reason

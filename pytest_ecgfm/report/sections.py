@@ -32,6 +32,7 @@ from pytest_ecgfm.report.series import (
     styles,
     transfer_cells,
 )
+from pytest_ecgfm.report.subgroups import subgroups
 from pytest_ecgfm.report.tabulated import basis, checks, definitions, matrix, provenance
 from pytest_ecgfm.report.words import OUTCOMES, SIGNS, element, number, percent, with_interval
 
@@ -233,8 +234,14 @@ def _sections() -> Iterator[Section]:
     yield Section(
         "quantities",
         "Quantities",
-        "A ridge probe of each, in its own units. Transfer, stability, relevance and separability leave them out.",
+        "A ridge probe of each, in its own units. The suites after downstream leave them out.",
         quantities,
+    )
+    yield Section(
+        "subgroups",
+        "Groups of patients",
+        "AUROC in each group by the one probe that serves everybody, at all training patients, with 95 % intervals.",
+        subgroups,
     )
     yield Section(
         "transfer",

@@ -175,6 +175,13 @@ CHECKS = {
             limits=_R2_DIFFERENCE,
             of="quantity",
         ),
+        _kind("subgroups.worst", "Lowest AUROC of a group of patients", *_LABEL, limits=_SHARE),
+        _kind(
+            "subgroups.gap",
+            "Largest gap between the AUROC of a group of patients and that of the rest",
+            *_LABEL,
+            limits=_DIFFERENCE,
+        ),
         _kind(
             "transfer.drop",
             "AUROC of a probe of this cohort minus that of another cohort's probe, on the same records",

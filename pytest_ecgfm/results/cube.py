@@ -20,6 +20,7 @@ from pytest_ecgfm.evaluations import (
     relevance,
     separability,
     stability,
+    subgroups,
     transfer,
 )
 from pytest_ecgfm.evaluations.measured import Cell
@@ -31,6 +32,7 @@ _DIMENSIONS = {
     "downstream": ("encoder", "cohort", "label", "probe", "fraction", "seed"),
     "quantities": ("encoder", "cohort", "quantity", "fraction", "seed"),
     "sets": ("encoder", "cohort", "set", "probe", "fraction", "label"),
+    "subgroups": ("encoder", "cohort", "label", "column", "group"),
     "transfer": ("encoder", "source", "target", "label"),
     "stability": ("encoder", "cohort", "label", "perturbation", "severity"),
     "relevance": ("encoder", "cohort", "label", "fraction", "baseline", "removed", "lead"),
@@ -40,6 +42,7 @@ _METRICS = {
     "downstream": downstream.METRICS,
     "quantities": quantities.METRICS,
     "sets": macro.METRICS,
+    "subgroups": subgroups.METRICS,
     "transfer": transfer.METRICS,
     "stability": stability.METRICS,
     "relevance": {**relevance.METRICS, **features.METRICS},

@@ -8,6 +8,7 @@ from pytest_ecgfm.cards import CohortCard, ModelCard
 from pytest_ecgfm.cards.declarations import Declaration
 from pytest_ecgfm.cohorts import load_cohort
 from pytest_ecgfm.cohorts.base import Cohort
+from pytest_ecgfm.cohorts.groups import require_groups
 from pytest_ecgfm.cohorts.own import own_cohort
 from pytest_ecgfm.encoders.preprocessing import lacking
 from pytest_ecgfm.errors import EcgfmError
@@ -53,6 +54,12 @@ def look_ahead(
             continue
         if leads is not None:
             _require_leads(settings, cards, name, leads)
+    # Columns of a cohort that is made later may be any.
+    later = any(name not in found and (name in own or settings.data is not None) for name in settings.cohorts)
+    if "subgroups" in settings.suites and not later:
+        require_groups(
+            settings.profile.grid.subgroups, {name: found[name] for name in settings.cohorts if name in found}
+        )
     return found
 
 

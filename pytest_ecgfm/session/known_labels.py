@@ -11,6 +11,7 @@ from pytest_ecgfm.cards import CohortCard
 from pytest_ecgfm.cohorts import available_cohorts, load_cohort
 from pytest_ecgfm.cohorts.base import LABELS, Cohort
 from pytest_ecgfm.cohorts.endpoints import COLUMN, PREFIXES, Endpoint, values_of
+from pytest_ecgfm.cohorts.groups import require_groups
 from pytest_ecgfm.cohorts.offered import nearest_label, unused_columns
 from pytest_ecgfm.cohorts.quantities import AGE, offered_quantities, quantity_values, spelt
 from pytest_ecgfm.cohorts.stated import label_columns
@@ -115,6 +116,8 @@ def require_columns(run: "Run") -> None:
         Which label, and the nearest name.
     """
     settings = run.settings
+    if "subgroups" in settings.suites:
+        require_groups(settings.profile.grid.subgroups, {name: run.cohort(name) for name in settings.cohorts})
     for label in (*settings.endpoints, *settings.quantities):
         if not any(_knows(run.cohort(name), settings, label) for name in settings.cohorts):
             raise _unknown(label, settings, {name: run.cohort(name) for name in settings.cohorts})
@@ -130,7 +133,9 @@ def _spelt(name: str) -> str:
 
 def _without_quantities(settings: Settings) -> list[str]:
     """Say which suites leave quantities out: they have no meaning there."""
-    suites = [one for one in ("transfer", "stability", "relevance", "separability") if one in settings.suites]
+    suites = [
+        one for one in ("subgroups", "transfer", "stability", "relevance", "separability") if one in settings.suites
+    ]
     if not settings.quantities or not suites:
         return []
     return [f"not applicable to {', '.join(settings.quantities)}, a quantity: {', '.join(suites)}"]

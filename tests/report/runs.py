@@ -65,6 +65,23 @@ class Made:
                 where = {"cohort": target, "label": label, "source": source}
                 self.add("transfer.drop", encoder, 0.1, drop, sense="maximum", cells=cells, **where)
 
+    def subgroups(self):
+        """One group is below the rest, one has too few records, and the sex of some is unknown."""
+        groups = (("sex", "sex F", 60), ("sex", "sex M", 62), ("age", "age below 40", 4), ("age", "age 40 to 64", 118))
+        for encoder, cohort, label in product(self.models, self.cohorts, self.labels):
+            at = {"encoder": encoder, "cohort": cohort, "label": label}
+            cells = [Cell("subgroups", at | {"column": column}, {"n_unknown": 3.0}) for column in ("sex", "age")]
+            low = float(self.rng.uniform(0.6, 0.7))
+            for column, group, n in groups:
+                values = {"n_test": 3.0 * n, "n_test_positive": float(n), "judged": float(n > 9)}
+                if n > 9:
+                    gap = 0.15 if group == "sex F" else -0.15
+                    values |= {"auroc": low - gap, "auroc_low": low - gap - 0.05, "auroc_high": low - gap + 0.05}
+                    values |= {"gap": gap, "gap_low": gap - 0.1, "gap_high": gap + 0.1, "below": float(gap > 0)}
+                cells.append(Cell("subgroups", at | {"column": column, "group": group}, values))
+            where = {"cohort": cohort, "label": label}
+            self.add("subgroups.worst", encoder, 0.65, low - 0.15, cells=cells, **where)
+
     def stability(self):
         for encoder, cohort, (variant, (one, severity)) in product(self.models, self.cohorts, VARIANTS.items()):
             value = 0.1 * (1 + PERTURBATIONS[one.name].severities.index(severity)) + float(self.rng.uniform(0, 0.1))
@@ -171,6 +188,7 @@ def write_run(
     made = Made(folder, list(models), list(cohorts), list(labels), list(fractions), records, why, seed)
     made.downstream()
     made.transfer()
+    made.subgroups()
     made.stability()
     made.relevance()
     made.separability()

@@ -56,6 +56,8 @@ def test_every_number_is_the_cubes(made, page):
         ("downstream", "auroc_mean"),
         ("transfer", "auroc"),
         ("transfer", "drop_low"),
+        ("subgroups", "auroc_high"),
+        ("subgroups", "gap"),
         ("stability", "displacement"),
         ("relevance", "relevance_high"),
         ("separability", "value"),
@@ -198,3 +200,14 @@ def test_sets_say_what_they_leave_out_and_quantities_have_their_units(page):
     assert re.search(
         r"quantity:EF 100 % 0\.4\S* \[ ?0\.36\S* ?, 0\.44\S* ?\] 7\S* \[ ?6\.3\S* ?, 7\.7\S* ?\].* % 150", words
     )
+
+
+def test_groups_of_patients_are_named_with_counts_and_what_is_wrong(page):
+    found = re.search(r'<section id="subgroups".*?</section>', page, re.S).group(0)
+    first = unescape(re.sub("<[^>]+>", " ", re.search(r"<table.*?</table>", found, re.S).group(0)))
+    words = " ".join(first.split())
+    for told in ("60 of 180 positive ✕ below the rest", "– insufficient 4 of 12 positive"):
+        assert words.count(told) == 2, told
+    assert "sex unknown 3 records 3 records" in words
+    names = ["sex F", "sex M", "age below 40", "age 40 to 64", "sex unknown", "age unknown"]
+    assert sorted(names, key=words.index) == names

@@ -12,6 +12,7 @@ from pytest_ecgfm.cards import NO_TRUTH_VALUE, first_problem
 from pytest_ecgfm.cards.toml_files import read_toml
 from pytest_ecgfm.cohorts.base import LABELS
 from pytest_ecgfm.cohorts.endpoints import Definition, of_code
+from pytest_ecgfm.cohorts.groups import parts_of
 from pytest_ecgfm.cohorts.quantities import AGE, QuantityDefinition, spelt
 from pytest_ecgfm.cohorts.targets import Definitions, SetDefinition, canonical
 from pytest_ecgfm.errors import EcgfmError, unknown_name
@@ -21,6 +22,7 @@ from pytest_ecgfm.signals.perturbations import VARIANTS
 
 Fraction = Annotated[float, NO_TRUTH_VALUE, Field(gt=0, le=1, allow_inf_nan=False)]
 Records = Annotated[int, NO_TRUTH_VALUE, Field(ge=4, le=1_000_000)]
+Age = Annotated[float, NO_TRUTH_VALUE, Field(gt=0, le=120, allow_inf_nan=False)]
 Bound = Annotated[float, NO_TRUTH_VALUE, Field(allow_inf_nan=False)]
 
 _MOST_PARENTS = 8
@@ -87,6 +89,10 @@ class Grid(_Strict):
         Records a cohort that are perturbed, and whose leads are explained by Shapley values.
     mapped_records : int
         Records of all cohorts together that are drawn by UMAP and clustered, at most.
+    subgroups : tuple of str
+        Columns whose groups are looked at by themselves (`pytest_ecgfm.cohorts.groups`).
+    age_bands : tuple of float
+        Ages in years at which a new band begins.
     """
 
     suites: tuple[str, ...] = SUITES
@@ -99,6 +105,18 @@ class Grid(_Strict):
     stability_records: Records = 60
     explained_records: Records = 5
     mapped_records: Records = 4000
+    subgroups: tuple[str, ...] = ("sex", "age", "sex x age")
+    age_bands: tuple[Age, ...] = (40, 65)
+
+    @model_validator(mode="after")
+    def _groups(self) -> Self:
+        if not self.age_bands or list(self.age_bands) != sorted(set(self.age_bands)):
+            raise ValueError("age_bands should be ages in years, each above the one before")
+        for column in self.subgroups:
+            parts = parts_of(column)
+            if not all(parts) or len(set(parts)) < len(parts):
+                raise ValueError(f"subgroups: {column!r} should be a column, or different ones as in 'sex x age'")
+        return self
 
 
 class Asked(_Strict):

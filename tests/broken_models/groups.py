@@ -1,0 +1,14 @@
+"""Encoders that serve a part of the patients only."""
+
+import torch
+
+from tests.broken_models.honest import Honest, features, noise_of
+
+
+class BlindToTheOld(Honest):
+    """Reads the age off the record, and nothing else where that is 65 or more (`tests.grouped_cohort`)."""
+
+    def read(self, x):
+        x = torch.as_tensor(x, dtype=torch.float64)
+        age = 100 * x[:, 3].mean(-1, keepdim=True)
+        return torch.where(age >= 65, noise_of(x), features(x))
