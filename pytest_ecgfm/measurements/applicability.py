@@ -15,7 +15,8 @@ from pytest_ecgfm.encoders.preprocessing import prepare
 from pytest_ecgfm.errors import NotApplicable
 from pytest_ecgfm.measurements.chosen import Rows, batches_of, chosen_rows
 from pytest_ecgfm.run.run import Run
-from pytest_ecgfm.signals.perturbations import PERTURBATIONS, Perturbation, variant_name
+from pytest_ecgfm.signals.perturbation import Perturbation
+from pytest_ecgfm.signals.perturbations import PERTURBATIONS, variant_name
 from pytest_ecgfm.signals.records import RecordBatch
 
 _ROUNDING = 1e-5  # of a record's largest value: float32 has 6e-8, and filters and scaling add some

@@ -28,7 +28,8 @@ from pytest_ecgfm.measurements.record_probes import record_probes
 from pytest_ecgfm.results.checks import Case
 from pytest_ecgfm.run.run import Run
 from pytest_ecgfm.signals import perturbations
-from pytest_ecgfm.signals.perturbations import PERTURBATIONS, VARIANTS, Perturbation, half, variant_name
+from pytest_ecgfm.signals.perturbation import Perturbation
+from pytest_ecgfm.signals.perturbations import PERTURBATIONS, VARIANTS, half, variant_name
 from pytest_ecgfm.signals.records import RecordBatch
 
 MODULES = (perturbations.__name__, chosen.__name__)

@@ -29,10 +29,10 @@ from pytest_ecgfm.evaluations.measured import Measured
 from pytest_ecgfm.evaluations.probe_kinds import PROBES, ProbeKind, forget_declared_probes, register_probe
 from pytest_ecgfm.results.checks import CHECKS, Case, CheckKind, Threshold, forget_declared, register
 from pytest_ecgfm.run.settings import Settings
+from pytest_ecgfm.signals.perturbation import Perturbation
 from pytest_ecgfm.signals.perturbations import (
     PERTURBATIONS,
     VARIANTS,
-    Perturbation,
     forget_declared_perturbations,
     register_perturbation,
 )
