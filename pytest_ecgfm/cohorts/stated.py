@@ -98,7 +98,7 @@ def require_label(rows: "pd.DataFrame", path: Path) -> None:
     further = further_columns(rows, path)
     if not any(label in rows for label in LABELS) and not label_columns(further) and not numeric_columns(further):
         raise EcgfmError(
-            f"{path}: no column is a label. Valid: {', '.join(LABELS)}, and columns of any name that hold 1, 0 and "
+            f"{path}: no column is a label. Valid: {', '.join(LABELS)}, and columns of any name that contain 1, 0 and "
             "empty cells, or numbers."
         )
 

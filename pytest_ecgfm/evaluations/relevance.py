@@ -107,7 +107,7 @@ def lead_profile(phi: npt.ArrayLike, patients: npt.ArrayLike, *, resamples: int 
     Parameters
     ----------
     phi : array_like, shape (records, players) or (seeds, records, players)
-        Of the logit; averaged in absolute value over seeds first.
+        Of the logit; their absolute values are first averaged over seeds.
     patients : array_like, shape (records,)
     resamples, seed : int
         Of the bootstrap.
@@ -131,7 +131,7 @@ def lead_profile(phi: npt.ArrayLike, patients: npt.ArrayLike, *, resamples: int 
 
 
 def rank_agreement(a: npt.ArrayLike, b: npt.ArrayLike) -> float:
-    """Return Spearman's rank correlation of two profiles; NaN below four players or where one is constant.
+    """Return Spearman's rank correlation of two profiles; NaN with fewer than four players, or if one is constant.
 
     Examples
     --------
@@ -155,9 +155,9 @@ def mean_agreement(profiles: Sequence[npt.ArrayLike]) -> float:
 
 
 def background_agreement(a: npt.ArrayLike, b: npt.ArrayLike, patients: npt.ArrayLike, *, seed: int = 0) -> Interval:
-    """Return how the profiles of the same records over two backgrounds agree, with a patient bootstrap.
+    """Return how well the profiles of the same records agree over two backgrounds, with a patient bootstrap.
 
-    The cosine of the shares, not of ranks: leads of nearly equal relevance change places by chance.
+    This is the cosine of the shares, not of the ranks: leads of nearly equal relevance change places by chance.
 
     Parameters
     ----------
@@ -207,7 +207,7 @@ def cohort_agreement(phis: Sequence[npt.ArrayLike], patients: Sequence[npt.Array
 
 
 def concentration(phi: npt.ArrayLike, patients: npt.ArrayLike, *, seed: int = 0) -> Interval:
-    """Return the share of the most relevant player, with a patient bootstrap: near 1 for a shortcut by one lead.
+    """Return the share of the most relevant player, with a patient bootstrap: near 1 if one lead is a shortcut.
 
     Examples
     --------

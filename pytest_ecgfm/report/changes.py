@@ -30,14 +30,14 @@ def changes(run: Loaded) -> Markup:
         words = f"Checks since {name}: verdict {before.verdict['outcome']}, then {run.verdict['outcome']}."
         paired = pairs(before, run)
         if not paired:
-            words += f" No encoder is in both: {', '.join(before.models)}; {', '.join(run.models)}."
+            words += f" The two runs have no encoder in common: {', '.join(before.models)}; {', '.join(run.models)}."
         body.append(element("p", words))
         for then, now in paired:
             if name not in judged:
                 body.append(_differences(differences(before, run, then, now), now))
             body.append(_outcomes(outcomes(before, run, then, now), then, now))
     if judged and not run.baselines:
-        told = "Outcomes of other checks are compared by ecgfm report RUN --baseline=EARLIER."
+        told = "To compare the outcomes of other checks: ecgfm report RUN --baseline=EARLIER."
         body.append(element("p", told, class_="soft"))
     return Markup("").join(body) if body else NOTHING
 

@@ -42,7 +42,7 @@ def compare(before: Loaded, after: Loaded) -> Iterator[str]:
     paired = pairs(before, after)
     if not paired:
         yield ""
-        yield f"no encoder is in both: {', '.join(before.models)}; {', '.join(after.models)}"
+        yield f"the two runs have no encoder in common: {', '.join(before.models)}; {', '.join(after.models)}"
     for then, now in paired:
         yield ""
         yield f"## {now}" if then == now else f"## {then}, then {now}"

@@ -42,7 +42,7 @@ class Perturbation:
     change : callable
         Takes a batch, the severity and a function from a record's name to its random generator.
     expected : {"invariant", "noticed"}
-        Whether a good encoder should not mind, or should notice.
+        Whether a good encoder should ignore the change, or should notice it.
     where, code : str
         Place and digest of the code where somebody else declared it; empty for the package's own.
     """
@@ -300,13 +300,13 @@ PERTURBATIONS = {
             "what is kept, from the start",
             "s",
             (7.0, 5.0),
-            "a shorter recording: cut to one length, records no longer tell anything by theirs",
+            "a shorter recording; all records get one length, so length tells nothing",
             "CODE-15 %: records of 7 and of 10 seconds",
             _length,
         ),
         Perturbation(
             "resample",
-            "rate in between",
+            "intermediate rate",
             "Hz",
             (250.0, 100.0),
             "an archive of a lower rate",
@@ -335,7 +335,7 @@ PERTURBATIONS = {
             "limit",
             "mV",
             (2.0, 1.0, 0.5),
-            "an amplifier of too small a range",
+            "an amplifier with too small a range",
             "[4]_ asks for 5 mV",
             _clipping,
         ),

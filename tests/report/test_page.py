@@ -102,7 +102,7 @@ def test_a_fail_and_its_reason_are_on_top_in_plain_words(made, page):
     many = sum(row.encoder == "two" and "displacement" in row.check for row in rows)
     assert f"between patients: {len(blocking)} of {many} checks block, the worst" in words
     worst = max(blocking, key=lambda row: row.value)
-    assert f"{worst.value:.3f} ({worst.low:.3f} to {worst.high:.3f}), where at most 0.3 is demanded" in words
+    assert f"{worst.value:.3f} ({worst.low:.3f} to {worst.high:.3f}); it should be at most 0.3" in words
     (target,) = re.findall(rf'href="#(check:two:{re.escape(worst.check)})"', banner)
     assert f'id="{target}"' in text
     assert text.count("<section ") == len(SECTIONS)
@@ -139,7 +139,7 @@ def test_earlier_runs_are_compared_check_by_check(made, tmp_path):
     # The run itself was held against `spring`; nothing else is computed for it.
     assert text.count("since spring") >= 1 and "No AUROC to compare" not in text
     other, _ = write_run(tmp_path / "autumn", ("three",))
-    assert "No encoder is in both: three; one, two." in render(replace(run, baselines=(load(other),)))
+    assert "The two runs have no encoder in common: three; one, two." in render(replace(run, baselines=(load(other),)))
 
 
 @pytest.mark.parametrize("name", ["<script>alert(1)</script>", '"onload="x'])
