@@ -53,7 +53,9 @@ METRICS: Mapping[str, Mapping[str, Any]] = {
     "fraction_agreement": _one("rank correlation with the profile at the largest fraction", [-1.0, 1.0], True),
     "deletion_auroc": _one("AUROC after so many leads were removed, the most relevant first", _UNIT, None, "[2]_"),
     "random_auroc": _one("AUROC after so many leads were removed, in random order", _UNIT, None, "[2]_"),
-    "prior": _one("relevance of the leads where cardiology looks, over their share of leads", None, True, "[3]_, [4]_"),
+    "prior": _one(
+        "relevance of the leads where cardiologists look, divided by their share of all leads", None, True, "[3]_, [4]_"
+    ),
     "shuffled_percentile": _one(
         "share of probes of shuffled labels whose profile lies nearer to their common mean than the real one's",
         _UNIT,

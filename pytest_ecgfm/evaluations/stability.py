@@ -54,7 +54,9 @@ def _described(name: str, text: str, limits: list[float] | None, higher: bool | 
 
 METRICS: Mapping[str, Mapping[str, Any]] = {
     **_described("cosine", "cosine to the clean embedding, both without the cohort's mean", [-1.0, 1.0], True, "[1]_"),
-    **_described("displacement", "distance to the clean embedding over that between patients", None, False, "medians"),
+    **_described(
+        "displacement", "distance to the clean embedding, divided by that between patients", None, False, "medians"
+    ),
     **_described("retrieval", "share of records nearest to their clean twin", _UNIT, True, "of the whole cohort"),
     **_described("raw_displacement", "displacement in the embedding as it is", None, False, "medians, not z-scored"),
     **_described("raw_retrieval", "retrieval in the embedding as it is", _UNIT, True, "whole cohort, not z-scored"),

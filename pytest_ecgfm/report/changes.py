@@ -18,7 +18,7 @@ _KIND = "downstream.auroc_change"
 
 
 def changes(run: Loaded) -> Markup:
-    """Show what the run found against its baselines, and which checks have another outcome now."""
+    """Show what the run found against its baselines, and which checks have a different outcome now."""
     body: list[Markup] = []
     judged = baseline_checks(run)
     for name, part in judged.items():
@@ -94,7 +94,7 @@ def _differences(found: Sequence[Difference] | None, now: str) -> Markup:
 def _outcomes(both: pd.DataFrame, then: str, now: str) -> Markup:
     changed = both[both["outcome_before"] != both["outcome_after"]]
     named = now if then == now else f"{then}, then {now}"
-    told = element("p", f"{named}: {len(changed)} of {len(both)} checks have another outcome.")
+    told = element("p", f"{named}: {len(changed)} of {len(both)} checks have a different outcome.")
     if not len(changed):
         return told
     rows: list[list[object]] = []

@@ -248,7 +248,7 @@ def _sections() -> Iterator[Section]:
     yield Section(
         "stability",
         "Stability under perturbations",
-        "Median distance to the clean embedding over the distance between patients, by severity.",
+        "Median distance to the clean embedding, in units of the distance between patients, by severity.",
         stability,
     )
     yield Section(

@@ -97,7 +97,8 @@ class Listing:
         for one in PERTURBATIONS.values():
             severities = ", ".join(f"{severity:g}" for severity in one.severities) if one.parameter else "on or off"
             whose = f" (theirs: declared in {one.where})" if one.where else ""
-            yield f"  {one.name}: {one.imitates or one.parameter}; {severities} {one.units}".rstrip() + whose
+            units = "" if one.units == "1" else one.units
+            yield f"  {one.name}: {one.imitates or one.parameter}; {severities} {units}".rstrip() + whose
         probes = [name + (f" (theirs: declared in {one.where})" if one.where else "") for name, one in PROBES.items()]
         yield f"probes: {', '.join(probes)}"
         yield "checks:"
