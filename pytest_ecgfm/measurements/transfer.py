@@ -46,8 +46,8 @@ def _at_chance(run: Run, case: Case, own: Measured) -> str:
     outcome, _ = judge(own.value, own.low, own.high, threshold)
     if outcome == "pass" and own.low > 0.5:
         return ""
-    reached = f"{own.value:.3f} [{own.low:.3f}, {own.high:.3f}], does not clearly reach {threshold.bound:g}"
-    return f"nothing to lose: the AUROC of {case.cohort}'s own probe, {reached}"
+    found = f"{own.value:.3f} [{own.low:.3f}, {own.high:.3f}]"
+    return f"nothing to lose: AUROC {found} of {case.cohort}'s own probe is not shown to reach {threshold.bound:g}"
 
 
 _ENOUGH = 50  # training records of a class below which a drop tells of the source's size

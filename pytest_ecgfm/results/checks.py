@@ -39,14 +39,14 @@ class CheckKind:
     definition : str
         Where the quantity is defined.
     cells : tuple of str
-        What it is evaluated for, in addition to the encoder: some of `COORDINATES`.
+        What it is evaluated for, beside the encoder: among `COORDINATES`.
     limits : tuple of float
-        Smallest and largest value that the quantity can take; a threshold has to lie between them.
+        Smallest and largest value that the quantity can take; a bound outside them can be no threshold.
     variables : mapping of str to mapping
         Variables that it writes to the group of its suite in the cube, each with its attributes (``long_name``,
         ``units``, ...). Those of the package's own suites are in the evaluations.
     default : Threshold or None
-        Applies to cells for which a profile has no entry; None for the package's own checks.
+        What holds for a cell that no profile speaks of; None for the package's own checks.
     evaluate : callable or None
         Takes the run, the encoder and the case, and returns a `Measured`; None for the package's own checks, which
         have a test in a suite.
@@ -55,8 +55,8 @@ class CheckKind:
     units : str
         Of the quantity.
     arithmetic : bool
-        Whether it tests the arithmetic of this package. Then every encoder that is a function of its record passes,
-        whatever its quality. So a suite in which nothing else passes has decided nothing.
+        Whether it tries our own arithmetic: every encoder that is a function of its record passes, whatever its
+        quality, so that a suite in which nothing else passes has decided nothing.
     of : {"label", "quantity", "set"}
         What the coordinate ``label`` names in its cells: a label, a quantity, or a named set of labels.
     """

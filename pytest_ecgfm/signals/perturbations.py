@@ -42,7 +42,7 @@ class Perturbation:
     change : callable
         Takes a batch, the severity and a function from a record's name to its random generator.
     expected : {"invariant", "noticed"}
-        Whether a good encoder should ignore the change, or should notice it.
+        Whether a good encoder should not mind, or should notice.
     where, code : str
         Place and digest of the code where somebody else declared it; empty for the package's own.
     """
