@@ -236,9 +236,9 @@ def _table(args: argparse.Namespace) -> int:
 
 def _report_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", metavar="RUN", type=Path, help="folder of a finished run")
-    parser.add_argument("--pdf", action="store_true", help="also print the page as a PDF beside it, with Chromium")
+    parser.add_argument("--pdf", action="store_true", help="print it, too, by Chromium; beside the page")
     parser.add_argument(
-        "--baseline", action="append", default=[], metavar="RUN", type=Path, help="show what changed since; repeatable"
+        "--baseline", action="append", default=[], metavar="RUN", type=Path, help="say what changed since; repeatable"
     )
 
 
@@ -259,7 +259,7 @@ def _report(args: argparse.Namespace) -> int:
 
 def _figures_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run_folder", metavar="RUN", type=Path, help="folder of a finished run, or its cube")
-    parser.add_argument("out", metavar="DIR", type=Path, help="folder for the figures, as SVG and PNG")
+    parser.add_argument("out", metavar="DIR", type=Path, help="where the figures go, as SVG and PNG")
 
 
 def _figures(args: argparse.Namespace) -> int:
@@ -272,7 +272,7 @@ def _figures(args: argparse.Namespace) -> int:
     except OSError as error:
         raise EcgfmError(f"{args.out}: cannot be written: {error.strerror}.") from None
     if not written:
-        raise EcgfmError(f"run {args.run_folder}: it has no results for any figure.")
+        raise EcgfmError(f"run {args.run_folder}: it has no results that a figure shows.")
     for path in written:
         say(str(path))
     return 0
@@ -342,10 +342,10 @@ COMMANDS: tuple[Command, ...] = (
     Command(
         "convert", "convert a checkpoint that cannot be opened safely into one that can", _convert_arguments, _convert
     ),
-    Command("cache", "list the embeddings that are kept between runs, or remove them", _cache_arguments, _cache),
+    Command("cache", "list the embeddings that are kept between runs, and remove them", _cache_arguments, _cache),
     Command("report", "draw generalization.html of a finished run again", _report_arguments, _report),
     Command("figures", "draw a run's figures for papers, as SVG and PNG", _figures_arguments, _figures),
-    Command("compare", "show what changed between runs, with intervals", _compare_arguments, _compare),
+    Command("compare", "say what changed between runs, with intervals", _compare_arguments, _compare),
     Command(
         "gate", "say whether the newest run of a folder passes; the exit status is for CI", gate.arguments, gate.command
     ),

@@ -84,4 +84,4 @@ def _found(row: Mapping[Any, Any]) -> str:
     if math.isnan(row["value"]):
         return str(row["reason"])
     found = plain(float(row["value"]), float(row["low"]), float(row["high"]))
-    return f"{found}; it should be {bound(str(row['sense']), float(row['threshold']))}"
+    return f"{found}, where {bound(str(row['sense']), float(row['threshold']))} is demanded"

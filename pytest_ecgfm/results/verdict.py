@@ -32,7 +32,7 @@ class EncoderPart(BaseModel):
     outcome: Word
     counts: dict[str, int] = Field(description="checks by outcome; blocking_fail: those that block; planned: all")
     reasons: list[str] = Field(description="in plain words, the most important first")
-    basis: BasisPart | None = Field(default=None, description="the cohorts in which a blocking check decided")
+    basis: BasisPart | None = Field(default=None, description="in which cohorts a blocking check decided")
 
 
 class VerdictFile(BaseModel):
@@ -67,7 +67,7 @@ class EncoderVerdict:
     reasons : tuple of str
         In plain words, the most important first.
     basis : Basis
-        The cohorts in which a blocking check decided.
+        In which cohorts a blocking check decided.
     """
 
     encoder: str

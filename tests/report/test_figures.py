@@ -70,7 +70,7 @@ def test_a_run_without_figures_and_a_folder_that_cannot_be_are_one_line(made, tm
     assert capsys.readouterr().err.endswith("cannot be written: File exists.\n")
     monkeypatch.setattr(figures, "FIGURES", ())
     assert main(["figures", str(made[0]), str(tmp_path / "none")]) == 2
-    assert "no results for any figure" in capsys.readouterr().err
+    assert "no results that a figure shows" in capsys.readouterr().err
     assert not (tmp_path / "none").exists()
 
 

@@ -102,7 +102,7 @@ def test_a_fail_and_its_reason_are_on_top_in_plain_words(made, page):
     many = sum(row.encoder == "two" and "displacement" in row.check for row in rows)
     assert f"between patients: {len(blocking)} of {many} checks block, the worst" in words
     worst = max(blocking, key=lambda row: row.value)
-    assert f"{worst.value:.3f} ({worst.low:.3f} to {worst.high:.3f}); it should be at most 0.3" in words
+    assert f"{worst.value:.3f} ({worst.low:.3f} to {worst.high:.3f}), where at most 0.3 is demanded" in words
     (target,) = re.findall(rf'href="#(check:two:{re.escape(worst.check)})"', banner)
     assert f'id="{target}"' in text
     assert text.count("<section ") == len(SECTIONS)
