@@ -54,7 +54,7 @@ _R2, _R2_DIFFERENCE = (-math.inf, 1.0), (-math.inf, math.inf)
 _LABEL = ("cohort", "label")
 _CELL = (*_LABEL, "fraction")
 
-_APART = "Largest distance between embeddings of a record, over that between records,"
+_APART = "Largest distance between embeddings of a record, as a multiple of the distance between records,"
 
 CHECKS = {
     kind.name: kind
@@ -63,12 +63,14 @@ CHECKS = {
         _kind("contract.batch", f"{_APART} in batches of one, of many, and in another order", "cohort", limits=_ANY),
         _kind("contract.frozen", "Parameters and buffers that changed while embedding", "cohort", limits=_ANY),
         _kind("contract.lead_order", f"{_APART} with its leads in another order", "cohort", limits=_ANY),
-        _kind("contract.declared_leads", "Share of leads that are read if, and only if, declared", "cohort"),
-        _kind("contract.declared_seconds", "Share of the card's seconds that are read, by quarters", "cohort"),
+        _kind(
+            "contract.declared_leads", "Share of leads that are read if, and only if, the card declares them", "cohort"
+        ),
+        _kind("contract.declared_seconds", "Share of the card's seconds that are read, in quarters", "cohort"),
         _kind("contract.hard_records", "Share of unusual records that are embedded, or refused clearly", "cohort"),
         _kind("contract.generated", "Share of generated records that are embedded, or refused clearly"),
         _kind("contract.unchanged", f"{_APART} at the beginning and at the end of the run", "cohort", limits=_ANY),
-        _kind("contract.memory", "Memory that a pass leaves behind, over the size of its records", limits=_ANY),
+        _kind("contract.memory", "Memory that a pass leaves behind, divided by the size of its records", limits=_ANY),
         _kind("downstream.auroc", "AUROC of a linear probe", *_CELL, limits=_SHARE),
         _kind(
             "downstream.auroc_gain",
@@ -115,7 +117,7 @@ CHECKS = {
         _kind("stability.effective_rank", "Effective rank of the embedding: has it collapsed?", "cohort", limits=_ANY),
         _kind(
             "stability.displacement",
-            "Distance to the clean embedding, over the distance between patients",
+            "Distance to the clean embedding, in units of the distance between patients",
             "cohort",
             "perturbation",
             limits=_ANY,
@@ -143,12 +145,14 @@ CHECKS = {
         ),
         _kind(
             "stability.retest",
-            "Distance between the halves of a record, over that between patients",
+            "Distance between the halves of a record, in units of the distance between patients",
             "cohort",
             limits=_ANY,
         ),
         _kind("stability.precision", "Displacement by bfloat16 instead of float32", "cohort", limits=_ANY),
-        _kind("stability.history", "Displacement of new records by near ones embedded before", "cohort", limits=_ANY),
+        _kind(
+            "stability.history", "Displacement of new records by similar ones embedded before", "cohort", limits=_ANY
+        ),
         replace(
             _kind("relevance.efficiency", "Largest error of a sum of Shapley values", "cohort", limits=_ANY),
             arithmetic=True,
@@ -159,11 +163,11 @@ CHECKS = {
         _kind("relevance.concentration", "Relevance of the most relevant lead", *_LABEL, limits=_SHARE),
         _kind(
             "relevance.deletion",
-            "AUROC lost without the most relevant leads, over random ones",
+            "AUROC lost without the most relevant leads, minus AUROC lost without random ones",
             *_LABEL,
             limits=_DIFFERENCE,
         ),
-        _kind("relevance.prior", "Agreement with where cardiology looks", *_LABEL, limits=_ANY),
+        _kind("relevance.prior", "Agreement with the leads where cardiologists look", *_LABEL, limits=_ANY),
         _kind(
             "relevance.selected_auroc",
             "AUROC on the dimensions of highest relevance alone",
@@ -180,7 +184,7 @@ CHECKS = {
         ),
         _kind(
             "separability.robustness",
-            "Robustness Index: labels before cohorts, mean over pairs",
+            "Robustness Index: whether neighbours share the label or the cohort, mean over pairs",
             "label",
             limits=_SHARE,
         ),
@@ -233,7 +237,7 @@ SUITES = suites()
 
 @dataclass(frozen=True)
 class Case:
-    """One cell of one check: what a parametrised test evaluates. Coordinates that the check does not have are empty."""
+    """One cell of one check: what a parametrised test evaluates. Coordinates that the check does not use are empty."""
 
     check: str
     encoder: str
