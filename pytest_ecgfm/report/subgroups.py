@@ -86,7 +86,7 @@ def _cell(held: xr.Dataset, where: Mapping[str, str]) -> Markup:
         return element("span", "– insufficient", Markup("<br>"), counts, class_="soft")
     found = element("span", with_interval(*estimate(held, "auroc", **where)), Markup("<br>"), counts)
     if "below" in held and float(at(held["below"], **where)) == 1:
-        return Markup("").join([found, Markup("<br>"), element("strong", "✕ below the rest")])
+        return Markup("").join([found, Markup("<br>"), element("strong", "↓ below the rest")])
     return found
 
 

@@ -141,7 +141,7 @@ def test_earlier_runs_are_compared_check_by_check(made, tmp_path):
     # The run itself was held against `spring`; nothing else is computed for it.
     assert text.count("since spring") >= 1 and "No AUROC to compare" not in text
     other, _ = write_run(tmp_path / "autumn", ("three",))
-    assert "No encoder is in both: three; one, two." in render(replace(run, baselines=(load(other),)))
+    assert "The two runs have no encoder in common: three; one, two." in render(replace(run, baselines=(load(other),)))
 
 
 @pytest.mark.parametrize("name", ["<script>alert(1)</script>", '"onload="x'])
@@ -206,7 +206,7 @@ def test_groups_of_patients_are_named_with_counts_and_what_is_wrong(page):
     found = re.search(r'<section id="subgroups".*?</section>', page, re.S).group(0)
     first = unescape(re.sub("<[^>]+>", " ", re.search(r"<table.*?</table>", found, re.S).group(0)))
     words = " ".join(first.split())
-    for told in ("60 of 180 positive ✕ below the rest", "– insufficient 4 of 12 positive"):
+    for told in ("60 of 180 positive ↓ below the rest", "– insufficient 4 of 12 positive"):
         assert words.count(told) == 2, told
     assert "sex unknown 3 records 3 records" in words
     names = ["sex F", "sex M", "age below 40", "age 40 to 64", "sex unknown", "age unknown"]
