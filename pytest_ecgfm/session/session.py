@@ -180,6 +180,12 @@ class Session(Ending):
             item.add_marker(pytest.mark.filterwarnings("default"))
         items[:] = [item for item in items if item not in ours or _case_of(item) is not None]
 
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        """Count the planned checks that were taken out: not every plugin says what it deselects."""
+        if self.suites_collected:
+            kept = {case for item in session.items if (case := _case_of(item)) is not None}
+            self.deselected = len(self.thresholds.keys() - kept)
+
     # Fixtures of the suites
 
     @pytest.fixture
@@ -348,7 +354,7 @@ class Session(Ending):
         lines = [
             f"ecgfm: {', '.join(settings.models)} against profile {settings.profile.name}, "
             f"references {', '.join(settings.references) or 'none'}, {len(self.thresholds)} checks",
-            f"ecgfm: cohorts {', '.join(settings.cohorts)} from {settings.data or 'the package (embedded)'}",
+            f"ecgfm: cohorts {', '.join(sorted(settings.cohorts))} from {settings.data or 'the package (embedded)'}",
             *(f"ecgfm: {note}" for note in self.warnings),
         ]
         return [terminal(line) for line in lines]

@@ -67,7 +67,8 @@ def seeds() -> dict[str, bytes]:
         "profile": shipped()["release"].read_bytes(),
         "row": a_row().to_json().encode(),
         "cube": cube,
-        "verdict": b'{"schema": 1, "outcome": "pass", "encoders": {"m": {"outcome": "pass", "reasons": []}}}',
+        "verdict": b'{"schema": 2, "outcome": "pass", "encoders": {"m": {"outcome": "pass", "reasons": []}}, '
+        b'"identity": {"profile": "default", "profile_digest": "ab", "narrowed": {"-k": "gain"}}}',
         "baseline": cube,
         "checkpoint": a_checkpoint(),
         "safetensors": save({"weight": torch.arange(6.0).reshape(2, 3)}),

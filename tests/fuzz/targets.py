@@ -79,7 +79,7 @@ def verdict(data: bytes, folder: Path, cube: bytes = b"") -> None:
     _written(data, folder, "verdict.json")
     try:
         found = load(folder)
-        assert found.models is not None
+        assert found.models is not None and found.headline
     except EcgfmError:
         return
 
