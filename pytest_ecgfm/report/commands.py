@@ -6,8 +6,6 @@ from pathlib import Path
 from pytest_ecgfm.cards.bounded_files import read_json
 from pytest_ecgfm.errors import EcgfmError
 from pytest_ecgfm.report.printed import complain, say
-from pytest_ecgfm.results.gate import newest
-from pytest_ecgfm.results.identity import told_identity
 
 _SHOWN = 20
 
@@ -20,6 +18,9 @@ def gate_arguments(parser: argparse.ArgumentParser) -> None:
 
 def gate(args: argparse.Namespace) -> int:
     """Return 0 if the newest run passes, else 1, and say which run it is."""
+    from pytest_ecgfm.results.gate import newest
+    from pytest_ecgfm.results.identity import told_identity
+
     folder, outcome = newest(args.folder)
     passes, told = outcome == "pass", outcome
     if passes:

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from pytest_ecgfm.errors import EcgfmError
-from pytest_ecgfm.results.verdict import SCHEMA
+from pytest_ecgfm.results.schema import SCHEMA
 
 _FILES = ("verdict.json", "rows.jsonl", "arrays")
 _MOST_BYTES = 50_000_000

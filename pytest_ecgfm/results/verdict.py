@@ -13,8 +13,7 @@ from pytest_ecgfm.results.basis import Basis, BasisPart, Planned, basis
 from pytest_ecgfm.results.checks import CHECKS, SIDE, evidence
 from pytest_ecgfm.results.identity import Identity
 from pytest_ecgfm.results.rows import Row
-
-SCHEMA = 2
+from pytest_ecgfm.results.schema import SCHEMA as SCHEMA
 
 UNJUDGED = ("insufficient", "error")
 """Outcomes of checks that were compared with no threshold."""

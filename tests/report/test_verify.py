@@ -20,7 +20,7 @@ from pytest_ecgfm.results.cube_files import open_run
 from pytest_ecgfm.results.rows import parse_row
 from tests.finished_runs import finished, planted
 
-few = settings(max_examples=12, deadline=None)
+few = settings(max_examples=8, deadline=None)
 FILES = ("cube.nc", "rows.jsonl", "run.toml")
 
 
