@@ -13,7 +13,7 @@ from pytest_ecgfm.report.loaded import load
 from pytest_ecgfm.report.page import render
 from pytest_ecgfm.report.summary import badge, in_words, job_summary
 from pytest_ecgfm.report.terminal import end_lines
-from pytest_ecgfm.results.identity import Identity, digest_of, profile_digest, told_identity
+from pytest_ecgfm.results.identity import Identity, digest_of, is_shipped, profile_digest, told_identity
 from pytest_ecgfm.results.profiles import load_profile
 from pytest_ecgfm.results.verdict import VerdictFile, decide
 from pytest_ecgfm.run.narrowing import selection
@@ -96,12 +96,22 @@ def test_a_repeated_run_has_the_identity_of_the_first_unless_its_file_was_edited
     path.write_text(tomli_w.dumps(_plain(first.resolved_profile().model_dump(mode="json"))))
     again = identity_of(read_settings(_Given({"ecgfm_profile": str(path)})))
     assert again == identity_of(first)
-    held = tomllib.loads(path.read_text())
+    text = path.read_text()
+    held = tomllib.loads(text)
     held["check"][0]["maximum" if "maximum" in held["check"][0] else "minimum"] = 1e-6
     path.write_text(tomli_w.dumps(held))
     edited = identity_of(read_settings(_Given({"ecgfm_profile": str(path)})))
     assert edited.profile_digest != again.profile_digest and not edited.shipped
     assert edited.narrowed == again.narrowed
+    # What the first run left out cannot be taken out of its file, nor can the file call its thresholds ours.
+    whole = {**held, "check": tomllib.loads(text)["check"]}
+    whole["run"] = {**held["run"], "narrowed": {}}
+    path.write_text(tomli_w.dumps(whole))
+    claims = identity_of(read_settings(_Given({"ecgfm_profile": str(path)})))
+    assert claims.shipped == (not options) and claims.narrowed == {}
+    forged = load_profile(str(path)).model_copy(update={"check": first.profile.check[1:]})
+    signed = forged.run.model_copy(update={"asked_digest": digest_of(forged)})
+    assert not is_shipped(forged.model_copy(update={"run": signed}))
 
 
 def test_a_digest_is_of_what_is_demanded_and_of_nothing_else():

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from pytest_ecgfm.results.profiles import Profile
+from pytest_ecgfm.results.profiles import Profile, load_profile, shipped
 
 _OPEN = ConfigDict(frozen=True, extra="ignore")
 _SHORT = 8
@@ -15,8 +15,12 @@ _WORDS = {
     "fail": ("fail", "fail of a part"),
     "incomplete": ("incomplete", "incomplete, of a part"),
 }
-_DECIDES = ("cohorts", "limit", "skip_bad_records", "precision", "probe_code")
+_DECIDES = ("cohorts", "limit", "skip_bad_records", "precision", "probe_code", "narrowed")
 """Of what a finished run was asked for: what another run has to share, so that the two ask the same."""
+
+
+_OPTIONS = ("grid", "run", "label", "quantity", "set")
+"""Of a profile: what options change, or add to."""
 
 
 class EncoderIdentity(BaseModel):
@@ -117,6 +121,16 @@ def profile_digest(profile: Profile) -> str:
     """
     asked, own = profile.run, digest_of(profile)
     return asked.profile_digest if asked.profile_digest and asked.asked_digest == own else own
+
+
+def is_shipped(profile: Profile) -> bool:
+    """Say whether a profile, or the one that a finished run had, is as the package ships it."""
+    if profile.name not in shipped():
+        return False
+    ours = load_profile(profile.name)
+    # Options change the grid, and never what is demanded: a file that only says that it is ours has other thresholds.
+    alike = all(getattr(profile, name) == getattr(ours, name) for name in Profile.model_fields if name not in _OPTIONS)
+    return alike and profile_digest(profile) == profile_digest(ours)
 
 
 def left_out(wanted: Sequence[object], chosen: Sequence[object]) -> str:

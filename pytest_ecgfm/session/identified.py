@@ -3,8 +3,7 @@
 from collections.abc import Mapping
 
 from pytest_ecgfm.cards import ModelCard
-from pytest_ecgfm.results.identity import EncoderIdentity, Identity, profile_digest
-from pytest_ecgfm.results.profiles import load_profile, shipped
+from pytest_ecgfm.results.identity import EncoderIdentity, Identity, is_shipped, profile_digest
 from pytest_ecgfm.results.verdict import EncoderVerdict
 from pytest_ecgfm.results.versions import installed
 from pytest_ecgfm.run.settings import Settings
@@ -35,13 +34,12 @@ def identify(
         Options of pytest for which planned checks were not evaluated, each with what it left out.
     """
     resolved = settings.resolved_profile()
-    grid, name = resolved.grid, settings.profile.name
-    digest = profile_digest(settings.profile)
+    grid = resolved.grid
     return Identity(
         plugin_version=installed("pytest-ecgfm"),
-        profile=name,
-        profile_digest=digest,
-        shipped=name in shipped() and profile_digest(load_profile(name)) == digest,
+        profile=settings.profile.name,
+        profile_digest=profile_digest(settings.profile),
+        shipped=is_shipped(settings.profile),
         asked_digest=resolved.run.asked_digest,
         suites=grid.suites,
         cohorts={one: cohorts.get(one, "") for one in sorted(settings.cohorts)},
