@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from tqdm import tqdm
 
 from pytest_ecgfm.cards.bounded_files import read_bounded
+from pytest_ecgfm.encoders import parity
 from pytest_ecgfm.errors import EcgfmError
 from pytest_ecgfm.report.escape import terminal
 from pytest_ecgfm.results import gate
@@ -349,6 +350,7 @@ COMMANDS: tuple[Command, ...] = (
     Command(
         "gate", "say whether the newest run of a folder passes; the exit status is for CI", gate.arguments, gate.command
     ),
+    Command("parity", "hold an adapter against official embeddings of one's own", parity.arguments, parity.command),
     Command("table", "print and write the paper's tables of finished runs", _table_arguments, _table),
 )
 """Every subcommand."""

@@ -226,7 +226,7 @@ class Outputs:
                 {
                     name: {
                         "card": card.model_dump(mode="json"),
-                        "weights_sha256": weights.get(name, ""),
+                        **{key: weights.get(name, {}).get(key, "") for key in ("weights_sha256", "checkpoint_sha256")},
                         "exposure": {cohort: card.exposure(cohort) for cohort in settings.cohorts},
                     }
                     for name, card in self.cards.items()
@@ -235,17 +235,17 @@ class Outputs:
             "cohorts": json.dumps(cohorts),
         }
 
-    def _identities(self) -> tuple[dict[str, Any], dict[str, str], set[str]]:
+    def _identities(self) -> tuple[dict[str, Any], dict[str, dict[str, str]], set[str]]:
         """Read what each process wrote down about cohorts, weights and devices."""
         cohorts: dict[str, Any] = {}
-        weights: dict[str, str] = {}
+        weights: dict[str, dict[str, str]] = {}
         devices: set[str] = set()
         for path in sorted((self.folder.path / "arrays").glob("*.json")):
             note = json.loads(path.read_text(encoding="utf-8"))
             if note.pop("kind") == "cohort":
                 cohorts[note["name"]] = note
             else:
-                weights[note["name"]] = note["weights_sha256"]
+                weights[note["name"]] = note
                 devices.add(note["device"])
         self.notes = [note for _, cohort in sorted(cohorts.items()) for note in _cohort_notes(cohort)]
         return cohorts, weights, devices
