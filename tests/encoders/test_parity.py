@@ -71,7 +71,7 @@ def test_every_model_with_weights_says_what_was_verified_and_where_they_come_fro
 
 def test_a_licence_that_forbids_commercial_use_is_among_the_traps():
     forbidding = {name for name, card in CARDS.items() if "CC BY-NC" in card.licence}
-    assert {"st_mem", "hubert_ecg_base"} <= forbidding
+    assert {"d_beta", "d_beta_standard_order", "st_mem", "hubert_ecg_base"} <= forbidding
     for name in forbidding:
         assert any("CC BY-NC" in trap for trap in CARDS[name].traps), name
 
