@@ -105,7 +105,10 @@ def _read_npz(path: Path) -> dict[str, npt.NDArray[Any]]:
             return {name: arrays[name] for name in arrays.files}
     except FileNotFoundError:
         raise EcgfmError(f"{path}: no such file.") from None
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, MemoryError) as error:
+    except EcgfmError:
+        raise
+    except Exception as error:
+        # What zipfile, zlib and numpy raise of a damaged file has no common type.
         first = (str(error).splitlines() or [""])[0]
         raise EcgfmError(f"{path}: no .npz of numbers and text ({type(error).__name__}: {first[:200]}).") from None
 
