@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from tqdm import tqdm
 
 from pytest_ecgfm.cards.bounded_files import read_bounded
+from pytest_ecgfm.encoders import parity
 from pytest_ecgfm.errors import EcgfmError
 from pytest_ecgfm.report import commands
 from pytest_ecgfm.report.printed import complain, say
@@ -266,6 +267,7 @@ COMMANDS: tuple[Command, ...] = (
         commands.verify_arguments,
         commands.verify,
     ),
+    Command("parity", "hold an adapter against official embeddings of one's own", parity.arguments, parity.command),
     Command("table", "print and write the paper's tables of finished runs", commands.table_arguments, commands.table),
 )
 """Every subcommand."""

@@ -126,6 +126,7 @@ class Outputs:
         self._selection: Mapping[str, str] = {}
         self._cohorts: dict[str, Any] = {}
         self._weights: dict[str, str] = {}
+        self._checkpoints: dict[str, str] = {}
         self._devices: set[str] = set()
         folder.make()
         self._rows = folder.path / "rows.jsonl"
@@ -277,6 +278,7 @@ class Outputs:
                     name: {
                         "card": card.model_dump(mode="json"),
                         "weights_sha256": self._weights.get(name, ""),
+                        "checkpoint_sha256": self._checkpoints.get(name, ""),
                         "exposure": {cohort: card.exposure(cohort) for cohort in settings.cohorts},
                     }
                     for name, card in self.cards.items()
@@ -294,6 +296,7 @@ class Outputs:
                     self._cohorts[note["name"]] = note
                 else:
                     self._weights[note["name"]] = note["weights_sha256"]
+                    self._checkpoints[note["name"]] = note["checkpoint_sha256"]
                     self._devices.add(note["device"])
             except (OSError, ValueError, KeyError) as error:
                 self.problems.append(f"{path.name} cannot be read: {type(error).__name__}: {error}")
