@@ -101,12 +101,13 @@ def _asked_for(config: pytest.Config) -> bool:
     if not profile or not str(profile).endswith(".toml"):
         return False
     from pytest_ecgfm.errors import EcgfmError
+    from pytest_ecgfm.report.escape import terminal
     from pytest_ecgfm.results.profiles import names_models
 
     try:
         return names_models(profile)
     except EcgfmError as error:
-        raise pytest.UsageError(str(error)) from None
+        raise pytest.UsageError(terminal(str(error))) from None
 
 
 @pytest.hookimpl(tryfirst=True)

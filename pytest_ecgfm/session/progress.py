@@ -7,6 +7,7 @@ from contextlib import contextmanager, nullcontext
 import pytest
 
 from pytest_ecgfm.embeddings import Progress
+from pytest_ecgfm.report.escape import terminal
 
 _SECONDS_BEFORE_SHOWN = 2.0
 
@@ -18,7 +19,7 @@ def bar(description: str, *, silent: bool = False) -> Iterator[Progress]:
     from tqdm import tqdm
 
     shown = tqdm(
-        desc=description,
+        desc=terminal(description),
         unit="record",
         leave=False,
         disable=silent,
