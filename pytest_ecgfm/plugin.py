@@ -49,6 +49,12 @@ OPTIONS = {
 }
 """Option (without the prefix) to placeholder and help."""
 
+SWITCHES = {
+    "skip_bad_records": "leave out records that cannot be read, and count them, instead of stopping",
+    "pseudonyms": "replace the names of records and patients by pseudonyms in all that a run writes and prints",
+}
+"""Option without a value (without the prefix) to help."""
+
 REPEATABLE = ("", "checkpoint", "cohorts", "labels", "fractions", "suites", "reference", "baseline")
 
 MARKERS = {
@@ -72,14 +78,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action = "append" if name in REPEATABLE else "store"
         group.addoption(flag, dest=key, action=action, default=None, metavar=placeholder, help=text)
         parser.addini(key, text.replace("%%", "%"), default="")
-    group.addoption(
-        "--ecgfm-skip-bad-records",
-        dest="ecgfm_skip_bad_records",
-        action="store_true",
-        default=False,
-        help="leave out records that cannot be read, and count them, instead of stopping",
-    )
-    parser.addini("ecgfm_skip_bad_records", "leave out records that cannot be read, and count them", type="bool")
+    for name, text in SWITCHES.items():
+        flag = f"--ecgfm-{name.replace('_', '-')}"
+        group.addoption(flag, dest=f"ecgfm_{name}", action="store_true", default=False, help=text)
+        parser.addini(f"ecgfm_{name}", text, type="bool")
     group.addoption(
         "--ecgfm-list",
         dest="ecgfm_list",

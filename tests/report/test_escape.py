@@ -103,6 +103,7 @@ def test_what_people_name_things_stays_readable():
     assert markdown("random_conv") == "random_conv" and markdown("_x_") == r"\_x\_"
 
 
+@settings(deadline=None)
 @given(NAMES, NAMES)
 def test_tables_hold_names_and_nothing_else(row, column):
     table = Table("t", f"{row}: AUROC", pd.DataFrame([[0.5]], index=[row], columns=[column]))
