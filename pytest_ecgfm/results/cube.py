@@ -281,4 +281,4 @@ def _as_text(tree: xr.DataTree) -> xr.DataTree:
 
 def _is_text(held: xr.Variable) -> bool:
     text = "".join(map(str, held.values.ravel().tolist()))
-    return text == utf8(text)
+    return bool(text == utf8(text))

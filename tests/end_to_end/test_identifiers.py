@@ -43,7 +43,11 @@ def hospital(user, monkeypatch):
 
         @ecg_model(sampling_rate=50, seconds=10, leads="II V1", pretrained_on=[])
         def spread():
-            return lambda x: np.concatenate([np.std(x, -1), np.ptp(x, -1), np.abs(np.diff(x)).mean(-1)], axis=1)
+            def embed(x):
+                x = np.asarray(x)
+                return np.concatenate([x.std(-1), np.ptp(x, -1), np.abs(np.diff(x)).mean(-1)], axis=1)
+
+            return embed
         """
     )
     return user
