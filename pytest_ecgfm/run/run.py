@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -78,7 +78,8 @@ class Run:
             As `make` does.
         """
         if name not in self._loaded:
-            self._loaded[name] = self.once(("own cohort", name), make)
+            with self._withholding(name):
+                self._loaded[name] = self.once(("own cohort", name), make)
 
     def cohort(self, name: str) -> Cohort:
         """Load a cohort, limited and without bad records where that was asked for."""
@@ -96,11 +97,19 @@ class Run:
         if not settings.pseudonyms:
             return self._load(name)
         key = pseudonym_key(settings.cache)
-        try:
+        with self._withholding(name):
             cohort, excluded = self._load(name)
-        except EcgfmError as error:
-            raise reworded(error, f"cohort {name} cannot be loaded; {WITHHELD}.") from None
         return pseudonymous(cohort, key), withheld(excluded, name, key)
+
+    @contextmanager
+    def _withholding(self, name: str) -> Iterator[None]:
+        """Let no message about a cohort name a record, a patient or a file, where pseudonyms are asked for."""
+        try:
+            yield
+        except EcgfmError as error:
+            if not self.settings.pseudonyms:
+                raise
+            raise reworded(error, f"cohort {name} cannot be loaded; {WITHHELD}.") from None
 
     def _load(self, name: str) -> tuple[Cohort, dict[str, str]]:
         settings = self.settings

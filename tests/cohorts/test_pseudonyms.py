@@ -3,6 +3,7 @@
 import os
 import stat
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,6 +13,8 @@ from hypothesis import strategies as st
 from pytest_ecgfm.cohorts.base import StatedCodes
 from pytest_ecgfm.cohorts.pseudonyms import KEY_FILE, pseudonym, pseudonym_key, pseudonymous, withheld
 from pytest_ecgfm.errors import EcgfmError
+from pytest_ecgfm.run.run import Run
+from tests.held_runs import settings_of
 from tests.memory_cohort import MemoryCohort
 
 KEY = bytes(range(32))
@@ -100,3 +103,19 @@ def test_a_folder_that_cannot_be_is_one_line(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(EcgfmError, match=r"--ecgfm-pseudonyms: the key .*: "):
         pseudonym_key(tmp_path / "file" / "cache")
+
+
+@pytest.mark.parametrize("where", ["add", "load"])
+@pytest.mark.parametrize("pseudonyms", [True, False])
+def test_what_is_wrong_with_a_cohort_names_nobody(tmp_path, where, pseudonyms):
+    run = Run(replace(settings_of("m", ["mine"], tmp_path), pseudonyms=pseudonyms), "0", tmp_path, lambda _: None)
+
+    def broken():
+        raise EcgfmError("labels.csv: record 'Smith': age should be a number.")
+
+    if where == "load":
+        run._load = lambda name: broken()
+    with pytest.raises(EcgfmError) as caught:
+        run.add_cohort("mine", broken) if where == "add" else run.cohort("mine")
+    assert ("Smith" in str(caught.value)) != pseudonyms and ("withheld" in str(caught.value)) == pseudonyms
+    assert "\n" not in str(caught.value)
