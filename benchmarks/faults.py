@@ -71,7 +71,7 @@ extends = "smoke"
 [grid]
 suites = ["downstream"]
 labels = ["STach"]
-fractions = [0.4, 0.6, 0.8, 1.0]
+fractions = [0.25, 0.5, 1.0]
 """
 OPTIONS = ("--ecgfm=spread", "--ecgfm-cohorts=tiny", "--ecgfm-profile=faults.toml", "-v", "-p", "no:cacheprovider")
 SETTLED = re.compile(

@@ -24,14 +24,14 @@ from pytest_ecgfm.encoders.base import Encoder, require_device
 from pytest_ecgfm.encoders.registry import load_encoder
 from pytest_ecgfm.errors import EcgfmError
 from pytest_ecgfm.report.summary import in_words
-from pytest_ecgfm.results.checks import LAST, SUITES, Case, Threshold, family_of
+from pytest_ecgfm.results.checks import CHECKS, LAST, SUITES, Case, Threshold, family_of, is_declared
 from pytest_ecgfm.results.cube_files import open_run
 from pytest_ecgfm.results.profiles import require_reasons
 from pytest_ecgfm.results.rows import Row, expected_to_fail, failed_row, judged_row
 from pytest_ecgfm.results.verdict import Verdict, corrected
 from pytest_ecgfm.run.run import Run
 from pytest_ecgfm.run.settings import Settings, read_settings
-from pytest_ecgfm.session.declared import require_cells
+from pytest_ecgfm.session.declared import also_declared, judged_by, require_cells
 from pytest_ecgfm.session.known_labels import require_columns
 from pytest_ecgfm.session.outputs import Outputs, RunFolder, new_run_id
 from pytest_ecgfm.session.progress import bar
@@ -54,9 +54,9 @@ class Result:
     verdict : Verdict
         As in ``verdict.json``.
     rows : tuple of Row
-        One a check.
+        One for each check.
     folder : Path
-        Where the run was written: ``cube.nc``, ``verdict.json``, ``generalization.html`` and the other files.
+        Where the results are: ``cube.nc``, ``verdict.json``, ``generalization.html`` and the other files.
     """
 
     verdict: Verdict
@@ -65,7 +65,7 @@ class Result:
 
     @cached_property
     def checks(self) -> pd.DataFrame:
-        """One row a check: outcome, value with its interval, threshold, reason, and the cell's coordinates."""
+        """One row for each check: outcome, value with its interval, threshold, reason, and the cell's coordinates."""
         return pd.DataFrame([{name: getattr(row, name) for name in _COLUMNS} for row in self.rows])
 
     @cached_property
@@ -146,6 +146,7 @@ def evaluate(
     batch_size: int | str = "auto",
     precision: str = "float32",
     skip_bad_records: bool = False,
+    declared: Sequence[Any] = (),
 ) -> Result:
     """Evaluate a model as ``pytest --ecgfm`` does, in this process.
 
@@ -157,13 +158,17 @@ def evaluate(
     card : mapping, optional
         The fields of `pytest_ecgfm.cards.ModelCard`, and ``name``.
     cohorts : sequence of str or Cohort, optional
-        Names, or cohorts of one's own (`pytest_ecgfm.cohorts.own.own_cohort`); all that are found by default.
+        Names, or cohorts of your own (`pytest_ecgfm.cohorts.own.own_cohort`); by default all cohorts in the data
+        folder.
     labels, suites, fractions, seeds, profile, references, baselines, data, limit, cache
         As the options of the same names.
     device, batch_size, precision, skip_bad_records
         As the options of the same names.
+    declared : sequence, optional
+        Checks, perturbations and probes of your own: functions that `ecg_check`, `ecg_perturbation` or `ecg_probe`
+        decorates, or modules that contain such functions. A pytest run finds them by itself; here you give them.
     out : path, optional
-        Where the run is written; a new temporary folder by default.
+        Folder for the results; a new temporary folder by default.
 
     Returns
     -------
@@ -173,7 +178,7 @@ def evaluate(
     Raises
     ------
     EcgfmError
-        If an argument is not valid; the message says which, and what would be.
+        If an argument is not valid; the message says which one, and what would be valid.
     """
     own = {one.name: one for one in cohorts or () if isinstance(one, Cohort)}
     named = None if cohorts is None else [one if isinstance(one, str) else one.name for one in cohorts]
@@ -199,12 +204,13 @@ def evaluate(
     }
     options = {f"ecgfm_{name}" if name else "ecgfm": _text(value) for name, value in given.items()}
     config = cast("pytest.Config", _Given({**options, "ecgfm_skip_bad_records": skip_bad_records}))
-    settings = read_settings(config, dict.fromkeys(own, ()))
-    encoders = {encoder.card.name: encoder}
-    for name in settings.references:
-        if name not in encoders:
-            encoders[name] = load_encoder(name, device=device)
-    return _evaluated(settings, encoders, own)
+    with also_declared(declared):
+        settings = read_settings(config, dict.fromkeys(own, ()))
+        encoders = {encoder.card.name: encoder}
+        for name in settings.references:
+            if name not in encoders:
+                encoders[name] = load_encoder(name, device=device)
+        return _evaluated(settings, encoders, own)
 
 
 def _encoder(model: Any, card: Mapping[str, Any] | None, device: str, precision: str) -> Encoder:
@@ -285,9 +291,12 @@ def judged(
         threshold = planned[case]
         found: list[Any] = []
         given = _fixtures(run, encoders, case, found.append)
-        function = suite_tests()[case.check]
         try:
-            function(**{name: given[name]() for name in inspect.signature(function).parameters})
+            if is_declared(case.check):
+                found.append(judged_by(CHECKS[case.check])(run, encoders[case.encoder], case))
+            else:
+                function = suite_tests()[case.check]
+                function(**{name: given[name]() for name in inspect.signature(function).parameters})
             row = judged_row(case, threshold, found[0], members[family_of(case, threshold)])
         except Exception as error:
             # Whatever a model raises is its row, as in a pytest run.
