@@ -2,11 +2,11 @@
 
 ::
 
-    python benchmarks/faults.py signals --signal=TERM --trials=20
-    python benchmarks/faults.py disk          # as root: mounts a file system of a few MB
-    python benchmarks/faults.py read-only     # as root: the run is one of an ordinary user
-    python benchmarks/faults.py segfault
-    python benchmarks/faults.py together
+    python -m benchmarks.faults signals --signal=TERM --trials=20
+    python -m benchmarks.faults disk          # as root: mounts a file system of a few MB
+    python -m benchmarks.faults read-only     # as root: the run is one of an ordinary user
+    python -m benchmarks.faults segfault
+    python -m benchmarks.faults together
 
 Asserted of each disturbed run: each check whose result was printed has its row in ``rows.jsonl``; ``verdict.json``
 says pass only where every check has its row; no traceback is printed, but for Ctrl-C before pytest has begun.
