@@ -6,15 +6,16 @@ import signal
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_ecgfm.run.watch import Watch, on_sigterm, restore_sigterm, undisturbed
+from pytest_ecgfm.evaluations.hard_records import generated, hard_records
+from pytest_ecgfm.run.watch import Stopped, Watch, on_sigterm, restore_sigterm, undisturbed
 from pytest_ecgfm.session.ending import Ending
 from pytest_ecgfm.session.session import cohorts_from
-
-Exit = pytest.exit.Exception
+from pytest_ecgfm.signals.records import LEADS, RecordBatch
 
 
 class Run(Ending):
@@ -37,7 +38,7 @@ def terminate():
 
 
 def test_sigterm_ends_what_is_at_work(run):
-    with pytest.raises(Exit):
+    with pytest.raises(Stopped):
         terminate()
     assert run.trouble == ["the run was stopped by SIGTERM"]
 
@@ -52,9 +53,25 @@ def test_sigterm_while_garbage_is_collected_ends_the_run_at_the_next_batch(run):
     del held  # Python drops what is raised here
     gc.collect()
     assert run.session.shouldstop == "stopped by SIGTERM"
-    with pytest.raises(Exit), run.watch.batch("m", ["r1"]):
+    with pytest.raises(Stopped), run.watch.batch("m", ["r1"]):
         raise AssertionError("a batch began")
     assert run.trouble == ["the run was stopped by SIGTERM"]
+
+
+@pytest.mark.parametrize("evaluate", ["hard records", "generated"])
+def test_no_check_takes_it_for_an_exception_of_the_model(run, evaluate):
+    calls = []
+
+    def model(batch):
+        calls.append(1)
+        if len(calls) == 5:
+            terminate()
+        return np.stack([batch.signals.std((1, 2)), batch.signals[:, 0, 0]], axis=1)
+
+    signals = np.random.default_rng(0).normal(size=(3, 12, 500)).astype(np.float32)
+    batch = RecordBatch(signals, LEADS, 100.0, ("a", "b", "c"))
+    with pytest.raises(Stopped):
+        hard_records(model, batch, lambda one: one) if evaluate == "hard records" else generated(model, LEADS)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -16,6 +16,10 @@ _GRACE = 10.0
 _STATUS = 1
 
 
+class Stopped(KeyboardInterrupt):
+    """Somebody asked the run to end. No exception of a model: no check may take it for one, and go on."""
+
+
 class Watch:
     """Ends a run whose model takes too long for one batch.
 

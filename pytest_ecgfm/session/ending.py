@@ -16,7 +16,7 @@ from pytest_ecgfm.results.checks import Case, Threshold
 from pytest_ecgfm.results.collected import Results
 from pytest_ecgfm.results.verdict import Verdict, corrected
 from pytest_ecgfm.run.run import Run
-from pytest_ecgfm.run.watch import Watch, hangs, note_hang, on_sigterm, restore_sigterm, undisturbed
+from pytest_ecgfm.run.watch import Stopped, Watch, hangs, note_hang, on_sigterm, restore_sigterm, undisturbed
 from pytest_ecgfm.session.declared import forget_all_declared
 from pytest_ecgfm.session.outputs import Outputs, RunFolder
 
@@ -61,12 +61,12 @@ class Ending:
     def _stop(self) -> None:
         if _STOPPED not in self.trouble:
             self.trouble.append(_STOPPED)
-        # Python drops an exception that is raised while it collects garbage. Then the next batch, or the next check,
-        # ends the run.
+        # Python drops an exception that is raised while it collects garbage, and a model may drop any. Then the next
+        # batch, or the next check, ends the run.
         self.watch.stop = self._stop
         if self.session is not None:
             self.session.shouldstop = "stopped by SIGTERM"
-        pytest.exit("stopped by SIGTERM")
+        raise Stopped("stopped by SIGTERM")
 
     def pytest_sessionstart(self, session: pytest.Session) -> None:
         """From here on, whoever asks the run to end gets what there is."""
