@@ -11,7 +11,7 @@ from uuid import uuid4
 import numpy as np
 import xarray as xr
 
-from pytest_ecgfm.errors import EcgfmError
+from pytest_ecgfm.errors import EcgfmError, utf8
 from pytest_ecgfm.evaluations import (
     downstream,
     features,
@@ -273,7 +273,23 @@ def write_cube(tree: xr.DataTree, path: Path) -> None:
     temporary = path.with_name(f".{path.name}.{uuid4().hex}.tmp")
     try:
         # In memory first: on a full disk, the library that writes to it crashes the process.
-        temporary.write_bytes(tree.to_netcdf(engine="h5netcdf"))
+        temporary.write_bytes(_as_text(tree).to_netcdf(engine="h5netcdf"))
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _as_text(tree: xr.DataTree) -> xr.DataTree:
+    """Show what no file can hold (bytes that are no UTF-8, NUL) as escapes, in every text of a cube."""
+
+    def shown(dataset: xr.Dataset) -> xr.Dataset:
+        odd = {name: one for name, one in dataset.variables.items() if one.dtype.kind in "UO" and not _is_text(one)}
+        # By a new index, as one cannot be changed in place.
+        return dataset.assign({name: (one.dims, utf8(one.values.tolist()), one.attrs) for name, one in odd.items()})
+
+    return xr.map_over_datasets(shown, tree)
+
+
+def _is_text(held: xr.Variable) -> bool:
+    text = "".join(map(str, held.values.ravel().tolist()))
+    return bool(text == utf8(text))

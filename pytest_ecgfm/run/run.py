@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -18,6 +18,7 @@ from pytest_ecgfm.cohorts.bad_records import without_bad_records
 from pytest_ecgfm.cohorts.base import Cohort
 from pytest_ecgfm.cohorts.endpoints import with_labels
 from pytest_ecgfm.cohorts.limit import limited
+from pytest_ecgfm.cohorts.pseudonyms import WITHHELD, pseudonym_key, pseudonymous, withheld
 from pytest_ecgfm.cohorts.quantities import Quantity, quantity_values, units_of
 from pytest_ecgfm.embeddings import EmbeddingCache, Part, Progress, chunk_rows, embed_stretches
 from pytest_ecgfm.encoders.base import Encoder
@@ -77,28 +78,53 @@ class Run:
             As `make` does.
         """
         if name not in self._loaded:
-            self._loaded[name] = self.once(("own cohort", name), make)
+            with self._withholding(name):
+                self._loaded[name] = self.once(("own cohort", name), make)
 
     def cohort(self, name: str) -> Cohort:
         """Load a cohort, limited and without bad records where that was asked for."""
         if name not in self._cohorts:
-            settings = self.settings
-            cohort = self._loaded.get(name)
-            if cohort is None:
-                cohort = load_cohort(name, settings.data, cache=settings.cache, skip_bad=settings.skip_bad_records)
-            cohort = with_labels(cohort, settings.endpoints.values())
-            excluded = dict(getattr(cohort, "excluded", {}))
-            if settings.limit:
-                cohort = limited(cohort, settings.limit)
-            if settings.skip_bad_records:
-                with self._stage(f"reading {name}") as progress:
-                    cohort, bad = without_bad_records(cohort, progress)
-                excluded |= bad
+            cohort, excluded = self._loaded_as_asked(name)
             self._cohorts[name] = cohort
             about = _about(cohort, excluded)
-            about["units"] = {one.name: units_of(one, cohort) for one in settings.quantities.values()}
+            about["units"] = {one.name: units_of(one, cohort) for one in self.settings.quantities.values()}
             self._note("cohort", name, about)
         return self._cohorts[name]
+
+    def _loaded_as_asked(self, name: str) -> tuple[Cohort, dict[str, str]]:
+        """Load a cohort, limited, without bad records and under pseudonyms, with what was left out."""
+        settings = self.settings
+        if not settings.pseudonyms:
+            return self._load(name)
+        key = pseudonym_key(settings.cache)
+        with self._withholding(name):
+            cohort, excluded = self._load(name)
+        return pseudonymous(cohort, key), withheld(excluded, name, key)
+
+    @contextmanager
+    def _withholding(self, name: str) -> Iterator[None]:
+        """Let no message about a cohort name a record, a patient or a file, where pseudonyms are asked for."""
+        try:
+            yield
+        except EcgfmError as error:
+            if not self.settings.pseudonyms:
+                raise
+            raise reworded(error, f"cohort {name} cannot be loaded; {WITHHELD}.") from None
+
+    def _load(self, name: str) -> tuple[Cohort, dict[str, str]]:
+        settings = self.settings
+        cohort = self._loaded.get(name)
+        if cohort is None:
+            cohort = load_cohort(name, settings.data, cache=settings.cache, skip_bad=settings.skip_bad_records)
+        cohort = with_labels(cohort, settings.endpoints.values())
+        excluded = dict(getattr(cohort, "excluded", {}))
+        if settings.limit:
+            cohort = limited(cohort, settings.limit)
+        if settings.skip_bad_records:
+            with self._stage(f"reading {name}") as progress:
+                cohort, bad = without_bad_records(cohort, progress)
+            excluded |= bad
+        return cohort, excluded
 
     def loaded(self, cohorts: Mapping[str, Cohort]) -> None:
         """Take cohorts that were loaded before the run."""

@@ -15,6 +15,7 @@ from pytest_ecgfm.cohorts.quantities import offered_quantities
 from pytest_ecgfm.cohorts.targets import Definitions, Targets, chosen_targets, read_targets
 from pytest_ecgfm.errors import EcgfmError
 from pytest_ecgfm.evaluations.probe_kinds import PROBES
+from pytest_ecgfm.report.escape import terminal
 from pytest_ecgfm.results.checks import CHECKS, suites
 from pytest_ecgfm.results.profiles import load_profile, shipped
 from pytest_ecgfm.run.settings import Options
@@ -37,9 +38,9 @@ class Listing:
         try:
             for line in self._lines(session.config):
                 if reporter is not None:
-                    reporter.write_line(line)
+                    reporter.write_line(terminal(line))
         except EcgfmError as error:
-            raise pytest.UsageError(str(error)) from None
+            raise pytest.UsageError(terminal(str(error))) from None
         return True
 
     @pytest.hookimpl(tryfirst=True)

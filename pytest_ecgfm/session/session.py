@@ -1,7 +1,7 @@
 """The pytest plugin of a run with ``--ecgfm``: wiring between pytest and `Run`, nothing else."""
 
 from collections import Counter
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Collection, Generator, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -344,10 +344,18 @@ class Session(Ending):
         lines = [
             f"ecgfm: {', '.join(settings.models)} against profile {settings.profile.name}, "
             f"references {', '.join(settings.references) or 'none'}, {len(self.thresholds)} checks",
-            f"ecgfm: cohorts {', '.join(sorted(settings.cohorts))} from {settings.data or 'the package (embedded)'}",
+            f"ecgfm: cohorts {cohorts_from(sorted(settings.cohorts), self.own_cohorts, settings.data)}",
             *(f"ecgfm: {note}" for note in self.warnings),
         ]
         return [terminal(line) for line in lines]
+
+
+def cohorts_from(names: Sequence[str], declared: Collection[str], data: Path | None) -> str:
+    """Say where each cohort comes from: fixtures, and the data folder or the package."""
+    own = [name for name in names if name in declared]
+    others = [name for name in names if name not in declared]
+    parts = [f"{', '.join(others)} from {data or 'the package (embedded)'}"] if others else []
+    return "; ".join([*parts, *([f"{', '.join(own)} from @ecg_cohort"] if own else [])])
 
 
 def _case_of(item: pytest.Item) -> Case | None:
