@@ -21,9 +21,31 @@ def kept(ratio, arguments=("--records=1",)):
     return {"shapley": {"arguments": list(arguments), "ratios": {"peer": ratio}}}
 
 
-@pytest.mark.parametrize(("now", "lines"), [(5.0, 0), (3.1, 0), (2.9, 1), (float("nan"), 1)])
-def test_a_ratio_may_lose_two_fifths_and_no_more(runner, now, lines):
+@pytest.mark.parametrize(("now", "lines"), [(5.0, 0), (4.1, 0), (3.9, 1), (float("nan"), 1)])
+def test_a_ratio_may_lose_a_fifth_and_no_more(runner, now, lines):
     assert len(runner.worse(kept(now), kept(5.0), ["shapley"])) == lines
+
+
+@pytest.mark.parametrize(
+    ("first", "later", "lines", "runs"),
+    [
+        (5.0, [], 0, 0),
+        (3.0, [5.0, 3.5, 4.5, 5.0], 0, 4),
+        (3.0, [3.5, 5.0, 3.9, 5.0], 1, 4),
+        (float("nan"), [5.0] * 4, 1, 4),
+    ],
+)
+def test_what_looks_worse_is_measured_again_and_the_median_decides(runner, first, later, lines, runs):
+    times = iter(later)
+    now = kept(first)
+    assert len(runner.confirmed(now, kept(5.0), ["shapley"], lambda name: kept(next(times))[name])) == lines
+    assert len(later) - len(list(times)) == runs
+
+
+def test_other_sizes_are_not_measured_again(runner):
+    other = kept(1.0, ("--records=2",))
+    lines = runner.confirmed(other, kept(5.0), ["shapley"], lambda name: pytest.fail("measured again"))
+    assert "the last time with" in lines[0]
 
 
 def test_other_sizes_and_lost_peers_are_not_compared_in_silence(runner):

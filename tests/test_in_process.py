@@ -3,12 +3,16 @@
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.neighbors import KNeighborsClassifier
 
 import pytest_ecgfm
-from pytest_ecgfm import ecg_model
+from pytest_ecgfm import Measured, ecg_check, ecg_model, ecg_perturbation, ecg_probe
 from pytest_ecgfm.cards import CohortCard
 from pytest_ecgfm.cohorts.own import own_cohort
 from pytest_ecgfm.errors import EcgfmError
+from pytest_ecgfm.evaluations.probe_kinds import PROBES
+from pytest_ecgfm.results.checks import CHECKS
+from pytest_ecgfm.signals.perturbations import PERTURBATIONS, VARIANTS
 
 pytestmark = pytest.mark.slow
 
@@ -102,3 +106,54 @@ def test_a_model_that_asks_for_other_fixtures_needs_a_pytest_run(hospital, tmp_p
 
     with pytest.raises(EcgfmError, match="asks for other fixtures, which only a pytest run has"):
         evaluated(needy, hospital, tmp_path)
+
+
+@ecg_check("size.dimensions", title="Dimensions of the embedding", cells=(), maximum=8, reason="what our index holds")
+def dimensions(run, encoder, case):
+    return Measured.exact(run.embeddings(encoder, run.cohort("hospital")).shape[1])
+
+
+@ecg_perturbation("mine.offset", parameter="offset of every lead", units="mV", severities=(0.5,))
+def offset(batch, severity, generator):
+    return batch.signals + severity
+
+
+@ecg_probe("mine.nearest")
+def nearest(seed):
+    return KNeighborsClassifier(5)
+
+
+OWN = """
+name = "own"
+[grid]
+suites = ["size", "stability", "downstream"]
+probe = "mine.nearest"
+[[check]]
+name = "stability.displacement"
+perturbations = ["mine.offset@0.5mV"]
+maximum = 0.1
+reason = "the spread of a signal has no offset"
+[[check]]
+name = "downstream.auroc"
+minimum = 0.9
+reason = "the signals differ by half"
+"""
+
+
+def test_checks_perturbations_and_probes_of_ones_own_are_judged_as_in_a_pytest_run(hospital, tmp_path):
+    tables = [dict(table) for table in (CHECKS, PERTURBATIONS, VARIANTS, PROBES)]
+    profile = tmp_path / "own.toml"
+    profile.write_text(OWN, encoding="utf-8")
+    more = {"suites": None, "profile": profile, "card": {**CARD, "name": "spread"}, "out": tmp_path / "run"}
+    result = evaluated(spread, hospital, tmp_path, declared=[dimensions, offset, nearest], **more)
+    values = result.checks.set_index("check")["value"]
+    # 24 dimensions are more than 8: a check of one's own blocks.
+    assert values["size.dimensions"] == 24 and result.verdict.outcome == "fail"
+    assert values["stability.displacement[hospital,mine.offset@0.5mV]"] < 1e-3
+    assert values["downstream.auroc[hospital,AF,1]"] > 0.9
+    assert tables == [CHECKS, PERTURBATIONS, VARIANTS, PROBES]
+
+
+def test_what_declares_nothing_is_refused(hospital, tmp_path):
+    with pytest.raises(EcgfmError, match=r"declared has .*spread.* which declares nothing"):
+        evaluated(spread, hospital, tmp_path, card=CARD, declared=[spread])

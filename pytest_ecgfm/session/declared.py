@@ -1,11 +1,12 @@
 """Which models a pytest run has, and whether what was asked of them can be judged."""
 
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from types import ModuleType
-from typing import Any, Literal
+from types import ModuleType, SimpleNamespace
+from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 
@@ -24,10 +25,21 @@ from pytest_ecgfm.encoders.exported import OnnxModel, read_card_file
 from pytest_ecgfm.encoders.registry import fixture_modules
 from pytest_ecgfm.encoders.sources import resolve_checkpoint
 from pytest_ecgfm.errors import EcgfmError, unknown_name
-from pytest_ecgfm.evaluations.probe_kinds import ProbeKind, forget_declared_probes, register_probe
+from pytest_ecgfm.evaluations.measured import Measured
+from pytest_ecgfm.evaluations.probe_kinds import PROBES, ProbeKind, forget_declared_probes, register_probe
 from pytest_ecgfm.results.checks import CHECKS, Case, CheckKind, Threshold, forget_declared, register
 from pytest_ecgfm.run.settings import Settings
-from pytest_ecgfm.signals.perturbations import Perturbation, forget_declared_perturbations, register_perturbation
+from pytest_ecgfm.signals.perturbations import (
+    PERTURBATIONS,
+    VARIANTS,
+    Perturbation,
+    forget_declared_perturbations,
+    register_perturbation,
+)
+
+if TYPE_CHECKING:
+    from pytest_ecgfm.encoders.base import Encoder
+    from pytest_ecgfm.run.run import Run
 
 
 def declared_models(config: pytest.Config) -> dict[str, tuple[Any, Declaration]]:
@@ -66,24 +78,85 @@ def register_declared(config: pytest.Config) -> None:
     EcgfmError
         If two declarations share a name, or one is malformed.
     """
+    forget_all_declared()
+    _register(_modules(config))
+
+
+def forget_all_declared() -> None:
+    """Remove the checks, perturbations and probes that others declared: they belong to one run."""
     forget_declared()
     forget_declared_perturbations()
     forget_declared_probes()
-    for name, (function, declaration) in _declared(PROBE, "probes", _modules(config)).items():
+
+
+@contextmanager
+def also_declared(given: Sequence[Any]) -> Iterator[None]:
+    """Add what is given by hand to the tables, and leave them as they were.
+
+    Parameters
+    ----------
+    given : sequence
+        Functions that `ecg_check`, `ecg_perturbation` or `ecg_probe` decorates, or modules that hold such.
+
+    Raises
+    ------
+    EcgfmError
+        If one of them declares nothing, two share a name, or one is malformed.
+    """
+    modules = [
+        one if isinstance(one, ModuleType) else SimpleNamespace(**{getattr(one, "__name__", "it"): one})
+        for one in given
+    ]
+    for one, module in zip(given, modules, strict=True):
+        if not any(declared_in(module, kind) for kind in (CHECK, PERTURBATION, PROBE)):
+            raise EcgfmError(
+                f"evaluate: declared has {one!r}, which declares nothing: give functions that ecg_check, "
+                "ecg_perturbation or ecg_probe decorates, or modules that have such."
+            )
+    tables: tuple[dict[Any, Any], ...] = (CHECKS, PERTURBATIONS, VARIANTS, PROBES)
+    before = [dict(table) for table in tables]
+    try:
+        _register(modules)
+        yield
+    finally:
+        for table, held in zip(tables, before, strict=True):
+            table.clear()
+            table.update(held)
+
+
+def _register(modules: Sequence[Any]) -> None:
+    for name, (function, declaration) in _declared(PROBE, "probes", modules).items():
         code = file_digest(Path(inspect.getfile(function))).hex()
         register_probe(ProbeKind(name, partial(_of_seed, function), where=declaration.where, code=code))
-    for name, (function, declaration) in _declared(PERTURBATION, "perturbations", _modules(config)).items():
+    for name, (function, declaration) in _declared(PERTURBATION, "perturbations", modules).items():
         about = parse_perturbation_card(name, declaration.fields, where=declaration.where)
         code = file_digest(Path(inspect.getfile(function))).hex()
         parts = about.parameter, about.units, about.severities, about.imitates, about.source
         register_perturbation(Perturbation(name, *parts, function, about.expected, declaration.where, code))
-    for name, (function, declaration) in _declared(CHECK, "checks", _modules(config)).items():
+    for name, (function, declaration) in _declared(CHECK, "checks", modules).items():
         card = parse_check_card(name, declaration.fields, where=declaration.where)
         sense: Literal["minimum", "maximum"] = "maximum" if card.minimum is None else "minimum"
         variables = {variable: {"long_name": text, "units": card.units} for variable, text in card.variables.items()}
         default = Threshold(card.bound, sense, card.tier, card.decide, card.reason)
         what = name, card.title, "", card.cells, card.limits, variables, default
         register(CheckKind(*what, function, declaration.where, card.units))
+
+
+def judged_by(kind: CheckKind) -> Callable[..., Measured]:
+    """Return the function of a check that somebody else declared, which refuses what is no result."""
+
+    def evaluate(run: "Run", encoder: "Encoder", case: Case) -> Measured:
+        measured = kind.evaluate(run, encoder, case) if kind.evaluate is not None else None
+        if not isinstance(measured, Measured):
+            raise EcgfmError(
+                f"{kind.where}: the check {kind.name!r} returned a {type(measured).__name__}, but should return a "
+                "pytest_ecgfm.Measured, such as Measured.exact(0.5)."
+            )
+        for cell in measured.cells:
+            kind.require_declared(cell.group, cell.values)
+        return measured
+
+    return evaluate
 
 
 def _of_seed(function: Callable[[int], Any], seed: int, count: int) -> Any:
@@ -95,7 +168,7 @@ def _modules(config: pytest.Config) -> list[ModuleType]:
     return sorted(plugins, key=lambda plugin: plugin.__name__)
 
 
-def _declared(attribute: str, kind: str, modules: Iterable[ModuleType]) -> dict[str, tuple[Any, Declaration]]:
+def _declared(attribute: str, kind: str, modules: Iterable[Any]) -> dict[str, tuple[Any, Declaration]]:
     found: dict[str, tuple[Any, Declaration]] = {}
     for module in modules:
         for name, (_, fixture, declaration) in declared_in(module, attribute).items():

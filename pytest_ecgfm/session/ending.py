@@ -12,13 +12,13 @@ from pytest_ecgfm.report.html import HtmlColumns
 from pytest_ecgfm.report.junit import mark_outcomes
 from pytest_ecgfm.report.summary import append_job_summary
 from pytest_ecgfm.report.terminal import end_lines
-from pytest_ecgfm.results.checks import Case, Threshold, forget_declared
+from pytest_ecgfm.results.checks import Case, Threshold
 from pytest_ecgfm.results.collected import Results
 from pytest_ecgfm.results.verdict import Verdict, corrected
 from pytest_ecgfm.run.run import Run
 from pytest_ecgfm.run.watch import hangs, note_hang, on_sigterm, restore_sigterm
+from pytest_ecgfm.session.declared import forget_all_declared
 from pytest_ecgfm.session.outputs import Outputs, RunFolder
-from pytest_ecgfm.signals.perturbations import forget_declared_perturbations
 
 _NO_FAILURE = (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED)
 
@@ -123,8 +123,7 @@ class Ending:
         """Leave the cluster; put our outcomes into the JUnit file, which is written by now."""
         restore_sigterm(self._sigterm)
         self.run.close()
-        forget_declared()
-        forget_declared_perturbations()
+        forget_all_declared()
         path = getattr(self.config.option, "xmlpath", None)
         if path and not self.is_worker:
             mark_outcomes(Path(path))

@@ -24,14 +24,14 @@ from pytest_ecgfm.encoders.base import Encoder, require_device
 from pytest_ecgfm.encoders.registry import load_encoder
 from pytest_ecgfm.errors import EcgfmError
 from pytest_ecgfm.report.summary import in_words
-from pytest_ecgfm.results.checks import LAST, SUITES, Case, Threshold, family_of
+from pytest_ecgfm.results.checks import CHECKS, LAST, SUITES, Case, Threshold, family_of, is_declared
 from pytest_ecgfm.results.cube_files import open_run
 from pytest_ecgfm.results.profiles import require_reasons
 from pytest_ecgfm.results.rows import Row, expected_to_fail, failed_row, judged_row
 from pytest_ecgfm.results.verdict import Verdict, corrected
 from pytest_ecgfm.run.run import Run
 from pytest_ecgfm.run.settings import Settings, read_settings
-from pytest_ecgfm.session.declared import require_cells
+from pytest_ecgfm.session.declared import also_declared, judged_by, require_cells
 from pytest_ecgfm.session.known_labels import require_columns
 from pytest_ecgfm.session.outputs import Outputs, RunFolder, new_run_id
 from pytest_ecgfm.session.progress import bar
@@ -146,6 +146,7 @@ def evaluate(
     batch_size: int | str = "auto",
     precision: str = "float32",
     skip_bad_records: bool = False,
+    declared: Sequence[Any] = (),
 ) -> Result:
     """Evaluate a model as ``pytest --ecgfm`` does, in this process.
 
@@ -162,6 +163,9 @@ def evaluate(
         As the options of the same names.
     device, batch_size, precision, skip_bad_records
         As the options of the same names.
+    declared : sequence, optional
+        Checks, perturbations and probes of one's own: functions that `ecg_check`, `ecg_perturbation` or `ecg_probe`
+        decorates, or modules that hold such. A pytest run finds them by itself; here they are given.
     out : path, optional
         Where the run is written; a new temporary folder by default.
 
@@ -199,12 +203,13 @@ def evaluate(
     }
     options = {f"ecgfm_{name}" if name else "ecgfm": _text(value) for name, value in given.items()}
     config = cast("pytest.Config", _Given({**options, "ecgfm_skip_bad_records": skip_bad_records}))
-    settings = read_settings(config, dict.fromkeys(own, ()))
-    encoders = {encoder.card.name: encoder}
-    for name in settings.references:
-        if name not in encoders:
-            encoders[name] = load_encoder(name, device=device)
-    return _evaluated(settings, encoders, own)
+    with also_declared(declared):
+        settings = read_settings(config, dict.fromkeys(own, ()))
+        encoders = {encoder.card.name: encoder}
+        for name in settings.references:
+            if name not in encoders:
+                encoders[name] = load_encoder(name, device=device)
+        return _evaluated(settings, encoders, own)
 
 
 def _encoder(model: Any, card: Mapping[str, Any] | None, device: str, precision: str) -> Encoder:
@@ -285,9 +290,12 @@ def judged(
         threshold = planned[case]
         found: list[Any] = []
         given = _fixtures(run, encoders, case, found.append)
-        function = suite_tests()[case.check]
         try:
-            function(**{name: given[name]() for name in inspect.signature(function).parameters})
+            if is_declared(case.check):
+                found.append(judged_by(CHECKS[case.check])(run, encoders[case.encoder], case))
+            else:
+                function = suite_tests()[case.check]
+                function(**{name: given[name]() for name in inspect.signature(function).parameters})
             row = judged_row(case, threshold, found[0], members[family_of(case, threshold)])
         except Exception as error:
             # Whatever a model raises is its row, as in a pytest run.

@@ -35,6 +35,7 @@ from pytest_ecgfm.session.collect import suites_folder
 from pytest_ecgfm.session.declared import (
     declared_models,
     exported_fixture,
+    judged_by,
     require_cells,
 )
 from pytest_ecgfm.session.ending import Ending
@@ -212,20 +213,7 @@ class Session(Ending):
     @pytest.fixture
     def ecgfm_declared(self, ecgfm_case: Case) -> Callable[..., Measured]:
         """Give the function of a check that somebody else declared."""
-        kind = CHECKS[ecgfm_case.check]
-
-        def evaluate(run: Run, encoder: Encoder, case: Case) -> Measured:
-            found = kind.evaluate(run, encoder, case) if kind.evaluate is not None else None
-            if not isinstance(found, Measured):
-                raise EcgfmError(
-                    f"{kind.where}: the check {kind.name!r} returned a {type(found).__name__}, but should return a "
-                    "pytest_ecgfm.Measured, such as Measured.exact(0.5)."
-                )
-            for cell in found.cells:
-                kind.require_declared(cell.group, cell.values)
-            return found
-
-        return evaluate
+        return judged_by(CHECKS[ecgfm_case.check])
 
     @pytest.fixture
     def ecgfm_reference(self, request: pytest.FixtureRequest, ecgfm_case: Case) -> Encoder:
