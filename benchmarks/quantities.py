@@ -81,15 +81,17 @@ def one_cell(rng: np.random.Generator, r2: float, loss: float, records: int, tai
     return Measured(moved.value, moved.low, moved.high, records=records)
 
 
-def changes(releases: int, records: int, tails: float) -> Iterator[tuple[int, float, float, float]]:
+def changes(
+    releases: int, records: int, tails: float, planted: list[float], lost: list[float]
+) -> Iterator[tuple[int, float, float, float]]:
     """Yield the number of cells, the R2 of the earlier run, the loss of one cell, and the share that is blocked."""
     rng = np.random.default_rng(0)
     case = Case("downstream.r2_change", "m", "ptb-xl", "quantity:age", baseline="x")
     threshold = load_profile("default").threshold(case)
     assert threshold is not None
     for cells in (1, 16):
-        for r2 in (0.3, 0.5, 0.8):
-            for loss in (0.0, 0.02, 0.05, 0.1):
+        for r2 in planted:
+            for loss in lost:
                 blocked = 0
                 for _ in range(releases):
                     losses = (loss, *[0.0] * (cells - 1))
@@ -109,12 +111,14 @@ def main() -> None:
     parser.add_argument("--tails", type=float, default=math.inf, help="degrees of freedom of the noise")
     parser.add_argument("--holdout", action="store_true", help="instead of cross-validation")
     parser.add_argument("--change", action="store_true")
+    parser.add_argument("--r2", type=float, nargs="+", default=[0.3, 0.5, 0.8], help="of the earlier run")
+    parser.add_argument("--losses", type=float, nargs="+", default=[0.0, 0.02, 0.05, 0.1], help="of one cell")
     asked = parser.parse_args()
     if asked.change:
         print("| records | tails | cells | R2 before | loss of one cell | blocked |")
         print("| --- | --- | --- | --- | --- | --- |")
         for records in asked.records:
-            for cells, r2, loss, blocked in changes(asked.simulations, records, asked.tails):
+            for cells, r2, loss, blocked in changes(asked.simulations, records, asked.tails, asked.r2, asked.losses):
                 print(
                     f"| {records} | {asked.tails:g} | {cells} | {r2:g} | {loss:g} | {100 * blocked:.1f} % |", flush=True
                 )
