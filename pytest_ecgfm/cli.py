@@ -70,16 +70,16 @@ def bar(description: str, unit: str = "record") -> Iterator[Callable[[int, int],
 
 
 def _cohorts_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("dir", nargs="?", type=Path, help="folder that holds cohorts; without it, the embedded ones")
+    parser.add_argument("dir", nargs="?", type=Path, help="folder that contains cohorts; default: the embedded cohorts")
     shape = parser.add_mutually_exclusive_group()
-    shape.add_argument("--records", action="store_true", help="print one line a record, as CSV")
+    shape.add_argument("--records", action="store_true", help="print one line for each record, as CSV")
     shape.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--cohort", action="append", metavar="NAME", help="only this cohort; repeatable")
     parser.add_argument(
-        "--labels", default="", metavar="NAMES", help="count these, too: columns, codes such as scp:LVH"
+        "--labels", default="", metavar="NAMES", help="also count these labels: columns, or codes such as scp:LVH"
     )
-    parser.add_argument("--labels-file", type=Path, metavar="FILE", help="count the labels of a TOML file, too")
-    parser.add_argument("--quick", action="store_true", help="read no signals: no quality, heart rates or digest")
+    parser.add_argument("--labels-file", type=Path, metavar="FILE", help="also count the labels of a TOML file")
+    parser.add_argument("--quick", action="store_true", help="do not read signals: no quality, heart rates or digest")
 
 
 def _load_all(root: Path | None, names: list[str] | None) -> Iterator[tuple["Cohort | EcgfmError", dict[str, Any]]]:
@@ -145,15 +145,15 @@ def _cohorts(args: argparse.Namespace) -> int:
     # To see a fixture's cohort, its file would have to be run; this command only reads.
     with suppress(OSError, EcgfmError):
         if b"ecg_cohort" in read_bounded(Path("conftest.py"), 1_000_000):
-            complain("cohorts of @ecg_cohort fixtures are not looked at here: pytest --ecgfm-list names them.")
+            complain("cohorts of @ecg_cohort fixtures are not shown here; pytest --ecgfm-list names them.")
     return status
 
 
 def _fetch_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("cohort", help="such as ptb-xl")
-    parser.add_argument("dir", type=Path, help="data folder; the release gets a folder of its own in it")
+    parser.add_argument("dir", type=Path, help="data folder; the release is put into a folder of its own there")
     parser.add_argument("--records", type=int, metavar="N", help="the tables and the first N records only")
-    parser.add_argument("--jobs", type=int, default=4, metavar="N", help="downloads at once (default: %(default)s)")
+    parser.add_argument("--jobs", type=int, default=4, metavar="N", help="parallel downloads (default: %(default)s)")
     parser.add_argument("--yes", action="store_true", help="do not ask")
     parser.add_argument("--base-url", default=os.environ.get("ECGFM_FETCH_URL"), help=argparse.SUPPRESS)
 
@@ -177,7 +177,7 @@ def _fetch(args: argparse.Namespace) -> int:
             base_url=args.base_url,
             progress=show,
         )
-    say(f"{done.folder}: {done.downloaded} files downloaded, {done.present} were there, all checked")
+    say(f"{done.folder}: {done.downloaded} files downloaded, {done.present} were already there; all were checked")
     return 0
 
 
@@ -187,16 +187,16 @@ def _agreed(text: str, yes: bool) -> bool:
     if yes:
         return True
     if not sys.stdin.isatty():
-        raise EcgfmError("nobody is there to agree: give --yes.")
-    sys.stderr.write("Go on? [y/N] ")
+        raise EcgfmError("cannot ask for your agreement without a terminal: give --yes.")
+    sys.stderr.write("Continue? [y/N] ")
     sys.stderr.flush()
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
 def _convert_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("source", metavar="IN", type=Path, help="a checkpoint of torch.save")
-    parser.add_argument("target", metavar="OUT.safetensors", type=Path, help="where the tensors go; must not exist")
-    parser.add_argument("--trust", action="store_true", help="open IN although that can run code that is in it")
+    parser.add_argument("target", metavar="OUT.safetensors", type=Path, help="file for the tensors; must not exist yet")
+    parser.add_argument("--trust", action="store_true", help="open IN, although this can run code that IN contains")
 
 
 def _convert(args: argparse.Namespace) -> int:
@@ -298,9 +298,9 @@ def _cache_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dir", type=Path, help="the cache; default $ECGFM_CACHE, else the user's cache folder")
     parser.add_argument("--encoder", metavar="NAME", help="only embeddings of this model")
     parser.add_argument("--cohort", metavar="NAME", help="only embeddings of this cohort")
-    parser.add_argument("--older-than", type=float, metavar="DAYS", help="only what no run asked for since")
+    parser.add_argument("--older-than", type=float, metavar="DAYS", help="only what no run used in the last DAYS days")
     parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.add_argument("--prune", action="store_true", help="remove what is listed, except what a run is at work on")
+    parser.add_argument("--prune", action="store_true", help="remove what is listed, except what a run is using")
     parser.add_argument("--yes", action="store_true", help="do not ask")
 
 
@@ -337,10 +337,10 @@ def _cache(args: argparse.Namespace) -> int:
 
 
 COMMANDS: tuple[Command, ...] = (
-    Command("cohorts", "say what a data folder holds: counts, labels, quality", _cohorts_arguments, _cohorts),
+    Command("cohorts", "show what a data folder contains: counts, labels, quality", _cohorts_arguments, _cohorts),
     Command("fetch", "download a cohort from where it is published", _fetch_arguments, _fetch),
     Command(
-        "convert", "turn a checkpoint that cannot be opened safely into one that can", _convert_arguments, _convert
+        "convert", "convert a checkpoint that cannot be opened safely into one that can", _convert_arguments, _convert
     ),
     Command("cache", "list the embeddings that are kept between runs, and remove them", _cache_arguments, _cache),
     Command("report", "draw generalization.html of a finished run again", _report_arguments, _report),

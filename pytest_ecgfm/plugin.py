@@ -19,8 +19,8 @@ pytest.register_assert_rewrite("pytest_ecgfm.suites")
 OPTIONS = {
     "": ("NAME", "encoder to test: the name of a model fixture; repeatable, comma-separated"),
     "checkpoint": ("NAME=PATH", "weights of a built-in model: a file, a folder, or hf://owner/repo[@revision]/file"),
-    "data": ("DIR", "folder that holds cohorts as published; default $ECGFM_DATA, else the embedded cohorts"),
-    "cohorts": ("NAMES", "only these cohorts; default: all that are found"),
+    "data": ("DIR", "folder that contains cohorts as published; default $ECGFM_DATA, else the embedded cohorts"),
+    "cohorts": ("NAMES", "only these cohorts; default: all in the folder"),
     "labels": (
         "NAMES",
         "only these labels (columns and codes, too), quantities (age, quantity:EF) and sets; default from the profile",
@@ -30,22 +30,25 @@ OPTIONS = {
         "TOML file that defines labels, quantities and sets: [label.NAME], [quantity.NAME], [set.NAME]",
     ),
     "fractions": ("LIST", "only these shares of the training patients, such as 0.01,0.1,1 or 1%%,10%%,100%%"),
-    "seeds": ("N", "at most N seeds a fraction; default 10 at 1 %%, 5 to 10 %%, 3 above, 1 at 100 %%"),
+    "seeds": ("N", "at most N seeds for each fraction; default 10 up to 1 %%, 5 up to 10 %%, 3 above, 1 at 100 %%"),
     "suites": ("NAMES", "only these suites"),
     "profile": ("NAME", "thresholds and grid: a shipped profile, or PATH.toml; default: default"),
     "reference": ("NAME", "reference encoders to beat, or none; repeatable; default from the profile"),
     "baseline": ("RUN", "an earlier run's folder or cube: AUROC must not be worse on the same records; repeatable"),
-    "out": ("DIR", "where the run is written; default ecgfm-results/<UTC time>-<run id>"),
-    "cache": ("DIR", "embeddings and prepared cohorts; default $ECGFM_CACHE, else the user's cache folder"),
+    "out": ("DIR", "folder for the results; default ecgfm-results/<UTC time>-<run id>"),
+    "cache": ("DIR", "folder for embeddings and prepared cohorts; default $ECGFM_CACHE, else the user's cache folder"),
     "device": ("NAME", "auto, cpu, cuda, cuda:N or mps; default auto"),
-    "batch_size": ("N", "records a batch, or auto; default auto"),
+    "batch_size": ("N", "records in a batch, or auto; default auto"),
     "precision": ("TYPE", "float32 or bfloat16; default float32"),
     "dask": (
         "ADDRESS",
-        "embed, fit probes on a Dask cluster: local, local:N, or a scheduler's tcp:// or tls:// address",
+        "embed and fit probes on a Dask cluster: local, local:N, or a scheduler's tcp:// or tls:// address",
     ),
-    "timeout": ("SECONDS", "longest time for one batch of the model: a longer one ends the run, which is incomplete"),
-    "limit": ("N", "at most N records a cohort, whole patients, labels' shares kept: a dry run"),
+    "timeout": (
+        "SECONDS",
+        "longest time that the model may take for one batch; if it takes longer, the run ends and is incomplete",
+    ),
+    "limit": ("N", "at most N records of each cohort, for a dry run: whole patients, in the same shares of labels"),
 }
 """Option (without the prefix) to placeholder and help."""
 
@@ -54,9 +57,9 @@ REPEATABLE = ("", "checkpoint", "cohorts", "labels", "fractions", "suites", "ref
 MARKERS = {
     "ecgfm_contract": "preconditions: repeatable, independent of the batch, frozen, honest about its leads",
     "ecgfm_downstream": "AUROC of probes on frozen embeddings, at each share of the training patients",
-    "ecgfm_transfer": "what a probe of one cohort is worth on another",
+    "ecgfm_transfer": "how well a probe of one cohort works in another",
     "ecgfm_stability": "how far perturbed records move in the embedding",
-    "ecgfm_relevance": "which leads and dimensions carry a label: Shapley values and their sanity",
+    "ecgfm_relevance": "which leads and dimensions carry a label: Shapley values, and whether they make sense",
     "ecgfm_separability": "clusters, neighbours and UMAP: labels should separate, cohorts should not",
     "ecgfm_advisory": "checks that do not set the exit status",
     "ecgfm_check(name)": "the check that a suite's test evaluates",

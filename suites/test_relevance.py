@@ -45,7 +45,7 @@ def test_deletion(ecgfm_case, ecgfm_encoder, ecgfm_run, ecgfm_gate):
 
 @pytest.mark.ecgfm_check("relevance.prior")
 def test_prior(ecgfm_case, ecgfm_encoder, ecgfm_run, ecgfm_gate):
-    """Relevance lies where cardiology looks."""
+    """Relevance lies in the leads where cardiologists look."""
     ecgfm_gate(measurements.relevance.prior(ecgfm_run, ecgfm_encoder, ecgfm_case))
 
 

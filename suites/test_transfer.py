@@ -1,4 +1,4 @@
-"""Transfer: what a probe of one cohort is worth on another (docs/method.md#transfer)."""
+"""Transfer: how well a probe of one cohort works in another (docs/method.md#transfer)."""
 
 import pytest
 

@@ -59,7 +59,7 @@ def test_what_reaches_the_encoder_is_judged(cohort, variant, card):
     ],
 )
 def test_what_the_card_takes_away_is_not(cohort, variant, card):
-    with pytest.raises(NotApplicable, match=f"^{variant} changes nothing of what m reads of memory"):
+    with pytest.raises(NotApplicable, match=f"^{variant} changes nothing that m reads in memory"):
         asked(cohort, variant, **card)
 
 
@@ -89,7 +89,7 @@ class TestScale:
         return said
 
     def test_an_encoder_that_no_gain_moves_scales_by_itself(self, say):
-        assert "gain moves no record at any severity: m scales its input by itself" in str(say(0.0))
+        assert "gain moves no record at any severity: m scales its input itself" in str(say(0.0))
         assert say(5e-4) is not None
 
     def test_one_that_moves_a_little_is_judged(self, say):

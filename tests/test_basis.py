@@ -35,7 +35,7 @@ def test_labels_that_no_cohort_could_gate_are_named_in_the_first_paragraph():
     rows = [row(cases[0]), row(cases[1], "pass", "advisory", 15), row(cases[2], "insufficient", "advisory", 9)]
     verdict = decide(rows, cases, models=["m"])
     assert verdict.outcome == "pass"
-    told = "SB and STach were gated nowhere: 15 and 9 positives"
+    told = "SB and STach were not gated in any cohort: 15 and 9 positives"
     for text in (in_words(verdict, rows), job_summary(verdict, rows), "\n".join(summary_lines(verdict, rows))):
         assert told in text
     assert verdict.to_json()["encoders"]["m"]["basis"] == {
@@ -150,7 +150,7 @@ def test_lines_say_what_is_alike_once():
     assert basis_lines(found) == [
         "AF, CD: downstream, transfer in all 2 cohorts",
         "SB: downstream in b; not transfer",
-        "STach: gated nowhere",
+        "STach: not gated in any cohort",
         "contract: all 2 cohorts",
         "stability: decided nowhere",
     ]

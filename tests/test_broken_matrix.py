@@ -8,6 +8,7 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from pytest_ecgfm.results.checks import CHECKS
+from pytest_ecgfm.results.cube import build_cube
 from tests.broken_entries import Entry, baseline_of, complaints, encoder_of, speaks_of
 from tests.broken_matrix import MATRIX
 from tests.broken_models import honest, representation
@@ -50,9 +51,11 @@ def evaluated(held, tmp_path):
             for case, threshold in planned(settings).items()
             if any(speaks_of(name, case) for name in wanted)
         }
-        return evaluate(
-            HeldRun(settings, tmp_path / f"run-{next(numbers)}", cohorts), encoder_of(entry), cases
-        ), settings
+        folder = tmp_path / f"run-{next(numbers)}"
+        rows = evaluate(HeldRun(settings, folder, cohorts), encoder_of(entry), cases)
+        # As at the end of a run: what a check writes to the cube without having declared it is an error.
+        build_cube(rows.values(), folder / "arrays", {})
+        return rows, settings
 
     return run
 

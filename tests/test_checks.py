@@ -88,7 +88,7 @@ def test_evidence_agrees_with_the_interval_and_with_the_normal_distribution(sens
 def test_a_fail_has_to_hold_for_the_whole_family():
     assert judge(0.60, 0.55, 0.65, Threshold(0.66))[0] == "fail"
     outcome, reason = judge(0.60, 0.55, 0.65, Threshold(0.66), 20)
-    assert outcome == "inconclusive" and "with 20 such checks one may by chance" in reason
+    assert outcome == "inconclusive" and "among 20 such checks one may do so by chance" in reason
     assert judge(0.50, 0.45, 0.55, Threshold(0.66), 20)[0] == "fail"
     assert judge(math.nan, 0.55, 0.65, Threshold(0.66), 20)[0] == "fail"
     assert judge(0.6, 0.6, 0.6, Threshold(0.66), 20)[0] == "fail"

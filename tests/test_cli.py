@@ -66,7 +66,7 @@ def test_a_wrong_unit_shows_in_the_amplitude(georgia, capsys):
     for header in (georgia / "training/georgia/g1").glob("*.hea"):
         header.write_text(header.read_text().replace("/mV", "/V"))
     assert main(["cohorts", str(georgia)]) == 0
-    said = "peak to peak in mV, median over leads and records: 1e+03 (unusual for an ECG: look at gain and unit"
+    said = "peak to peak in mV, median over leads and records: 1e+03 (unusual for an ECG: check gain and unit"
     assert said in capsys.readouterr().out
 
 
@@ -183,5 +183,5 @@ def test_cohorts_of_fixtures_are_said_to_be_elsewhere(georgia, tmp_path, capsys,
     (here / "conftest.py").write_text("@ecg_cohort\nraise RuntimeError('this is not run')")
     assert main(["cohorts", str(georgia), "--quick", *shape]) == 0
     captured = capsys.readouterr()
-    assert "cohorts of @ecg_cohort fixtures are not looked at here: pytest --ecgfm-list names them" in captured.err
+    assert "cohorts of @ecg_cohort fixtures are not shown here; pytest --ecgfm-list names them" in captured.err
     assert "@ecg_cohort" not in captured.out

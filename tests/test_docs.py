@@ -33,6 +33,7 @@ from pytest_ecgfm.evaluations.separability import PERMUTATIONS
 from pytest_ecgfm.evaluations.statistics.bootstrap import RESAMPLES
 from pytest_ecgfm.measurements.relevance import SHUFFLES
 from pytest_ecgfm.plugin import OPTIONS
+from pytest_ecgfm.report.sections import SECTIONS
 from pytest_ecgfm.results import cube, cube_files
 from pytest_ecgfm.results.checks import CHECKS, GATED_POSITIVES, MINIMUM_POSITIVES, SUITES
 from pytest_ecgfm.results.profiles import load_profile, shipped
@@ -208,6 +209,12 @@ def test_the_pages_of_cohorts_have_every_label_and_layout():
     names = {name for layout in LAYOUTS for name in layout.names}
     assert names <= set(COHORTS), "a card cannot say that its model saw these"
     assert all(f"`{name}`" in published for name in names)
+
+
+def test_the_page_on_the_report_explains_each_section():
+    # By its title, or the first words of it.
+    named = re.findall(r"\*\*(.+?)\*\*", text_of("docs/report.md"))
+    assert [one.title for one in SECTIONS if not any(one.title.startswith(name) for name in named)] == []
 
 
 @every_page

@@ -37,7 +37,7 @@ def test_only_a_complete_pass_passes(tmp_path, changes, status, capsys):
 
 def test_no_run_is_no_pass(tmp_path, capsys):
     assert main(["gate", str(tmp_path / "none")]) == 2
-    assert "no run there" in capsys.readouterr().err
+    assert "there is no run" in capsys.readouterr().err
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "verdict.json").write_text("[")
     assert main(["gate", str(tmp_path / "run")]) == 1

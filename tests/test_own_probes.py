@@ -159,5 +159,5 @@ def test_scores_of_a_probe_whose_code_was_another_are_stale(rng, tmp_path):
         tree.attrs["profile"] = f'[grid]\nprobe = "mine.svm"\n[run]\nprobe_code = "{code}"\n'
         tree.to_netcdf(tmp_path / folder / "cube.nc", engine="h5netcdf")
     assert Baseline(tmp_path / "same").scores("one", "a", "AF", probe="mine.svm").records.size == 300
-    with pytest.raises(EcgfmError, match=r"other is stale: the code of its probe mine\.svm was another"):
+    with pytest.raises(EcgfmError, match=r"other is stale: the code of its probe mine\.svm was different"):
         Baseline(tmp_path / "other").scores("one", "a", "AF", probe="mine.svm")

@@ -125,7 +125,10 @@ def test_few_records_of_a_quantity_never_block(records, outcome, tier):
 def test_rare_labels_stay_out_of_a_mean_and_are_named(run):
     found = downstream.macro_auroc(run, told(), case("downstream.macro_auroc", "three"))
     assert found.low < found.value < found.high
-    assert "mean over 2 of 3 labels; left out, fewer than 10 tested records of a class: LBBB (6 positive" in found.note
+    assert (
+        "mean over 2 of 3 labels; left out, with fewer than 10 tested records of a class: LBBB (6 positive"
+        in found.note
+    )
     each = [downstream.over_seeds(run, told(), case("downstream.auroc", name)).value for name in ("AF", "CD")]
     assert found.value == pytest.approx(np.mean(each))
     held = {

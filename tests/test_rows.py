@@ -86,7 +86,7 @@ def test_a_loss_blocks_if_it_is_large_and_no_chance():
     assert blocks(-0.05, 0.02, members=16)
     assert blocks(math.nan, 0.02)
     made = judged_row(case, threshold, Measured(-0.03, -0.07, 0.01, 60, 60))
-    assert made.outcome == "inconclusive" and made.reason.endswith("it may be 0 by chance")
+    assert made.outcome == "inconclusive" and made.reason.endswith("the difference from 0 may be chance")
 
 
 @pytest.mark.parametrize(

@@ -233,7 +233,7 @@ def test_pruning_leaves_alone_what_is_in_use(cache, capsys):
         assert main(["cache", "--dir", str(cache), "--prune", "--yes"]) == 0
     captured = capsys.readouterr()
     assert "removed 1 embedding" in captured.out
-    assert "new, c: in use by a run, left alone" in captured.err
+    assert "new, c: in use by a run, not removed" in captured.err
     assert [one.encoder for one in entries(cache)] == ["new"]
 
 
@@ -321,9 +321,9 @@ def test_pruning_never_follows_links_and_says_what_it_leaves(cache, capsys, tmp_
     assert main(["cache", "--dir", str(cache), "--prune", "--yes"]) == 0
     captured = capsys.readouterr()
     assert "removed 1 embedding" in captured.out
-    assert "it is a link, left alone" in captured.err
+    assert "it is a link, not removed" in captured.err
     assert "photos: not made by ecgfm" in captured.err
-    assert "old, c: 1 files or folders in it were not made by ecgfm, left alone" in captured.err
+    assert "old, c: 1 files or folders in it were not made by ecgfm, not removed" in captured.err
     assert len(list((elsewhere / "linked-c-k1").iterdir())) > 1
     assert (cache / "embeddings" / "old-c-k2" / "letter.txt").read_text() == "mine"
 

@@ -73,15 +73,15 @@ class ModelCard(BaseModel):
     sampling_rate : float
         In Hz; records are resampled to it.
     seconds : float or None
-        Length of the input, at most an hour; longer records are cropped and shorter ones padded with zeros at the
-        end. None: the whole record, whatever its length.
+        Length of the input, at most an hour. Longer records are cropped, shorter ones are padded with zeros at the end.
+        None: the whole record, of any length.
     crop : {"start", "center"}
         Which part of a longer record is read.
     leads : tuple of str
         The leads, in the order in which the encoder takes them.
     any_leads : bool
-        Whether a record that lacks one of `leads` is read all the same: each row is then the first finite lead that
-        the record has, or zeros. For encoders that need a rhythm rather than a lead.
+        Whether a record that lacks some of `leads` is read nevertheless. A missing row is then filled with the first
+        finite lead of the record, or with zeros. For encoders that need a rhythm, not a certain lead.
     units : {"mV", "uV"}
         Of the input.
     normalize : {"none", "zscore-per-lead", "zscore", "minmax"}
@@ -90,24 +90,26 @@ class ModelCard(BaseModel):
         What the encoder is called with: a float32 torch tensor or numpy array ``(batch, leads, samples)``, or a
         `pytest_ecgfm.signals.records.RecordBatch` (signals with identifiers, ages and sexes).
     preprocessing : {"card", "model"}
-        Who resamples, crops and scales: we, as the card says; or the model, because its published rule is one of its
-        own. In the latter case it gets records as stored (mV, the card's leads), and the other fields describe it.
+        Who resamples, crops and scales: this package, as the card says; or the model, because it has published rules of
+        its own. In the second case it gets records as stored (mV, the card's leads), and the other fields only describe
+        it.
     dimensions : int or None
-        Of the embedding, where known; a different width is an error.
+        Width of the embedding, if known; another width is an error.
     pretrained_on : tuple of str or None
         Cohorts seen in pretraining. An empty list means none of them; None means unknown.
     possibly_pretrained_on : tuple of str
-        Cohorts of which it is not known whether they were seen.
+        Cohorts that were perhaps seen in pretraining.
     checkpoint : str
-        File, or folder, that holds the weights, as its authors call it; empty for a model without.
+        File or folder of the weights, as its authors call it; empty for a model without weights.
     source : str
-        Where the checkpoint is published, such as ``hf://owner/repo``; ``package://PACKAGE/FILE#sha256=DIGEST`` is a
-        file of an installed package, read where ``--ecgfm-checkpoint`` names none.
+        Where the checkpoint is published, such as ``hf://owner/repo``. ``package://PACKAGE/FILE#sha256=DIGEST`` is a
+        file of an installed package; it is read if ``--ecgfm-checkpoint`` names no other.
     expected_failures : dict
-        Check name, with its cell, to reason. Such a check does not block; if it passes after all, it fails.
+        From the name of a check, with its cell, to a reason. Such a check does not block if it fails; if it passes
+        after all, this counts as a failure.
     version : str
-        Change it whenever the same weights would give another embedding. Embeddings of an encoder without weights
-        or version are not kept between runs.
+        Change it whenever the same weights would give another embedding. If an encoder has neither weights nor a
+        version, its embeddings are not kept between runs.
     description, licence, citation : str
         For people.
     """
@@ -171,7 +173,7 @@ class CohortCard(BaseModel):
     continent : str
         Where it was recorded; may be empty.
     labels : tuple of str
-        Columns of its table that are labels of each run which names no labels.
+        Columns of its table that are labels in each run that names no labels.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True)
@@ -190,18 +192,17 @@ _DECLARED_CHECK = r"^[a-z][a-z0-9_]{0,39}\.[a-z][a-z0-9_]{0,79}$"
 
 
 class CheckCard(BaseModel):
-    """What ``@ecg_check`` declares about a check of one's own.
+    """What ``@ecg_check`` declares about a check of your own.
 
     Attributes
     ----------
     name : str
-        A suite of one's own, a dot, and the check: ``"fairness.sex_gap"``.
+        A suite of your own, a dot, and the check: ``"fairness.sex_gap"``.
     title : str
         What is compared, in a few words.
     cells : tuple of str
-        What it is evaluated for, beside the encoder.
-    minimum, maximum : float or None
-        The threshold, unless a profile gives another one: one of the two.
+        What it is evaluated for, in addition to the encoder. minimum, maximum : float or None
+        The threshold, unless a profile gives another one. Give one of the two.
     reason : str
         Why this threshold.
     tier : {"blocking", "advisory"}
@@ -250,12 +251,12 @@ _Severity = Annotated[float, Field(ge=-1e6, le=1e6, allow_inf_nan=False)]
 
 
 class PerturbationCard(BaseModel):
-    """What ``@ecg_perturbation`` declares about a perturbation of one's own.
+    """What ``@ecg_perturbation`` declares about a perturbation of your own.
 
     Attributes
     ----------
     name : str
-        A namespace of one's own, a dot, and the perturbation: ``"mine.tremor"``.
+        A namespace of your own, a dot, and the perturbation: ``"mine.tremor"``.
     parameter, units : str
         What the severity says, and in which unit.
     severities : tuple of float
@@ -263,7 +264,7 @@ class PerturbationCard(BaseModel):
     imitates, source : str
         What it stands for, and where its range comes from.
     expected : {"invariant", "noticed"}
-        Whether a good encoder should not mind, or should notice.
+        Whether a good encoder should ignore the change, or should notice it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True)

@@ -43,7 +43,7 @@ def ecg_model(*, name: str | None = None, **card: Any) -> Callable[[Callable[...
     callable
         A decorator. The decorated function becomes a session-scoped fixture and may ask for other session-scoped
         fixtures. It returns a `torch.nn.Module`, a callable on a float32 tensor or array, or an object with
-        ``embed(batch)``, mapping ``(batch, leads, samples)`` to ``(batch, dimensions)``.
+        ``embed(batch)``. Each maps ``(batch, leads, samples)`` to ``(batch, dimensions)``.
 
     Examples
     --------
@@ -56,15 +56,15 @@ def ecg_model(*, name: str | None = None, **card: Any) -> Callable[[Callable[...
 
 
 def ecg_cohort(*, name: str | None = None, **card: Any) -> Callable[[Callable[..., Any]], Any]:
-    """Declare a fixture that returns the signals and the table of a cohort of one's own.
+    """Declare a fixture that returns the signals and the table of a cohort of your own.
 
     Parameters
     ----------
     name : str, optional
         What ``--ecgfm-cohorts`` calls it; the function's name by default.
     **card
-        The fields of `pytest_ecgfm.cards.CohortCard`: ``sampling_rate`` in Hz, and where they differ from the default
-        ``leads`` (the twelve), ``units`` (mV) and ``continent``.
+        The fields of `pytest_ecgfm.cards.CohortCard`: ``sampling_rate`` in Hz; also ``leads`` (default: the twelve),
+        ``units`` (default: mV), ``continent`` and ``labels``.
 
     Returns
     -------
@@ -85,15 +85,15 @@ def ecg_cohort(*, name: str | None = None, **card: Any) -> Callable[[Callable[..
 
 
 def ecg_check(name: str, **card: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Declare a check of one's own: it is collected, judged and reported like those of the package.
+    """Declare a check of your own: it is collected, judged and reported like the checks of the package.
 
     Parameters
     ----------
     name : str
-        A suite of one's own, a dot, and the check: ``"fairness.sex_gap"``.
+        A suite of your own, a dot, and the check: ``"fairness.sex_gap"``.
     **card
-        The fields of `pytest_ecgfm.cards.CheckCard`: ``title``, ``reason``, and ``minimum`` or ``maximum``; where they
-        differ from the default ``cells`` (``("cohort",)``), ``tier``, ``decide``, ``limits``, ``units``, ``variables``.
+        The fields of `pytest_ecgfm.cards.CheckCard`: ``title``, ``reason``, and ``minimum`` or ``maximum``; also
+        ``cells`` (default: ``("cohort",)``), ``tier``, ``decide``, ``limits``, ``units``, ``variables``.
 
     Returns
     -------
@@ -113,15 +113,15 @@ def ecg_check(name: str, **card: Any) -> Callable[[Callable[..., Any]], Callable
 
 
 def ecg_perturbation(name: str, **card: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Declare a perturbation of one's own, which profiles may name in the checks of the stability suite.
+    """Declare a perturbation of your own; profiles may name it in the checks of the stability suite.
 
     Parameters
     ----------
     name : str
-        A namespace of one's own, a dot, and the perturbation: ``"mine.tremor"``.
+        A namespace of your own, a dot, and the perturbation: ``"mine.tremor"``.
     **card
-        The fields of `pytest_ecgfm.cards.PerturbationCard`: ``parameter``, ``severities``; where they differ from the
-        default ``units``, ``imitates``, ``source``, ``expected``.
+        The fields of `pytest_ecgfm.cards.PerturbationCard`: ``parameter`` and ``severities``; also ``units``,
+        ``imitates``, ``source``, ``expected``.
 
     Returns
     -------
@@ -142,14 +142,14 @@ def ecg_perturbation(name: str, **card: Any) -> Callable[[Callable[..., Any]], C
 
 
 def ecg_probe(name: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Declare a probe of one's own, which a profile may name in place of the logistic one.
+    """Declare a probe of your own; a profile may name it in place of the logistic probe.
 
-    It is fitted on the splits, shares of the patients and seeds of any other probe.
+    It is fitted on the same splits, shares of the patients and seeds as any other probe.
 
     Parameters
     ----------
     name : str
-        A namespace of one's own, a dot, and the probe: ``"mine.svm"``. A profile chooses it by ``probe = "mine.svm"``
+        A namespace of your own, a dot, and the probe: ``"mine.svm"``. A profile chooses it by ``probe = "mine.svm"``
         in its ``[grid]``.
 
     Returns

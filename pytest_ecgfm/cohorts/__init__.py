@@ -30,7 +30,7 @@ def available_cohorts(root: Path | None) -> tuple[str, ...]:
         known = ", ".join(dict.fromkeys(name for layout in LAYOUTS for name in layout.names))
         raise EcgfmError(
             f"data folder {root}: no cohort found. Layouts that are recognised: {known}; "
-            "and a folder of WFDB records whose labels.csv has a column `record` and one of a label at least."
+            "and a folder of WFDB records whose labels.csv has a column `record` and at least one column of a label."
         )
     return found
 
@@ -44,14 +44,14 @@ def load_cohort(
     progress: Callable[[int, int], None] | None = None,
     skip_bad: bool = False,
 ) -> Cohort:
-    """Load a cohort: its table and labels now, its signals when they are read.
+    """Load a cohort. Its table and labels are read now, its signals only when they are needed.
 
     Parameters
     ----------
     name : str
         Such as ``"ptb-xl"`` or ``"synthetic-europe"``.
     root : path, optional
-        Folder that holds it, at any depth. Not for embedded cohorts.
+        Folder that contains it, at any depth. Not for embedded cohorts.
     sampling_rate : float, optional
         In Hz, for cohorts that are published at several rates.
     cache : Path, optional
@@ -59,8 +59,8 @@ def load_cohort(
     progress : callable, optional
         Called with the number of records generated and of all, for embedded cohorts.
     skip_bad : bool
-        Leave out records whose header is malformed or whose files are missing, with the reason in the cohort's
-        `excluded`, rather than raise. What shows only when signals are read is for
+        Leave out records whose header is malformed or whose files are missing, instead of raising an error; the reason
+        is then in the cohort's `excluded`. For problems that can be seen only when signals are read, use
         `bad_records.without_bad_records`.
 
     Raises

@@ -99,19 +99,19 @@ class Cohort(ABC):
         Indexed by record (str, unique), with columns ``patient`` (str), ``age`` (years, NaN where unknown),
         ``sex`` (``"F"``, ``"M"`` or ``""``) and ``fold`` (nullable integer, missing where none is published).
     labels : DataFrame
-        The same index; a column of pandas' ``boolean`` type for each of `LABELS`: true, false or missing (unknown). A
-        label without a column is unknown.
+        It has the same index, and a column of pandas' ``boolean`` type for each of `LABELS`: true, false or missing
+        (unknown). A label without a column is unknown.
     sampling_rate : float
         In Hz, as stored.
     has_patients : bool
-        Whether `table` holds real patient identifiers; where they are not published, each record is a patient of its
-        own and reports say so.
+        Whether `table` contains real patient identifiers. If they are not published, each record counts as a patient,
+        and reports say so.
     split : PublishedSplit, optional
         The authors' folds.
     codes : StatedCodes, optional
-        What the annotators stated of each record, where they did so in a vocabulary.
+        What the annotators stated about each record, if they used a vocabulary.
     columns : DataFrame, optional
-        Text, indexed as `table`: further columns of the cohort's own table, which may be labels when asked for.
+        Text, indexed as `table`: further columns of the cohort's own table. You can ask for them as labels.
 
     Raises
     ------
@@ -173,7 +173,7 @@ class Cohort(ABC):
 
     @cached_property
     def leads(self) -> tuple[str, ...]:
-        """Leads of the first record, which is read for that; others may have further ones."""
+        """Leads of the first record, which is read for this; other records may have more leads."""
         return self.read(self.records[0]).leads if len(self) else ()
 
     def __repr__(self) -> str:
@@ -198,7 +198,7 @@ class Cohort(ABC):
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 over the content (not the time stamps) of every record; labels do not count."""
+        """SHA-256 over the content (not the time stamps) of every record, without the labels."""
         return self._content_digest(list(self.records))
 
     def read(self, record: str) -> Recording:
@@ -207,7 +207,7 @@ class Cohort(ABC):
         Raises
         ------
         EcgfmError
-            If the record is unknown or its file is unusable; the message names file and record.
+            If the record is unknown, or its file cannot be used; the message names file and record.
         """
         if record not in self.table.index:
             raise EcgfmError(f"cohort {self.name}: no record {record!r} among {len(self)}.")
@@ -216,12 +216,12 @@ class Cohort(ABC):
     def batches(
         self, batch_size: int, records: Sequence[str] | None = None, *, workers: int | None = None
     ) -> Iterator[RecordBatch]:
-        """Stream the cohort as batches, each of records that share length, rate and leads.
+        """Stream the cohort as batches; the records of a batch have the same length, rate and leads.
 
         Parameters
         ----------
         batch_size : int
-            Records a batch, at most.
+            Largest number of records in a batch.
         records : sequence of str, optional
             Which ones; all by default.
         workers : int, optional

@@ -128,7 +128,7 @@ def parse_comments(header: Header) -> tuple[float, str, tuple[str, ...]]:
         if not _CODE.fullmatch(code):
             raise EcgfmError(
                 f"{header.where}: Dx {code!r} is not a SNOMED CT code; headers of the challenge's unofficial phase "
-                "hold abbreviations here, the final release holds codes."
+                "contain abbreviations here; the final release contains codes."
             )
     return _age(stated.get("age", ""), header.where), _SEXES[sex], tuple(dict.fromkeys(codes))
 
@@ -142,7 +142,7 @@ def _usable_header(folder: Folder, path: Path, beside: frozenset[str], withdrawn
         if signal.gain == withdrawn_gain:
             raise EcgfmError(
                 f"{header.where}: gain {signal.gain:g} is that of an early release, which the publishers corrected; "
-                "take the header of the final one."
+                "use the header of the final one."
             )
     return header
 
@@ -198,7 +198,7 @@ def read_statements(
         raise EcgfmError(f"{errors[0]}{more}")
     if not out.codes:
         why = f" Left out: {first_few(out.excluded.values(), few=1)}." if out.excluded else ""
-        raise EcgfmError(f"{folder.root}: no record (a .hea file with its signals) is there.{why}")
+        raise EcgfmError(f"{folder.root}: there is no record (a .hea file with its signals).{why}")
     return out
 
 

@@ -54,7 +54,7 @@ class CodeTest(Hdf5Cohort):
         attributes = read_table(folder, people, ("age", "sex"))
         for path, table in ((gold, stated), (people, attributes)):
             if len(table) != count:
-                raise EcgfmError(f"{path}: {len(table)} rows, but {self._path} holds {count} tracings.")
+                raise EcgfmError(f"{path}: {len(table)} rows, but {self._path} contains {count} tracings.")
         records = [str(row) for row in range(count)]
         stated.index = attributes.index = attributes.index.map(str)
         values = {column: choices(stated, column, gold, {"0": "", "1": "1"}) for column in LABELS_STATED}

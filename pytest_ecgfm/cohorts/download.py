@@ -134,7 +134,7 @@ class Downloader:
                         part.replace(target)
                         return
                     part.unlink()
-                    reason, pause = "what arrives differs from the published checksum", 0.0
+                    reason, pause = "what arrived does not match the published checksum", 0.0
                     fruitless += 1
                 except Passing as fault:
                     reason, pause = str(fault), fault.pause

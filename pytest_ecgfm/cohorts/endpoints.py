@@ -109,7 +109,7 @@ def defined(name: str, definition: Definition, *, where: str) -> Endpoint:
         raise EcgfmError(f"{place}: {name} is a built-in label ({LABELS[name]}); choose another name.")
     prefix, colon, _ = name.partition(":")
     if colon and prefix in PREFIXES:
-        raise EcgfmError(f"{place}: a name that begins with {prefix}: is that of a code; choose another.")
+        raise EcgfmError(f"{place}: a name that begins with {prefix}: is read as a code; choose another name.")
     parts: dict[str, dict[str, tuple[str, ...]]] = {}
     for key, given in (("true", definition.true), ("unknown", definition.unknown)):
         parts[key] = {}
@@ -117,7 +117,7 @@ def defined(name: str, definition: Definition, *, where: str) -> Endpoint:
             if prefix not in (*PREFIXES, COLUMN):
                 raise unknown_name("vocabulary", prefix, (*PREFIXES, COLUMN), where=f"{place}.{key}")
             if not codes:
-                raise EcgfmError(f"{place}.{key}.{prefix}: names nothing.")
+                raise EcgfmError(f"{place}.{key}.{prefix}: is empty; name at least one.")
             found = codes if prefix == COLUMN else [code_of(prefix, one, where=f"{place}.{key}") for one in codes]
             parts[key][prefix] = tuple(dict.fromkeys(found))
     return Endpoint(name, definition.meaning, parts["true"], parts["unknown"])

@@ -239,4 +239,4 @@ def _download(
             pool.shutdown(wait=True, cancel_futures=True)
     if failures:
         more = f" {len(failures) - 1} more files failed, too." if len(failures) > 1 else ""
-        raise EcgfmError(f"{failures[0]}{more} What arrived is kept; the same command goes on from there.")
+        raise EcgfmError(f"{failures[0]}{more} What arrived is kept; give the same command again to continue.")

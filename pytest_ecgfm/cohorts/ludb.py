@@ -126,7 +126,7 @@ class Ludb(WfdbCohort):
                 return common
         raise EcgfmError(
             f"{path}: record {record!r}: the limb leads contradict each other (residual {worst:.2g}) with the gains of "
-            "the header and with a common gain; neither can be believed."
+            "the header and with a common gain; neither can be trusted."
         )
 
 

@@ -207,7 +207,7 @@ class MimicIvEcg(WfdbCohort):
         ]
         if missing:
             raise EcgfmError(
-                f"{path}: of {len(checked)} records looked for, {len(missing)} are missing: {first_few(missing)}."
+                f"{path}: {len(missing)} of {len(checked)} records that were checked are missing: {first_few(missing)}."
             )
         parsed = _read_reports(folder, records)
         harmonised = harmonise(

@@ -67,9 +67,9 @@ def unused_columns(cohort: Cohort, used: Collection[str]) -> Iterator[str]:
     for name in label_columns(cohort.columns):
         if name not in used:
             near = nearest_label(name)
-            mean = f" or is {near[0]} ({near[1]}) meant? Then call the column {near[0]}" if near else ""
+            mean = f" or do you mean {near[0]} ({near[1]})? Then call the column {near[0]}" if near else ""
             yield (
-                f"{_file(cohort)}: the column {name!r} holds 1 and 0, but no label of this run reads it:"
+                f"{_file(cohort)}: the column {name!r} contains 1 and 0, but no label of this run reads it:"
                 f" --ecgfm-labels={name} makes it a label{';' if mean else ''}{mean}"
             )
 

@@ -207,7 +207,7 @@ def lines(about: dict[str, Any], paths: Sequence[Path] = ()) -> Iterator[str]:
     yield from _label_lines(about)
     if about["unmapped"]:
         codes = first_few([f"{code} ({count} records)" for code, count in about["unmapped"].items()])
-        yield f"  codes that no table knows: {codes}"
+        yield f"  codes that no table contains: {codes}"
     if about["excluded"]:
         left_out = first_few([f"{record} ({reason})" for record, reason in about["excluded"].items()])
         yield f"  left out: {len(about['excluded'])} records: {left_out}"
@@ -219,7 +219,7 @@ def lines(about: dict[str, Any], paths: Sequence[Path] = ()) -> Iterator[str]:
 def _label_lines(about: dict[str, Any]) -> Iterator[str]:
     """Yield the counts of labels, and of what is a label when it is asked for."""
     columns = {name: counts for name, counts in about["columns"].items() if name not in about["labels"]}
-    notes = {**dict.fromkeys(columns, "a column: a label when it is asked for"), **about["label_notes"]}
+    notes = {**dict.fromkeys(columns, "a column; a label if you ask for it"), **about["label_notes"]}
     width = max(8, *(len(name) + 1 for name in (*about["labels"], *columns)))
     yield f"  {'label':<{width}}{'true':>9}{'false':>9}{'unknown':>9}"
     for name, counts in (*about["labels"].items(), *columns.items()):
@@ -228,10 +228,10 @@ def _label_lines(about: dict[str, Any]) -> Iterator[str]:
         yield f"  {name:<{width}}{shown}{'  ' if note else ''}{note}"
     if about["quantities"]:
         named = first_few([f"{name} {told}" for name, told in about["quantities"].items()], few=FEW_CODES)
-        yield f"  quantities, with records that have them: {named}"
+        yield f"  quantities, with the number of records that have them: {named}"
     if about["codes"]:
         codes = first_few([f"{name} {one['true']}" for name, one in about["codes"].items()], few=FEW_CODES)
-        yield f"  codes that are labels when they are asked for, with records: {codes}"
+        yield f"  codes that are labels if you ask for them, with the number of records: {codes}"
 
 
 def _lengths(about: dict[str, Any]) -> str:
@@ -252,7 +252,7 @@ def _quality_lines(about: dict[str, Any]) -> Iterator[str]:
         if limbs["above"]:
             yield f"  limb-lead residual above {RESIDUAL:g}: {len(limbs['above'])} records: {first_few(limbs['above'])}"
         if (size := about["peak_to_peak"]) is not None:
-            odd = "" if USUAL[0] <= size <= USUAL[1] else " (unusual for an ECG: look at gain and unit in the headers)"
+            odd = "" if USUAL[0] <= size <= USUAL[1] else " (unusual for an ECG: check gain and unit in the headers)"
             yield f"  peak to peak in mV, median over leads and records: {size:.3g}{odd}"
         rates = [
             f"{group} {found['median']:.0f} ({found['records']} records)"

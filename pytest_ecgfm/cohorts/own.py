@@ -28,11 +28,11 @@ class OwnCohort(Cohort):
     card : CohortCard
         Name, continent, sampling rate, leads and units of the signals.
     signals : ndarray of shape (records, leads, samples), sequence of ndarray of shape (leads, samples), or callable
-        In the card's units; NaN, or masked, where a sample is invalid. A callable takes a record's name and returns an
-        array of shape (leads, samples); it is called whenever a record is read, from several threads.
+        In the card's units; invalid samples are NaN or masked. A callable takes a record's name and returns an array of
+        shape (leads, samples); it is called whenever a record is read, from several threads.
     table : DataFrame
-        One row a record, in the order of `signals`; its index, or its column ``record``, holds the names. Columns as in
-        ``labels.csv`` of a folder: at least one label, and any of ``patient``, ``age``, ``sex`` and ``fold``.
+        One row for each record, in the order of `signals`. The names are its index or its column ``record``. Columns
+        are as in ``labels.csv`` of a folder: at least one label, and any of ``patient``, ``age``, ``sex`` and ``fold``.
     where : str
         Where the fixture is, for messages.
 

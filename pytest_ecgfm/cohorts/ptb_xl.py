@@ -138,7 +138,7 @@ class PtbXl(WfdbCohort):
         ages[ages == _WITHHELD_AGE] = OLD_AGE
         folds = numbers(rows, "strat_fold", path, low=1, high=10)
         if (folds % 1).any():
-            raise EcgfmError(f"{path}: strat_fold should hold whole numbers.")
+            raise EcgfmError(f"{path}: strat_fold should contain whole numbers.")
         statements = {
             record: parse_statements(text, path, record)
             for record, text in zip(records, rows["scp_codes"], strict=True)

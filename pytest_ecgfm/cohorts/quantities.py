@@ -222,8 +222,8 @@ def _require_one_unit(values: "pd.Series", column: str, quantity: Quantity, path
         odd[0],
         column,
         f"{positive[odd[0]]:g}",
-        f"of the size of all others, {others[0]:g} to {others[-1]:g}: are units mixed?{more} Mend it, or declare what "
-        f"is possible: [quantity.{name}], low = ..., high = ...",
+        f"of the size of all others, {others[0]:g} to {others[-1]:g}: are units mixed?{more} Correct it, or declare "
+        f"what is possible: [quantity.{name}], low = ..., high = ...",
     )
 
 

@@ -62,7 +62,7 @@ class Release:
     source : Fetchable
         What is published.
     root : Path
-        A data folder; the release gets a folder of its own in it.
+        A data folder; the release is put into a folder of its own there.
     base_url : str or None
         Of a mirror.
 
@@ -121,7 +121,7 @@ class Release:
         for number, line in enumerate(text.splitlines(), start=1):
             match = _SUMS.fullmatch(line.strip())
             if match is None:
-                raise ValueError(f"line {number} is no checksum and name")
+                raise ValueError(f"line {number} is not a checksum and a name")
             limit = _MOST_RECORD if self.source.pattern.fullmatch(match[2]) else _MOST_TABLE
             found.append(Item(match[2], f"{self._url}/{match[2]}", "sha256", match[1], limit=limit))
         return found

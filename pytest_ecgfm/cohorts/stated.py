@@ -98,7 +98,7 @@ def require_label(rows: "pd.DataFrame", path: Path) -> None:
     further = further_columns(rows, path)
     if not any(label in rows for label in LABELS) and not label_columns(further) and not numeric_columns(further):
         raise EcgfmError(
-            f"{path}: no column is a label. Valid: {', '.join(LABELS)}, and columns of any name that hold 1, 0 and "
+            f"{path}: no column is a label. Valid: {', '.join(LABELS)}, and columns of any name that contain 1, 0 and "
             "empty cells, or numbers."
         )
 
@@ -146,7 +146,7 @@ def _folds(rows: "pd.DataFrame", path: Path) -> tuple[list[int] | None, Publishe
     table = rows.assign(fold=[_NAMED_FOLDS.get(text.lower(), known(text)) for text in rows["fold"]])
     values = numbers(table, "fold", path, low=0, high=1000)
     if (values % 1).any():
-        raise EcgfmError(f"{path}: fold should hold whole numbers, or train, validation and test.")
+        raise EcgfmError(f"{path}: fold should contain whole numbers, or train, validation and test.")
     folds = values.astype(int).tolist()
     distinct = sorted(set(folds))
     if len(distinct) < 3:

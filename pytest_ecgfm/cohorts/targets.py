@@ -144,10 +144,10 @@ def _members(name: str, definitions: Definitions, *, where: str) -> tuple[str, .
     members = definitions.set[name].labels
     for one in members:
         if spelt(one) or one in definitions.set:
-            raise EcgfmError(f"{place}.labels: {one!r} is no label; a set holds labels only.")
+            raise EcgfmError(f"{place}.labels: {one!r} is not a label; a set may contain only labels.")
     found = chosen_labels(members, definitions.label, where=place)[0]
     if len(found) < 2:
-        raise EcgfmError(f"{place}.labels: should name two labels at least.")
+        raise EcgfmError(f"{place}.labels: should name at least two labels.")
     return found
 
 

@@ -122,7 +122,7 @@ class EmbeddingCache:
                 if shape is not None and values.shape[1:] != shape:
                     raise NotAnEmbedding(
                         f"model {encoder.card.name!r}: embedding.shape={values.shape}, but the cache {self.folder} "
-                        f"holds {(store.rows, *shape)} of the same version: give the card another one."
+                        f"holds {(store.rows, *shape)} of the same version: give the card another version."
                     )
                 shape = values.shape[1:]
                 try:

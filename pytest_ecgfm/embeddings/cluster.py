@@ -211,7 +211,7 @@ class Cluster:
             except EcgfmError:
                 raise
             except KilledWorker as error:
-                raise EcgfmError(f"--ecgfm-dask: the same work brought down several workers: {error}") from None
+                raise EcgfmError(f"--ecgfm-dask: the same task made several workers crash: {error}") from None
             else:
                 return values
 

@@ -239,17 +239,17 @@ def remove(entry: Entry) -> str:
 
     lock = Path(_lock(entry.folder).lock_file)
     if entry.folder.is_symlink() or entry.folder.parent.is_symlink() or lock.is_symlink():
-        return "it is a link, left alone"
+        return "it is a link, not removed"
     if not entry.ours:
-        return f"not made by ecgfm (no valid {_ABOUT}), left alone"
+        return f"not made by ecgfm (no valid {_ABOUT}), not removed"
     try:
         with _lock(entry.folder).acquire(timeout=0), suppress(FileNotFoundError):  # another process was faster
             left = _empty(entry.folder)
             if left:
-                return f"{left} files or folders in it were not made by ecgfm, left alone"
+                return f"{left} files or folders in it were not made by ecgfm, not removed"
             entry.folder.rmdir()
     except Timeout:
-        return "in use by a run, left alone"
+        return "in use by a run, not removed"
     except OSError as error:
         raise EcgfmError(f"cannot remove {entry.folder}: {error.strerror}.") from None
     # Whoever waited for this file meanwhile has it open; at worst two processes make the same chunks.

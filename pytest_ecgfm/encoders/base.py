@@ -87,7 +87,7 @@ class Encoder:
     device : str
         Where a torch module runs, as `choose_device` takes it.
     precision : {"float32", "bfloat16"}
-        Autocast of a torch module; the embedding is float32 in either case.
+        Autocast of a torch module; the embedding is float32 in both cases.
     """
 
     def __init__(self, card: ModelCard, model: Any, *, device: str = "cpu", precision: str = "float32") -> None:
@@ -110,7 +110,7 @@ class Encoder:
 
     @cached_property
     def device(self) -> str:
-        """Where the model runs; one that has nothing of torch runs on the processor, and torch is not imported."""
+        """Where the model runs. A model without torch runs on the processor, and torch is not imported."""
         if self._needs_torch or self._asked_device != "auto":
             return choose_device(self._asked_device)
         return "cpu"
@@ -127,11 +127,11 @@ class Encoder:
         Parameters
         ----------
         records : Cohort, RecordBatch, or array of shape (records, leads, samples)
-            An array is in mV. A cohort is read in stretches, and never in memory as a whole.
+            An array is in mV. A cohort is read in parts, so it need not fit into memory.
         sampling_rate : float, optional
-            In Hz; of an array only.
+            In Hz; only with an array.
         leads : str or sequence of str, optional
-            Names of an array's rows, in any order; of an array only.
+            Names of an array's rows, in any order; only with an array.
 
         Returns
         -------
@@ -141,7 +141,7 @@ class Encoder:
         Raises
         ------
         EcgfmError
-            If the input cannot be read, or the model returns something else than finite embeddings.
+            If the input cannot be read, or the model returns something other than finite embeddings.
 
         Examples
         --------
@@ -154,7 +154,7 @@ class Encoder:
         """
         is_cohort = hasattr(records, "batches")
         if (is_cohort or isinstance(records, RecordBatch)) and (sampling_rate is not None or leads is not None):
-            raise EcgfmError("a cohort or a batch knows its sampling rate and leads: give them with an array only.")
+            raise EcgfmError("a cohort or a batch knows its sampling rate and leads: give these only with an array.")
         if is_cohort:
             return embed_cohort(self, records)
         if isinstance(records, RecordBatch):
@@ -174,11 +174,11 @@ class Encoder:
         return f"<Encoder {self.card.name!r}: {width}; reads {reads}>"
 
     def embed_batch(self, batch: RecordBatch) -> FloatArray:
-        """Embed a batch of records as stored (see `embed`); in halves, if the device has no memory for it."""
+        """Embed a batch of records as stored (see `embed`); in halves, if the device has too little memory."""
         return self._embedded(batch, self._prepared(batch))
 
     def prepared(self, batch: RecordBatch) -> RecordBatch:
-        """Return what reaches the model of a batch as stored: what the card asks for.
+        """Prepare a batch as the card says; return what reaches the model.
 
         Raises
         ------
@@ -188,10 +188,10 @@ class Encoder:
         return self._prepared(batch)
 
     def embed_batches(self, batches: Iterable[RecordBatch]) -> Generator[tuple[RecordBatch, FloatArray], None, None]:
-        """Embed batches one after the other; the next one is read and prepared meanwhile.
+        """Embed batches one after the other; meanwhile the next one is read and prepared.
 
-        A model with a true attribute ``concurrent`` gets several batches at once, each in a thread, so that it may
-        preprocess one while it computes another.
+        If a model's attribute ``concurrent`` is true, it gets several batches at once, each in a thread. So it can
+        preprocess one batch while it computes another.
 
         Parameters
         ----------
@@ -201,7 +201,7 @@ class Encoder:
         Yields
         ------
         RecordBatch, ndarray of float32
-            Each batch as it came, and its embedding; see `embed`.
+            Each batch unchanged, and its embedding; see `embed`.
 
         Raises
         ------
@@ -257,7 +257,9 @@ class Encoder:
 
     def _in_halves(self, batch: RecordBatch, error: Exception) -> FloatArray:
         if len(batch) == 1:
-            raise EcgfmError(f"record {batch.records[0]}: no memory on {self.device} for a batch of one.") from error
+            raise EcgfmError(
+                f"record {batch.records[0]}: not enough memory on {self.device} for a batch of one record."
+            ) from error
         half = len(batch) // 2
         return np.concatenate(
             [self.embed_batch(batch.rows(range(half))), self.embed_batch(batch.rows(range(half, len(batch))))]
@@ -308,9 +310,9 @@ class Encoder:
 
     @cached_property
     def fingerprint(self) -> str | None:
-        """SHA-256 of weights, code, card and preprocessing; None where the model cannot be told from another.
+        """SHA-256 of weights, code, card and preprocessing; None if nothing distinguishes the model from another.
 
-        A plain callable may close over anything, so it has a fingerprint only if its card gives a ``version``.
+        A plain callable may depend on anything, so it has a fingerprint only if its card gives a ``version``.
         """
         if not self.card.version and not type(self.model).__module__.startswith("pytest_ecgfm."):
             return None
@@ -332,7 +334,7 @@ class Encoder:
         return module if is_torch_module(module) else None
 
     def weights(self) -> dict[str, str]:
-        """SHA-256 of each parameter and buffer; also of modules that a function or an object holds (`held_modules`)."""
+        """SHA-256 of each parameter and buffer, also in modules that functions or objects hold (`held_modules`)."""
         if self.module is not None:
             return tensor_digests(self.module)
         return {
@@ -343,7 +345,7 @@ class Encoder:
 
     @property
     def weights_sha256(self) -> str:
-        """SHA-256 over parameters and buffers, or of an exported model's file; empty for a model that has neither."""
+        """SHA-256 over parameters and buffers, or of an exported model's file; empty if the model has neither."""
         if self.module is not None:
             return weights_digest(self.module)
         return str(getattr(self.model, "sha256", ""))

@@ -53,7 +53,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
             f"ecgfm convert {path.name} {path.stem}.safetensors --trust"
         ) from None
     if not isinstance(loaded, dict):
-        raise EcgfmError(f"checkpoint {path}: holds a {type(loaded).__name__}, but should hold tensors by key.")
+        raise EcgfmError(f"checkpoint {path}: holds a {type(loaded).__name__}, but should contain tensors by key.")
     return loaded
 
 

@@ -15,7 +15,7 @@ NESTINGS = ("ecg_model", "state_dict", "model", "model_state_dict")
 KED's file holds its encoder as ``ecg_model`` beside a decoder as ``model``."""
 
 _WARNING = (
-    "opening it runs whatever code its author, or whoever changed it since, put into it, with your rights. If you "
+    "opening it runs any code that its author, or somebody who changed it later, put into it, with your rights. If you "
     "trust its origin (and its published checksum agrees), say --trust"
 )
 
@@ -129,7 +129,7 @@ def _tensors(loaded: Any, source: Path) -> tuple[str, dict[str, Any]]:
     if isinstance(found, torch.nn.Module):
         found = found.state_dict()
     if not isinstance(found, Mapping):
-        raise EcgfmError(f"checkpoint {source}: holds a {type(found).__name__}, but should hold tensors by key.")
+        raise EcgfmError(f"checkpoint {source}: holds a {type(found).__name__}, but should contain tensors by key.")
     tensors = {
         str(key): value.detach().clone().contiguous() for key, value in found.items() if isinstance(value, torch.Tensor)
     }

@@ -47,7 +47,7 @@ def read_card_file(path: Path) -> tuple[ModelCard, Path]:
     except (OSError, ValueError) as error:
         raise EcgfmError(f"card {path}: file = {file[:80]!r} is no path ({error}).") from None
     if not model.is_relative_to(path.parent.resolve()):
-        raise EcgfmError(f"card {path}: file = {file!r} lies outside the card's folder.")
+        raise EcgfmError(f"card {path}: file = {file!r} is outside the card's folder.")
     if not there:
         raise EcgfmError(f"card {path}: file = {file!r}: no such file.")
     if model.suffix != ".onnx":
@@ -87,7 +87,7 @@ class OnnxModel:
             self._session = onnxruntime.InferenceSession(str(path), providers=onnxruntime.get_available_providers())
         except Exception as error:
             # onnxruntime's errors have no common type that it exports.
-            raise EcgfmError(f"{path}: no model that onnxruntime can open ({str(error).splitlines()[0]}).") from None
+            raise EcgfmError(f"{path}: onnxruntime cannot open it ({str(error).splitlines()[0]}).") from None
         inputs = self._session.get_inputs()
         if len(inputs) != 1 or inputs[0].type != "tensor(float)" or len(inputs[0].shape) != 3:
             found = ", ".join(f"{one.name}: {one.type} {one.shape}" for one in inputs)
@@ -123,7 +123,7 @@ def external_weights(path: Path) -> dict[str, Path]:
         model = onnx.load(str(path), load_external_data=False)
     except Exception as error:
         # onnx and protobuf have no common class of errors.
-        raise EcgfmError(f"{path}: no model that onnxruntime can open ({type(error).__name__}).") from None
+        raise EcgfmError(f"{path}: onnxruntime cannot open it ({type(error).__name__}).") from None
     folder = path.resolve().parent
     found: dict[str, Path] = {}
     for tensor in _external_tensors(model):

@@ -57,4 +57,4 @@ def require_seconds(samples: int, rate: float, seconds: float = 1.0) -> None:
         If `samples` at `rate` Hz last less than `seconds`.
     """
     if samples < seconds * rate:
-        raise EcgfmError(f"records of {samples} samples at {rate:g} Hz, but should be of {seconds:g} s or more.")
+        raise EcgfmError(f"records of {samples} samples at {rate:g} Hz, but should last {seconds:g} s or more.")

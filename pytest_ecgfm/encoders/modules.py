@@ -65,7 +65,9 @@ def freeze(module: Any, device: str, where: str) -> None:
         ) from None
     if away := next((name for name, one in module.named_parameters() if not _is_on(one, device)), None):
         raise _said_once(
-            EcgfmError(f"{where}: parameter {away} does not move to {device}: its `to` should move all of it."),
+            EcgfmError(
+                f"{where}: parameter {away} does not move to {device}: its method `to` should move all parameters."
+            ),
             f"{where}: does not move to {device}, as said before.",
         )
 

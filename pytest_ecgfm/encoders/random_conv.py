@@ -89,7 +89,7 @@ class RandomConv:
 
         ordered = signals_by_name(batch, LEADS, SAMPLING_RATE)
         if ordered.shape[-1] < SAMPLING_RATE:
-            raise EcgfmError(f"records of {ordered.shape[-1]} samples, but should be of 1 s or more.")
+            raise EcgfmError(f"records of {ordered.shape[-1]} samples, but should last 1 s or more.")
         out = np.empty((len(batch), DIMENSIONS), dtype=np.float32)
         with torch.inference_mode(), _one_thread():
             for start in range(0, len(batch), _TOGETHER):

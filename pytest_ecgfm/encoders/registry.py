@@ -35,7 +35,7 @@ def load_encoder(
     name : str
         Such as ``"handcrafted"`` or ``"ecgfounder"``.
     checkpoint : path, optional
-        The weights of a model that has some: a file, a folder, or ``hf://owner/repo[@revision]/file``.
+        The weights, if the model needs some: a file, a folder, or ``hf://owner/repo[@revision]/file``.
     device : str
         ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
     precision : {"float32", "bfloat16"}
@@ -44,7 +44,7 @@ def load_encoder(
     Raises
     ------
     EcgfmError
-        If the name is unknown (the message offers the nearest one), or the weights are missing or do not fit.
+        If the name is unknown (the message suggests the nearest one), or if the weights are missing or do not fit.
     """
     models = builtin_models()
     if name not in models:

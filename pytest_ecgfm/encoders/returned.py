@@ -14,14 +14,14 @@ _EMBEDDINGS = ("pooler_output", "embeddings", "embedding", "features", "image_em
 _TOKENS = ("last_hidden_state", "hidden_states", "encoder_last_hidden_state")
 _MOST_FIELDS = 8
 _KINDS = {
-    "b": "truth values: make it numbers",
-    "c": "complex numbers: return their real and imaginary parts, or their size, as real ones",
-    "O": "Python objects: rows of different widths, or no numbers",
-    "S": "bytes, no numbers",
-    "U": "text, no numbers",
-    "V": "fields or bits that numpy has no number for: make it float32",
-    "M": "dates, no numbers",
-    "m": "durations: make it numbers, in a unit of yours",
+    "b": "truth values: convert them to numbers",
+    "c": "complex numbers: return their real and imaginary parts, or their size, as real numbers",
+    "O": "Python objects: rows of different widths, or not numbers",
+    "S": "bytes, not numbers",
+    "U": "text, not numbers",
+    "V": "fields or bits that are not numbers in numpy: convert them to float32",
+    "M": "dates, not numbers",
+    "m": "durations: convert them to numbers, in a unit of your choice",
 }
 
 
@@ -65,7 +65,7 @@ def real_array(out: Any, where: str) -> FloatArray:
     if array.dtype.kind not in "fiu":
         if array.ndim == 0:
             raise NotAnEmbedding(f"{where}: returned a {type(out).__name__}, but should return an array.")
-        what = _KINDS.get(array.dtype.kind, "no numbers")
+        what = _KINDS.get(array.dtype.kind, "not numbers")
         raise _no(where, f"an array of {array.dtype.name}", f"these are {what}")
     with np.errstate(over="ignore", invalid="ignore"):
         embedding = np.array(array, dtype=np.float32)
@@ -85,9 +85,9 @@ def _no(where: str, what: str, advice: str) -> NotAnEmbedding:
 def _from_tensor(out: Any, where: str, torch: Any) -> Any:
     """Return a dense tensor's values; other kinds would be cast in silence, or end in an error that tells nothing."""
     if out.is_meta:
-        raise _no(where, "a tensor on the meta device", "it holds no values; load the weights before")
+        raise _no(where, "a tensor on the meta device", "it contains no values; load the weights first")
     if out.is_nested:
-        raise _no(where, "a nested tensor", "return one row of the same width a record")
+        raise _no(where, "a nested tensor", "return one row of the same width for each record")
     if out.layout != torch.strided:
         raise _no(where, "a sparse tensor", "return its to_dense()")
     if out.is_quantized:

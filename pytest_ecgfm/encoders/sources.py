@@ -121,7 +121,9 @@ def packaged(address: str, *, needed_by: str) -> Path:
     spec = find_spec(package)
     folders = [Path(folder) for folder in (spec.submodule_search_locations or ())] if spec else []
     if not folders:
-        raise EcgfmError(f"{needed_by} needs package {package!r}, which holds its weights: {_how_to_install(package)}")
+        raise EcgfmError(
+            f"{needed_by} needs package {package!r}, which contains its weights: {_how_to_install(package)}"
+        )
     file = next((folder / match["file"] for folder in folders if (folder / match["file"]).is_file()), None)
     installed = f"{package} {_version(package)} is installed; {_how_to_install(package)}"
     if file is None:

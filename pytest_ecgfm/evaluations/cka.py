@@ -13,7 +13,7 @@ Floats = npt.NDArray[np.float64]
 
 
 def debiased_cka(a: npt.ArrayLike, b: npt.ArrayLike) -> float:
-    """Return debiased linear CKA [1]_ with the unbiased estimate of HSIC [2]_; NaN below four rows or for constants.
+    """Return debiased linear CKA [1]_ with the unbiased estimate of HSIC [2]_; NaN for constants or below four rows.
 
     Parameters
     ----------

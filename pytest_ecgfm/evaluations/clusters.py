@@ -156,9 +156,9 @@ def cluster_metrics(embeddings: npt.ArrayLike, groups: npt.ArrayLike) -> dict[st
     -------
     dict of str to float
         Under the names of `METRICS`: silhouette, Davies-Bouldin and Calinski-Harabasz index; share of the 10 nearest
-        other records in the same group; ARI and AMI of spectral clustering and of a Gaussian mixture; distance of
-        the two centroids, mean over groups of the mean distance to the centroid, and their ratio. NaN where
-        undefined: other than two groups, a group of one, records all the same, or fewer than 12 records.
+        other records in the same group; ARI and AMI of spectral clustering and of a Gaussian mixture; distance of the
+        two centroids, mean over groups of the mean distance to the centroid, and their ratio. NaN if undefined: not
+        exactly two groups, a group of one record, all records the same, or fewer than 12 records.
 
     Raises
     ------

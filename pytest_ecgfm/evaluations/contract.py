@@ -25,7 +25,7 @@ _ALONE = 8  # records that are also embedded one by one: each is a batch of its 
 
 
 def repeatable(embed: Embed, batch: RecordBatch) -> Measured:
-    """Embed twice; return how far the two embeddings of a record lie apart.
+    """Embed twice; return how far apart the two embeddings of a record are.
 
     Parameters
     ----------
@@ -53,22 +53,22 @@ def repeatable(embed: Embed, batch: RecordBatch) -> Measured:
 
 
 def batch_independent(embed: Embed, batch: RecordBatch) -> Measured:
-    """Embed in one batch, in another order and other batches, and one by one; return how far the embeddings lie apart.
+    """Embed in one batch, in other batches and another order, and one by one; return how far apart the embeddings are.
 
-    In the other batches, each record has the identifier of another one; alone, it has a number for one. An identifier
-    says nothing of a heart.
+    In the other batches, each record has the identifier of another one; alone, it has a number as identifier. An
+    identifier says nothing about a heart.
 
     Parameters
     ----------
     embed : callable
         RecordBatch to array (records, dimensions).
     batch : RecordBatch
-        As many records as a run embeds at once: some encoders look at their batch only where it is large.
+        As many records as a run embeds at once: some encoders depend on their batch only if it is large.
 
     Returns
     -------
     Measured
-        0 or more, see `apart`: the largest of all ways.
+        0 or more, see `apart`: the largest value of all these ways.
 
     Examples
     --------
@@ -91,24 +91,24 @@ def batch_independent(embed: Embed, batch: RecordBatch) -> Measured:
     alone = order[: min(_ALONE, len(batch))]
     single = whole.copy()
     single[alone] = np.concatenate([embed(numbered.rows([row])) for row in alone])
-    found = max((apart(whole, other, batch.records) for other in (mixed, single)), key=lambda one: one.value)
+    worst = max((apart(whole, other, batch.records) for other in (mixed, single)), key=lambda one: one.value)
 
     def moves(other: RecordBatch) -> bool:
         return apart(whole, embed(other), batch.records).value > 0
 
     # What moves by itself does not move because of a name.
-    if found.value > 0 and not moves(batch) and (moves(renamed) or moves(numbered)):
-        return replace(found, note=f"{found.note}, under another identifier")
-    return found
+    if worst.value > 0 and not moves(batch) and (moves(renamed) or moves(numbered)):
+        return replace(worst, note=f"{worst.note}, under another identifier")
+    return worst
 
 
 def lead_order(embed: Embed, batch: RecordBatch) -> Measured:
-    """Give the same records with their leads in other orders, named rightly; return how far the embeddings lie apart.
+    """Give the same records with their leads in other orders, correctly named; return how far apart the embeddings are.
 
     Returns
     -------
     Measured
-        0 or more, see `apart`. An encoder that reads leads by position is far above.
+        0 or more, see `apart`. It is large for an encoder that reads leads by position.
 
     Examples
     --------
@@ -122,15 +122,15 @@ def lead_order(embed: Embed, batch: RecordBatch) -> Measured:
     whole = embed(batch)
     count = len(batch.leads)
     orders = (np.random.default_rng(0).permutation(count), np.arange(count)[::-1])
-    found = []
+    distances = []
     for order in orders:
         other = replace(batch, signals=batch.signals[:, order], leads=tuple(batch.leads[i] for i in order))
-        found.append(apart(whole, embed(other), batch.records))
-    return max(found, key=lambda one: one.value)
+        distances.append(apart(whole, embed(other), batch.records))
+    return max(distances, key=lambda one: one.value)
 
 
 def unchanged(then: FloatArray, now: FloatArray, records: Sequence[str], others: FloatArray | None = None) -> Measured:
-    """Compare what an encoder said of some records before, or in the run's embeddings, with what it says at the end.
+    """Compare earlier embeddings of some records with those that the encoder gives at the end of the run.
 
     Parameters
     ----------
@@ -142,7 +142,7 @@ def unchanged(then: FloatArray, now: FloatArray, records: Sequence[str], others:
     Returns
     -------
     Measured
-        0 or more, see `apart`. An encoder that drifts is above.
+        0 or more, see `apart`. It is above 0 for an encoder that drifts.
 
     Examples
     --------
@@ -157,8 +157,8 @@ def unchanged(then: FloatArray, now: FloatArray, records: Sequence[str], others:
 def declared_leads(embed: Embed, batch: RecordBatch, declared: Sequence[str]) -> Measured:
     """Return the share of leads that are read if, and only if, they are declared.
 
-    One lead after another is replaced by that of another record.
-    A lead counts as read if any record's embedding changes at all.
+    One lead after another is replaced by the same lead of another record. A lead counts as read if the embedding of any
+    record changes at all.
 
     Parameters
     ----------

@@ -28,11 +28,11 @@ def apart(
 ) -> Measured:
     """Return the largest distance between two embeddings of a record, over the median distance between records.
 
-    Both are taken in the space that probes see: each dimension z-scored over the records at hand, the mean removed. So
-    neither a large constant nor one large dimension can hide a difference. What is within `KERNELS` units in the last
-    place of a dimension's largest value, or of a value that nine tenths of the dimensions exceed, is rounding, and
-    counts as no difference; but no more than `_HARMLESS` of the dimension's SD or `ROUNDING` units, whichever is more:
-    behind a constant of 1e5, 32 units are what tells records apart.
+    Both are measured in the space that probes see: each dimension is z-scored over these records. So neither a large
+    constant nor one large dimension can hide a difference. A change of at most `KERNELS` units in the last place of a
+    dimension's largest value, or of a value that nine tenths of the dimensions exceed, is rounding, and does not count.
+    But at most `_HARMLESS` of the dimension's SD counts as rounding, or `ROUNDING` units if these are more: behind a
+    constant of 1e5, 32 units can be all that tells records apart.
 
     Parameters
     ----------
@@ -46,8 +46,8 @@ def apart(
     Returns
     -------
     Measured
-        0 where they agree; about 1 where a record moves as far as another record is. Infinite where records do not
-        differ among themselves, and yet move. With one record alone, its change over the size of its embedding.
+        0 if they agree; about 1 if a record moves as far as the distance to another record. Infinite if records do not
+        differ among themselves, and still move. With a single record, its change over the size of its embedding.
 
     Examples
     --------

@@ -169,11 +169,11 @@ def auroc(
     Parameters
     ----------
     scores : array_like, shape (n,) or (k, n)
-        Higher means more likely; with k rows, one a seed, the mean of their AUROCs.
+        Higher means more likely. With k rows, one for each seed, the result is the mean of their AUROCs.
     targets : array_like of bool, shape (n,)
     patients : array_like, shape (n,), optional
-        Where one repeats, the interval comes from resampling patients; else from DeLong's variance. On the logit
-        scale either way (see `pytest_ecgfm.evaluations.statistics.auroc_estimates`).
+        If a patient repeats, the interval comes from resampling patients; otherwise from DeLong's variance. Both are on
+        the logit scale (see `pytest_ecgfm.evaluations.statistics.auroc_estimates`).
     level : float
         Nominal coverage, in (0, 1).
 
@@ -264,13 +264,15 @@ def evaluate(
     probe: str = "logistic",
     fit: Fit = fit_fold,
 ) -> DownstreamResult:
-    """Fit a probe on a share of the training patients, once a seed, and score the test records once each.
+    """Fit a probe on a share of the training patients, once for each seed, and score each test record once.
 
-    Nothing is fitted, scaled or chosen on tested records. In cross-validation, scores become midranks within fold
-    before they are pooled, as probes of different folds share no scale; the Brier score is that of the probabilities.
-    Intervals are those of the AUROC of these very probes, on new records: the training patients are taken as given.
-    In cross-validation that is the mean over the probes of the folds (Bayle et al., NeurIPS 2020, on when such
-    intervals hold); what another draw of training patients would change is not in them.
+    Nothing is fitted, scaled or chosen on test records. Probes of different folds share no scale; so in
+    cross-validation, scores become midranks within each fold before they are pooled. The Brier score uses the
+    probabilities.
+
+    Intervals describe the AUROC of these particular probes on new records; in cross-validation, the mean over the
+    probes of the folds (Bayle et al., NeurIPS 2020, say when such intervals are valid). They do not include what
+    another draw of training patients would change.
 
     Parameters
     ----------
@@ -288,18 +290,19 @@ def evaluate(
     probe : str
         One of `pytest_ecgfm.evaluations.probe_kinds.PROBES`.
     fit : callable
-        Fits the probe of a fold: `pytest_ecgfm.evaluations.fold_probes.fit_fold`, or what remembers its results.
+        Fits the probe of a fold: `pytest_ecgfm.evaluations.fold_probes.fit_fold`, or a function that remembers its
+        results.
 
     Returns
     -------
     DownstreamResult
-        A probe whose subset held one class scores every record the same; where that holds for every fold of a
-        seed, nothing was measured, and the seed's scores are NaN.
+        If a subset contains only one class, its probe gives every record the same score. If this is true for every fold
+        of a seed, nothing was measured, and the seed's scores are NaN.
 
     Raises
     ------
     EcgfmError
-        If shapes disagree, an embedding is not finite, `fraction` lies outside (0, 1], or there is no seed.
+        If shapes disagree, an embedding is not finite, `fraction` is outside (0, 1], or there is no seed.
 
     Examples
     --------
@@ -350,7 +353,7 @@ def _summary(
 
 
 def paired_difference(result: DownstreamResult, other: DownstreamResult) -> Estimate:
-    """Return the mean AUROC of `result` minus that of `other`, paired on the same tested records.
+    """Return the mean AUROC of `result` minus that of `other`, paired on the same test records.
 
     Raises
     ------

@@ -9,7 +9,7 @@ from pytest_ecgfm.errors import EcgfmError
 
 
 def label_efficiency(fractions: npt.ArrayLike, aurocs: npt.ArrayLike) -> float:
-    """Return the mean AUROC over log-fraction: the trapezoidal area divided by the range.
+    """Return the mean AUROC over the logarithm of the fraction: the trapezoidal area divided by the range.
 
     Parameters
     ----------
@@ -21,12 +21,12 @@ def label_efficiency(fractions: npt.ArrayLike, aurocs: npt.ArrayLike) -> float:
     Returns
     -------
     float
-        In [0, 1]; with one fraction, its AUROC; NaN with none, or where an AUROC is NaN.
+        In [0, 1]; with one fraction, its AUROC; NaN with none, or if an AUROC is NaN.
 
     Raises
     ------
     EcgfmError
-        If shapes disagree, or a fraction repeats or lies outside (0, 1].
+        If shapes disagree, or if a fraction repeats or is outside (0, 1].
 
     Examples
     --------

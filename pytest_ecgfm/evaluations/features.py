@@ -58,7 +58,7 @@ METRICS: Mapping[str, Mapping[str, Any]] = {
 def linear_shap(probe: Probe, embeddings: npt.ArrayLike) -> Floats:
     """Return the exact SHAP values of a logistic probe's logit, shape (records, d).
 
-    The background is the mean of the probe's training records [1]_, which is what it standardises with.
+    The background is the mean of the probe's training records [1]_; the probe standardises with this mean, too.
 
     Examples
     --------

@@ -13,20 +13,20 @@ _BLOCK = 1 << 22  # numbers held at once: 32 MB
 def effective_rank(embeddings: npt.ArrayLike, *, rounding: float = 0.0) -> float:
     """Return the effective rank: the exponential of the entropy of the singular values' shares.
 
-    RankMe (Garrido et al., ICML 2023, arXiv 2210.02885), of the centred embedding: a large common offset is one
-    singular value that says nothing about records.
+    RankMe (Garrido et al., ICML 2023, arXiv 2210.02885) of the centred embedding. It is centred because a large common
+    offset would be one singular value that says nothing about records.
 
     Parameters
     ----------
     embeddings : array_like, shape (n, d)
         Finite.
     rounding : float
-        Size of what rounding adds to each number: directions that hold no more than noise of that size do not count.
+        Size of what rounding adds to each number: directions that contain only noise of that size do not count.
 
     Returns
     -------
     float
-        From 1 (all records on a line) to min(n - 1, d); 0 where all records are the same.
+        From 1 (all records on a line) to min(n - 1, d); 0 if all records are the same.
 
     Examples
     --------
@@ -106,7 +106,8 @@ def _varies(rows: npt.NDArray[Any], centred: npt.NDArray[Any]) -> bool:
 def intrinsic_dimension(embeddings: npt.ArrayLike) -> float:
     """Return the intrinsic dimension by TwoNN: the ratio of the distances to the second and first neighbour.
 
-    Facco et al., Sci. Rep. 7:12140 (2017), by maximum likelihood: the ratios are Pareto, the dimension is the exponent.
+    Facco et al., Sci. Rep. 7:12140 (2017), by maximum likelihood: the ratios have a Pareto distribution, and the
+    dimension is its exponent.
 
     Parameters
     ----------

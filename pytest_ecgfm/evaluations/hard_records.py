@@ -112,15 +112,15 @@ def hard_records(
 
 def _farthest(embed: Embed, batch: RecordBatch) -> tuple[RecordBatch, RecordBatch | None, FloatArray]:
     """Return two records that lie far apart, or one, and the different embeddings of the batch."""
-    found = [_asked(embed, batch.rows([row]))[1] for row in range(len(batch))]
-    there = [row for row, one in enumerate(found) if one is not None]
-    points = np.concatenate([found[row] for row in there]) if there else np.zeros((0, 1), np.float32)
+    embedded = [_asked(embed, batch.rows([row]))[1] for row in range(len(batch))]
+    there = [row for row, one in enumerate(embedded) if one is not None]
+    points = np.concatenate([embedded[row] for row in there]) if there else np.zeros((0, 1), np.float32)
     # Where most records get one and the same row, the others must still be told apart.
     points = np.unique(points, axis=0)
     if len(points) < 2:
         return batch.rows([0]), None, points
     space = standard(points)
-    rows = space(np.concatenate([found[row] for row in there]))
+    rows = space(np.concatenate([embedded[row] for row in there]))
     distances = np.linalg.norm(rows[:, None] - rows[None], axis=-1)
     if not distances.max() > 0:
         return batch.rows([0]), None, points
@@ -199,10 +199,10 @@ def _records(draw: st.DrawFn, leads: tuple[str, ...]) -> RecordBatch:
 
 
 def generated(embed: Embed, leads: tuple[str, ...], *, examples: int = _EXAMPLES) -> Measured:
-    """Give records that hypothesis generates, the same ones in every run.
+    """Embed records that hypothesis generates; they are the same in every run.
 
-    Amplitude, offset, rate, length, lead order, batch, constant and missing leads vary. Each batch must be embedded
-    like its records one by one, or refused by an `EcgfmError` that names one of them.
+    Amplitude, offset, rate, length, lead order, batch, constant and missing leads vary. Each batch must get the same
+    embeddings as its records one by one, or be refused by an `EcgfmError` that names one of them.
 
     Parameters
     ----------
@@ -216,7 +216,7 @@ def generated(embed: Embed, leads: tuple[str, ...], *, examples: int = _EXAMPLES
     Returns
     -------
     Measured
-        Share of batches; the note describes the first that was neither.
+        Share of batches that were embedded or refused in this way; the note describes the first other one.
 
     Examples
     --------
@@ -253,8 +253,9 @@ def generated(embed: Embed, leads: tuple[str, ...], *, examples: int = _EXAMPLES
     for place, (batch, together, single) in zip(places, whole, strict=True):
         found = apart(together, single, batch.records, pool)
         if found.value > _COUPLED:
-            text = f"another embedding alone than in its batch (apart by {found.value:.3g} of the distance of records)"
-            wrong.append((place, f"{_shape(batch)}: {text}"))
+            text = "its embedding alone differs from that in its batch"
+            size = f"by {found.value:.3g} of the distance between records"
+            wrong.append((place, f"{_shape(batch)}: {text} ({size})"))
     return Measured.exact(1 - len(wrong) / max(tried, 1), note=min(wrong)[1] if wrong else "")
 
 

@@ -17,7 +17,7 @@ def holm(p_values: npt.ArrayLike) -> Floats:
     Parameters
     ----------
     p_values : array_like, shape (m,)
-        NaN (not measured) stays NaN, and still counts as a member of the family.
+        NaN (not measured) stays NaN, but still counts as a member of the family.
 
     Examples
     --------

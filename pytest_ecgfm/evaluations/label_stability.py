@@ -46,7 +46,7 @@ def label_stability(
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> tuple[list[LabelStability], LabelStability]:
-    """Compare a probe's scores of clean and perturbed records, label by label and over all labels.
+    """Compare a probe's scores of clean and perturbed records, for each label and over all labels.
 
     Parameters
     ----------
@@ -63,9 +63,9 @@ def label_stability(
     Returns
     -------
     list of LabelStability
-        One a label; the AUROC's drop is NaN where a class has fewer than 10 records.
+        One for each label; the drop of AUROC is NaN if a class has fewer than 10 records.
     LabelStability
-        Mean over the labels that have enough of both classes, with the smallest counts among them.
+        Mean over the labels that have enough records of both classes, with the smallest counts among them.
 
     Examples
     --------

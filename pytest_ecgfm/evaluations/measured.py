@@ -8,7 +8,7 @@ from typing import Any, Protocol, Self
 
 @dataclass(frozen=True)
 class Cell:
-    """Values for one coordinate of one group of the cube."""
+    """Values for one position in one group of the cube."""
 
     group: str
     coordinates: Mapping[str, str | float | int]
@@ -33,30 +33,30 @@ class Estimated(Protocol):
 
 @dataclass(frozen=True)
 class Measured:
-    """A quantity with its interval, and what else the gate has to know of it.
+    """A quantity with its interval, and what else the gate has to know about it.
 
     Attributes
     ----------
     value, low, high : float
-        Estimate and 95 % interval; three times the same where there is no sampling error, NaN where there is none.
+        Estimate and 95 % interval. Without sampling error, all three are the same; without an estimate, all are NaN.
     positives, negatives : int or None
-        Tested records of each class, where the value rests on them.
+        Number of test records of each class, for a quantity that is computed from two classes.
     records : int or None
-        Tested records, where the value rests on those of a quantity.
+        Number of test records, for a quantity that has no classes, such as an age.
     split : str
-        How training and test records were told apart: ``"published"``, ``"holdout"``, ``"cv"`` or ``""``.
+        How records were divided for training and test: ``"published"``, ``"holdout"``, ``"cv"`` or ``""``.
     cells : tuple of Cell
         For the cube.
     arrays : tuple of str
-        Files with larger arrays for the cube, below the run's folder.
+        Files with larger arrays for the cube, in the run's folder.
     note : str
-        Added to the reason, such as what was wrong.
+        Text that is added to the reason, such as what was wrong.
     advisory : str
-        Why this cell never blocks, whatever the profile says; empty where it may.
+        Why this cell never blocks, whatever the profile says; empty if it may block.
     missing : str
-        Why the quantity cannot be measured here although nothing is wrong; the outcome is then `insufficient`.
+        Why the quantity cannot be measured here, although nothing is wrong; the outcome is then `insufficient`.
     most_asked : float or None
-        Largest minimum that may be asked of this cell, where the quantity has a maximum of its own here.
+        Largest minimum that may be asked of this cell, if its quantity has a maximum of its own.
     """
 
     value: float
@@ -75,12 +75,12 @@ class Measured:
 
     @classmethod
     def of(cls, estimate: Estimated, **about: Any) -> Self:
-        """Take over an estimate with its interval: anything with `value`, `low` and `high`."""
+        """Make one from an estimate with its interval: anything with `value`, `low` and `high`."""
         return cls(estimate.value, estimate.low, estimate.high, **about)
 
     @classmethod
     def exact(cls, value: float, **about: Any) -> Self:
-        """Take a quantity that has no sampling error."""
+        """Make one from a quantity without sampling error."""
         return cls(value, value, value, **about)
 
     @classmethod

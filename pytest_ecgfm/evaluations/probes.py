@@ -257,12 +257,13 @@ def fit_probe(
     seed: int = 0,
     least: Floats | None = None,
 ) -> Probe:
-    """Fit a probe on a training subset; validation serves the choice of C and nothing else.
+    """Fit a probe on a training subset; the validation part is used only to choose C.
 
-    C is the grid's best by smoothed AUROC on validation (ties: the smallest): by the AUROC itself, rounding that turns
-    over one pair of records would choose. Where validation holds fewer than 10 positives, by its mean over inner folds
-    of the training patients (5, or as many as patients of either class allow). Where these allow fewer than 2, by
-    validation after all if it has both classes, else `FALLBACK_C`.
+    C is the value of the grid with the best smoothed AUROC on the validation part (of equal ones, the smallest). With
+    the AUROC itself, rounding that turns over one pair of records could decide. If the validation part contains fewer
+    than 10 positives, the mean over inner folds of the training patients decides (5, or as many as the patients of
+    either class allow). If fewer than 2 such folds are possible, the validation part decides after all if it has both
+    classes; otherwise C is `FALLBACK_C`.
 
     Parameters
     ----------
@@ -274,16 +275,16 @@ def fit_probe(
         For ``ridge`` the values of a quantity, of float.
     patients : array_like of str, shape (n,)
     validation_embeddings, validation_targets : array_like, shapes (v, d) and (v,)
-        May be empty; ``ridge`` looks at neither, and chooses its penalty by inner folds of the training patients.
+        May be empty. ``ridge`` uses neither, and chooses its penalty by inner folds of the training patients.
     seed : int
-        Of the inner folds, and of what a kind draws by chance, such as a network's weights.
+        For the inner folds, and for what a kind of probe draws by chance, such as a network's weights.
     least : ndarray of float64, shape (d,), optional
         Smallest SD by which a dimension is divided; see `pytest_ecgfm.evaluations.standardise.standardisation`.
 
     Returns
     -------
     Probe
-        With one class only, or one value, a probe that scores every record the same (its C is NaN).
+        If there is only one class, or one value, the probe gives every record the same score (its C is NaN).
 
     Raises
     ------

@@ -53,7 +53,9 @@ METRICS: Mapping[str, Mapping[str, Any]] = {
     "fraction_agreement": _one("rank correlation with the profile at the largest fraction", [-1.0, 1.0], True),
     "deletion_auroc": _one("AUROC after so many leads were removed, the most relevant first", _UNIT, None, "[2]_"),
     "random_auroc": _one("AUROC after so many leads were removed, in random order", _UNIT, None, "[2]_"),
-    "prior": _one("relevance of the leads where cardiology looks, over their share of leads", None, True, "[3]_, [4]_"),
+    "prior": _one(
+        "relevance of the leads where cardiologists look, divided by their share of all leads", None, True, "[3]_, [4]_"
+    ),
     "shuffled_percentile": _one(
         "share of probes of shuffled labels whose profile lies nearer to their common mean than the real one's",
         _UNIT,
@@ -107,7 +109,7 @@ def lead_profile(phi: npt.ArrayLike, patients: npt.ArrayLike, *, resamples: int 
     Parameters
     ----------
     phi : array_like, shape (records, players) or (seeds, records, players)
-        Of the logit; averaged in absolute value over seeds first.
+        Of the logit; their absolute values are first averaged over seeds.
     patients : array_like, shape (records,)
     resamples, seed : int
         Of the bootstrap.
@@ -131,7 +133,7 @@ def lead_profile(phi: npt.ArrayLike, patients: npt.ArrayLike, *, resamples: int 
 
 
 def rank_agreement(a: npt.ArrayLike, b: npt.ArrayLike) -> float:
-    """Return Spearman's rank correlation of two profiles; NaN below four players or where one is constant.
+    """Return Spearman's rank correlation of two profiles; NaN with fewer than four players, or if one is constant.
 
     Examples
     --------
@@ -155,9 +157,9 @@ def mean_agreement(profiles: Sequence[npt.ArrayLike]) -> float:
 
 
 def background_agreement(a: npt.ArrayLike, b: npt.ArrayLike, patients: npt.ArrayLike, *, seed: int = 0) -> Interval:
-    """Return how the profiles of the same records over two backgrounds agree, with a patient bootstrap.
+    """Return how well the profiles of the same records agree over two backgrounds, with a patient bootstrap.
 
-    The cosine of the shares, not of ranks: leads of nearly equal relevance change places by chance.
+    This is the cosine of the shares, not of the ranks: leads of nearly equal relevance change places by chance.
 
     Parameters
     ----------
@@ -207,7 +209,7 @@ def cohort_agreement(phis: Sequence[npt.ArrayLike], patients: Sequence[npt.Array
 
 
 def concentration(phi: npt.ArrayLike, patients: npt.ArrayLike, *, seed: int = 0) -> Interval:
-    """Return the share of the most relevant player, with a patient bootstrap: near 1 for a shortcut by one lead.
+    """Return the share of the most relevant player, with a patient bootstrap: near 1 if one lead is a shortcut.
 
     Examples
     --------

@@ -78,15 +78,15 @@ def robustness_index(
     most: int = 200,
     seed: int = 0,
 ) -> Robustness:
-    """Return the Robustness Index [1]_: whether neighbours share the label, or the cohort. Mean over pairs of cohorts.
+    """Return the Robustness Index [1]_: do neighbours share the label, or the cohort? Mean over pairs of cohorts.
 
-    Within each pair of cohorts, both classes of both cohorts count the same number of patients, each patient once.
-    Among the 10 nearest others of each record, SO have the same label and the other cohort, OS the other label and the
-    same cohort; the index is SO / (SO + OS). 1: labels decide. 0: cohorts do. One half: both alike, or neither does.
-    The two kinds of neighbour are equally many in each sample, so that an embedding without any structure has an
-    expectation of exactly one half, at any number of cohorts, prevalence, size and dimension.
+    In each pair of cohorts, both classes of both cohorts have the same number of patients, and each patient counts
+    once. Among the 10 nearest others of each record, SO have the same label and the other cohort, OS the other label
+    and the same cohort. The index is SO / (SO + OS). 1: labels decide. 0: cohorts decide. One half: both weigh alike,
+    or neither has any weight. Each sample contains equally many of both kinds of neighbour. So for an embedding without
+    any structure the expectation is exactly one half, at any number of cohorts, prevalence, size and dimension.
 
-    This is not the ratio of de Jong et al. [2]_. The authors of [1]_ normalise each row; dimensions are z-scored here.
+    This is not the ratio of de Jong et al. [2]_. The authors of [1]_ normalise each row; here dimensions are z-scored.
 
     Parameters
     ----------
@@ -98,14 +98,14 @@ def robustness_index(
     most : int
         Patients of each cohort and class, at most.
     seed : int
-        Of 5 to 20 samples for each pair, whose counts are pooled.
+        For the 5 to 20 samples of each pair; their counts are pooled.
 
     Returns
     -------
     Robustness
-        The interval is that of a bootstrap of patients, as records and as neighbours [3]_, and at least as wide as
-        Wilson's for the standard deviation under permutation: it stays in [0, 1]. Pairs with a cohort of fewer than 5
-        patients of a class are left out.
+        The interval comes from a bootstrap of patients, as records and as neighbours [3]_. It is at least as wide as
+        Wilson's for the standard deviation under permutation, and stays in [0, 1]. A pair is left out if one of its
+        cohorts has fewer than 5 patients of a class.
 
     Examples
     --------
@@ -167,7 +167,7 @@ def _samples(rows: npt.NDArray[Any], cells: list[list[Integers]], most: int, see
 
 def _index(pairs: list[list[_Sample]], labels: Booleans, homes: npt.NDArray[Any], weights: Floats) -> Floats:
     """Return the index for each row of record weights: a neighbour counts by its own weight times the record's."""
-    found = []
+    shares = []
     for samples in pairs:
         wanted, unwanted = np.zeros((2, len(weights)))
         for sample in samples:
@@ -178,11 +178,11 @@ def _index(pairs: list[list[_Sample]], labels: Booleans, homes: npt.NDArray[Any]
             wanted += _counted(mine, sample.near, same_label & ~same_home)
             unwanted += _counted(mine, sample.near, ~same_label & same_home)
         total = wanted + unwanted
-        found.append(np.where(total > 0, wanted / np.where(total > 0, total, 1), np.nan))
+        shares.append(np.where(total > 0, wanted / np.where(total > 0, total, 1), np.nan))
     # A pair of which no neighbour says anything is left out.
-    known = np.isfinite(found)
+    known = np.isfinite(shares)
     count = known.sum(axis=0)
-    return np.where(count > 0, np.where(known, found, 0).sum(axis=0) / np.maximum(count, 1), np.nan)
+    return np.where(count > 0, np.where(known, shares, 0).sum(axis=0) / np.maximum(count, 1), np.nan)
 
 
 def _counted(weights: Floats, near: Integers, wanted: Booleans) -> Floats:
@@ -232,12 +232,14 @@ def _with_limits(value: float, draws: Floats, null: Floats, records: int) -> Rob
     sd = float(null.std(ddof=1)) if null.size > 1 else math.nan
     if not math.isfinite(value):
         return UNDEFINED
-    found = percentiles(float(value), draws)
+    percentile = percentiles(float(value), draws)
     # With few records all resamples may be alike: never narrower than chance scatters, nor than as many records do.
     limits = [
-        (found.low, found.high),
+        (percentile.low, percentile.high),
         wilson(float(value), mean, sd),
-        wilson(float(value), 0.5, 0.5 / math.sqrt(records)) if value in (0.0, 1.0) else (found.low, found.high),
+        wilson(float(value), 0.5, 0.5 / math.sqrt(records))
+        if value in (0.0, 1.0)
+        else (percentile.low, percentile.high),
     ]
     low, high = np.nanmin([one[0] for one in limits]), np.nanmax([one[1] for one in limits])
     return Robustness(float(value), float(low), float(high), mean, sd)

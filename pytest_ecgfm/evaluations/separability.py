@@ -148,7 +148,7 @@ def adjusted_metrics(
     permutations: int = PERMUTATIONS,
     seed: int = 0,
 ) -> dict[str, Adjusted]:
-    """Return metrics of two groups with their chance taken out.
+    """Return metrics of two groups, corrected for chance.
 
     Parameters
     ----------
@@ -156,19 +156,20 @@ def adjusted_metrics(
     groups : array_like, shape (n,)
         Two different values.
     patients : array_like, shape (n,)
-        Records of a patient are permuted together where they are of one group.
+        Records of a patient are permuted together if they are all in one group.
     strata : array_like, shape (n,), optional
-        Labels are permuted within each, such as within cohorts.
+        Labels are permuted within each stratum, such as within each cohort.
     names : sequence of str
         Which of the paper's metrics.
     permutations, seed : int
-        Of the null distribution. The clusters do not depend on the groups, so each permutation is cheap.
+        For the null distribution. The clusters do not depend on the groups, so each permutation is cheap.
 
     Returns
     -------
     dict of str to Adjusted
-        The interval holds 0 where the value lies within 1.96 standard deviations under permutation of their mean, and
-        keeps to the limits of the metric: Wilson's for what has two, and nothing below 0 for distances.
+        The interval contains 0 if the value lies within 1.96 standard deviations of the mean under permutation. It
+        never goes beyond the limits of the metric: it is Wilson's for metrics with two limits, and never below 0 for
+        distances.
 
     Examples
     --------
@@ -223,9 +224,9 @@ def balanced_agreement(
 ) -> Adjusted:
     """Return the class-balanced agreement of records with their neighbours, above chance.
 
-    A neighbour counts by one over the prevalence of its class, and both classes of records count alike, so that the
-    agreement without any structure is one half at every prevalence, where the plain share of agreeing neighbours
-    reads 0.91 at 5 %.
+    A neighbour is weighted by one over the prevalence of its class, and both classes of records count alike. So the
+    agreement without any structure is one half at every prevalence; the plain share of agreeing neighbours would be
+    0.91 at 5 %.
 
     Parameters
     ----------
@@ -234,20 +235,20 @@ def balanced_agreement(
     targets : array_like of bool, shape (m,)
         Of the records.
     of_pool : array_like of bool, shape (n,)
-        Of those among which neighbours were sought.
+        Of the records among which neighbours were searched.
     patients : array_like, shape (m,)
         Resampled for the interval.
     places : array_like of int, shape (m,), optional
-        Rows of the pool that the records are themselves; left out where the pool has none of them.
+        The records' own rows in the pool; left out if the pool contains none of them.
     permutations, seed : int
-        Of the null distribution: labels of the records are permuted, in the pool too where they are in it.
+        For the null distribution: the labels of the records are permuted, also in the pool if they are in it.
 
     Returns
     -------
     Adjusted
-        0 without structure, 1 where all neighbours agree. The interval is a patient bootstrap, and at least as wide as
-        Wilson's for the standard deviation under permutation: with few positives, all resamples may be alike.
-        Records without any neighbour are left out.
+        0 without structure, 1 if all neighbours agree. The interval comes from a patient bootstrap. It is at least as
+        wide as Wilson's for the standard deviation under permutation, because with few positives all resamples may be
+        alike. Records without any neighbour are left out.
 
     Examples
     --------
@@ -324,7 +325,8 @@ def cohort_auroc(
     Returns
     -------
     Interval
-        Mean of the pairs' limits: wider than that of the mean. 0.5 where cohorts cannot be told apart.
+        0.5 if cohorts cannot be told apart. The limits are the means of the pairs' limits: this interval is wider than
+        that of the mean.
 
     Examples
     --------

@@ -72,14 +72,14 @@ def lead_shapley(
     Parameters
     ----------
     embed_all : callable
-        From batches of records to their embeddings, (records, d) each, in the same order; such as
+        Takes batches of records and returns their embeddings, (records, d) each, in the same order; such as
         ``functools.partial(map, encoder.embed_batch)``.
     batch : RecordBatch
         The records.
     background : ndarray, shape like ``batch.signals``
-        What stands in for leads that are taken away, in mV.
+        What replaces leads that are taken away, in mV.
     cast : sequence of Player
-        From `pytest_ecgfm.signals.coalitions.players`; ``2 ** len(cast)`` embeddings a record are made.
+        From `pytest_ecgfm.signals.coalitions.players`; each record is embedded ``2 ** len(cast)`` times.
     batch_size : int
         Records a batch.
     progress : callable, optional
@@ -88,7 +88,7 @@ def lead_shapley(
     Returns
     -------
     LeadShapley
-        Sums are in float64, so that they add up to the embedding's change within the rounding of float32.
+        Sums are in float64, so they add up to the change of the embedding within the rounding of float32.
 
     Examples
     --------
@@ -146,7 +146,7 @@ def projected(values: npt.ArrayLike, weights: npt.ArrayLike) -> Floats:
 
 
 def efficiency_error(phi: npt.ArrayLike, logits: npt.ArrayLike, background_logits: npt.ArrayLike) -> Floats:
-    """Return how far the Shapley values of each record are from summing to the logit's change, shape (records,).
+    """Return by how much the sum of a record's Shapley values differs from the change of its logit, shape (records,).
 
     Examples
     --------

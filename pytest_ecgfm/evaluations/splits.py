@@ -167,27 +167,28 @@ def make_split(
 ) -> Split:
     """Divide the records with a known label by patient.
 
-    The authors' folds where they are given (and no part is empty), else a stratified 70/10/20; where the test part
-    holds too few positives, cross-validation: fold i is tested, fold i + 1 validates, the others train.
+    If the authors' folds are given, and no part is empty, they are used; otherwise a stratified 70/10/20. If the test
+    part contains too few positives, it is cross-validation: fold i is tested, fold i + 1 validates, the others train.
 
     Parameters
     ----------
     targets : array_like of bool or float, shape (n,)
-        Of the records with a known label, or a known quantity (`strata`), only.
+        Only of the records with a known label, or a known quantity (`strata`).
     patients : array_like of str, shape (n,)
     published_folds : array_like of int, shape (n,), optional
-        Fold of each record; missing (None, NaN, NA) where it has none.
+        Fold of each record; missing (None, NaN, NA) if it has none.
     published : object with ``train``, ``validation`` and ``test``, optional
         Fold numbers of each part.
     seed : int
         Any integer >= 0; the same seed gives the same split.
     minimum_test_positives, folds : int
-        Below how many a single test part is too small; folds of cross-validation then, at least 3.
+        If a single test part has fewer positives, it is too small; then the number of folds of cross-validation, at
+        least 3.
 
     Returns
     -------
     Split
-        Parts may be empty where there are fewer patients than parts.
+        Parts may be empty if there are fewer patients than parts.
 
     Raises
     ------
@@ -254,10 +255,10 @@ def nested_subset(
     fraction: float,
     seed: int = 0,
 ) -> Integers:
-    """Draw a share of the training patients, so that a smaller share of the same seed lies inside a larger one.
+    """Draw a share of the training patients; a larger share of the same seed contains each smaller one.
 
-    Patients with a positive record and patients without are permuted apart; of each, the first
-    ``ceil(fraction * count)`` are taken, so that neither is ever lost.
+    Patients with a positive record and patients without one are permuted separately. From each group the first
+    ``ceil(fraction * count)`` are taken, so neither group is ever lost.
 
     Parameters
     ----------
@@ -279,7 +280,7 @@ def nested_subset(
     Raises
     ------
     EcgfmError
-        If `fraction` lies outside (0, 1] or shapes disagree.
+        If `fraction` is outside (0, 1], or shapes disagree.
 
     Examples
     --------

@@ -54,20 +54,24 @@ def _described(name: str, text: str, limits: list[float] | None, higher: bool | 
 
 METRICS: Mapping[str, Mapping[str, Any]] = {
     **_described("cosine", "cosine to the clean embedding, both without the cohort's mean", [-1.0, 1.0], True, "[1]_"),
-    **_described("displacement", "distance to the clean embedding over that between patients", None, False, "medians"),
+    **_described(
+        "displacement", "distance to the clean embedding, divided by that between patients", None, False, "medians"
+    ),
     **_described("retrieval", "share of records nearest to their clean twin", _UNIT, True, "of the whole cohort"),
     **_described("raw_displacement", "displacement in the embedding as it is", None, False, "medians, not z-scored"),
     **_described("raw_retrieval", "retrieval in the embedding as it is", _UNIT, True, "whole cohort, not z-scored"),
     **_described("cka", "debiased linear CKA with the clean embeddings", [-1.0, 1.0], True, "[2]_, [3]_"),
-    **_described("flip_rate", "share of records that a probe calls otherwise, mean over labels", _UNIT, False, ""),
+    **_described(
+        "flip_rate", "share of records to which a probe gives another class, mean over labels", _UNIT, False, ""
+    ),
     **_described("auroc_drop", "AUROC on clean minus perturbed records, mean over labels", [-1.0, 1.0], False, ""),
-    **_described("label_flip_rate", "share of records that a probe calls otherwise", _UNIT, False, ""),
+    **_described("label_flip_rate", "share of records to which a probe gives another class", _UNIT, False, ""),
     **_described("label_auroc_drop", "AUROC on clean minus perturbed records", [-1.0, 1.0], False, ""),
     "n_records": {"long_name": "records that were perturbed", "units": "1"},
     "n_positive": {"long_name": "positives among the perturbed records with a known label", "units": "1"},
     "effective_rank": {"long_name": "effective rank", "units": "1", "higher_is_better": True, "reference": "RankMe"},
     "history": {
-        "long_name": "largest displacement of a new record by near ones that were embedded before it",
+        "long_name": "largest displacement of a new record by similar ones that were embedded before it",
         "units": "1",
         "higher_is_better": False,
         "reference": "copies of the process",
@@ -108,19 +112,19 @@ class Reference:
 
     def displacements(self, a: Floats, b: Floats) -> Floats:
         """Return the distance of each pair of rows over that between patients: the larger of the two distances."""
-        found = np.linalg.norm(a - b, axis=1) / self.typical
+        distances = np.linalg.norm(a - b, axis=1) / self.typical
         if self.weights is None or not self.distinct > 0:
-            return np.asarray(found)
-        return np.asarray(np.maximum(found, np.sqrt((a - b) ** 2 @ self.weights) / self.distinct))
+            return np.asarray(distances)
+        return np.asarray(np.maximum(distances, np.sqrt((a - b) ** 2 @ self.weights) / self.distinct))
 
 
 def reference(
     embeddings: npt.ArrayLike, patients: npt.ArrayLike, *, weights: Floats | None = None, seed: int = 0
 ) -> Reference:
-    """Look at a cohort's clean embeddings once, for all perturbations.
+    """Prepare a cohort's clean embeddings once, for all perturbations.
 
-    Distances are those of the rows as given. So that no single dimension owns them, give rows of a
-    `pytest_ecgfm.evaluations.standardise.Standard`, and perturbed ones of the same.
+    Distances are those of the rows as given. Give rows of a `pytest_ecgfm.evaluations.standardise.Standard`, and
+    perturbed rows of the same, so that no single dimension dominates the distances.
 
     Parameters
     ----------
@@ -128,10 +132,10 @@ def reference(
         Finite.
     patients : array_like of str, shape (n,)
     weights : ndarray of float64, shape (d,), optional
-        Of each dimension in a second distance, such as `pytest_ecgfm.evaluations.geometry.distinct_weights`: what
-        moves in it counts too, so that copies of steady dimensions hide none that move.
+        Weight of each dimension in a second distance, such as `pytest_ecgfm.evaluations.geometry.distinct_weights`.
+        This distance counts too, so that copies of steady dimensions hide none that move.
     seed : int
-        Of the 20,000 pairs of records of which the median distance is taken.
+        For the 20,000 pairs of records that give the median distance.
 
     Raises
     ------
@@ -156,14 +160,14 @@ def reference(
     rng = np.random.default_rng(seed)
     a, b = rng.integers(0, len(rows), (2, _PAIRS))
     different = names[a] != names[b]
-    found: list[list[Floats]] = [[], []]
+    distances: list[list[Floats]] = [[], []]
     for i, j in zip(np.array_split(a[different], 40), np.array_split(b[different], 40), strict=True):
         between = rows[i].astype(np.float64) - rows[j]
-        found[0].append(np.linalg.norm(between, axis=1))
-        found[1].append(found[0][-1] if weights is None else np.sqrt(between**2 @ weights))
+        distances[0].append(np.linalg.norm(between, axis=1))
+        distances[1].append(distances[0][-1] if weights is None else np.sqrt(between**2 @ weights))
     # Rounding makes constants differ by next to nothing; a distance in units of that would be noise.
     least = 1e-6 * float(np.abs(rows).max(initial=0.0)) * math.sqrt(rows.shape[1])
-    typical, distinct = (_middle(np.concatenate(each), least) for each in found)
+    typical, distinct = (_middle(np.concatenate(each), least) for each in distances)
     return Reference(rows, names, rows.mean(axis=0, dtype=np.float64), typical, weights, distinct)
 
 
@@ -186,9 +190,9 @@ class Stability:
         return dict(_named({name: getattr(self, name) for name in ("cosine", "displacement", "retrieval", "cka")}))
 
 
-def _named(found: Mapping[str, Interval]) -> list[tuple[str, float]]:
+def _named(intervals: Mapping[str, Interval]) -> list[tuple[str, float]]:
     limits = (("", "value"), ("_low", "low"), ("_high", "high"))
-    return [(f"{name}{end}", getattr(one, which)) for name, one in found.items() for end, which in limits]
+    return [(f"{name}{end}", getattr(one, which)) for name, one in intervals.items() for end, which in limits]
 
 
 def centred_cosine(clean: npt.ArrayLike, other: npt.ArrayLike, mean: npt.ArrayLike) -> Floats:
@@ -238,9 +242,9 @@ def stability(
     Returns
     -------
     Stability
-        Mean centred cosine, median relative displacement, share of clean twins retrieved, debiased CKA (its
-        interval from resampled records, never paired with themselves). For an encoder of constants all but
-        retrieval are NaN, and retrieval is 0: it does not look stable.
+        Mean centred cosine, median relative displacement, share of clean twins that are retrieved, debiased CKA (its
+        interval comes from resampled records, which are never paired with themselves). For an encoder whose answer is
+        constant, retrieval is 0 and all others are NaN: it does not look stable.
 
     Raises
     ------
@@ -294,15 +298,15 @@ def raw_values(against: Reference, rows: npt.ArrayLike, perturbed: npt.ArrayLike
         return dict(_named({"raw_displacement": UNDEFINED, "raw_retrieval": Interval(0.0, 0.0, 0.0)}))
     weights = resampled(against.patients[chosen], RESAMPLES, 0)
     moved = against.displacements(other, against.embeddings[chosen].astype(np.float64))
-    found = retrieved(against, chosen, other).astype(np.float64)
-    named = {"raw_displacement": median_interval(moved, weights), "raw_retrieval": mean_interval(found, weights)}
+    nearest = retrieved(against, chosen, other).astype(np.float64)
+    named = {"raw_displacement": median_interval(moved, weights), "raw_retrieval": mean_interval(nearest, weights)}
     return dict(_named(named))
 
 
 def retest(
     against: Reference, first: npt.ArrayLike, second: npt.ArrayLike, patients: npt.ArrayLike, *, seed: int = 0
 ) -> Interval:
-    """Return the median distance of two embeddings of the same thing, over that between patients.
+    """Return the median distance between two embeddings of the same thing, over the distance between patients.
 
     Parameters
     ----------

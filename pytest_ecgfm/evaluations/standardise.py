@@ -45,15 +45,15 @@ class Standard:
     def __call__(self, embeddings: npt.ArrayLike) -> npt.NDArray[np.float32]:
         """Return rows in this space, shape (n, d), as float32: block by block, as embeddings may be large."""
         rows = np.asarray(embeddings)
-        found = np.empty(rows.shape, np.float32)
+        scaled = np.empty(rows.shape, np.float32)
         done = 0
         for block in blocks(rows):
             wide = np.clip(block.astype(np.float64), self.low, self.high)
             wide -= self.mean
             wide /= self.scale
-            found[done : done + len(block)] = wide
+            scaled[done : done + len(block)] = wide
             done += len(block)
-        return found
+        return scaled
 
 
 def blocks(rows: npt.NDArray[Any]) -> Iterator[npt.NDArray[Any]]:
@@ -108,12 +108,12 @@ def standardisation(embeddings: npt.ArrayLike, least: npt.ArrayLike | None = Non
 
 
 def standard(embeddings: npt.ArrayLike) -> Standard:
-    """Return the space in which distances are taken: z-scored, and owned by no outlier.
+    """Return the space in which distances are measured: z-scored, and not dominated by outliers.
 
-    A value further from the middle nine tenths of the records than three times their range is taken for that limit,
-    here and wherever the space is used: one record of an enormous value would otherwise squeeze all others to a point.
-    Of normally distributed values none lies there, so that this is z-scoring (`standardisation`). A dimension in
-    which nine records of ten have the same value has no such limits.
+    A value may lie outside the middle nine tenths of the records by at most three times their range. A value further
+    away is replaced by that limit, here and wherever the space is used: otherwise one record of an enormous value would
+    squeeze all others to a point. Of normally distributed values none lies there, so for them this is plain z-scoring
+    (`standardisation`). If nine records of ten have the same value in a dimension, it has no such limits.
 
     Parameters
     ----------

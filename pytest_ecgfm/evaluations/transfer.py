@@ -116,7 +116,7 @@ def _named(patients: npt.NDArray[Any], cohort: int) -> npt.NDArray[np.str_]:
 
 
 def transfer(probe: Probe, embeddings: npt.ArrayLike, own: DownstreamResult) -> TransferResult:
-    """Score a cohort's tested records with a foreign probe.
+    """Score a cohort's test records with a probe of another cohort.
 
     Parameters
     ----------
@@ -125,13 +125,13 @@ def transfer(probe: Probe, embeddings: npt.ArrayLike, own: DownstreamResult) -> 
     embeddings : array_like, shape (n, d)
         Of the target's records with a known label.
     own : DownstreamResult
-        What the target's own probes gave at the whole training set, in one seed or several.
+        Results of the target's own probes with the whole training set, for one seed or several.
 
     Returns
     -------
     TransferResult
-        Where the own scores are midranks within fold (cross-validation), the foreign ones are ranked within the same
-        folds, so that neither side gains by pooling.
+        If the target's own scores are midranks within folds (cross-validation), the foreign scores are ranked within
+        the same folds, so that pooling favours neither side.
 
     Examples
     --------

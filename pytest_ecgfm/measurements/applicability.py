@@ -15,7 +15,8 @@ from pytest_ecgfm.encoders.preprocessing import prepare
 from pytest_ecgfm.errors import NotApplicable
 from pytest_ecgfm.measurements.chosen import Rows, batches_of, chosen_rows
 from pytest_ecgfm.run.run import Run
-from pytest_ecgfm.signals.perturbations import PERTURBATIONS, Perturbation, variant_name
+from pytest_ecgfm.signals.perturbation import Perturbation
+from pytest_ecgfm.signals.perturbations import PERTURBATIONS, variant_name
 from pytest_ecgfm.signals.records import RecordBatch
 
 _ROUNDING = 1e-5  # of a record's largest value: float32 has 6e-8, and filters and scaling add some
@@ -40,7 +41,7 @@ def require_change(run: Run, encoder: Encoder, cohort: Cohort, rows: Rows, one: 
             if _changes(encoder, part, one.apply(part, severity)):
                 return
     variant = variant_name(one.name, severity)
-    raise NotApplicable(f"{variant} changes nothing of what {encoder.card.name} reads of {cohort.name}")
+    raise NotApplicable(f"{variant} changes nothing that {encoder.card.name} reads in {cohort.name}")
 
 
 def _changes(encoder: Encoder, clean: RecordBatch, perturbed: RecordBatch) -> bool:
@@ -76,4 +77,4 @@ def rescaled_away(
         moved = (perturbed[:, kept] - clean[rows][:, kept]) / spread[kept]
         if not (np.sqrt((moved**2).mean(axis=1)) <= _STILL).all():
             return None
-    return NotApplicable(f"{one.name} moves no record at any severity: {encoder.card.name} scales its input by itself")
+    return NotApplicable(f"{one.name} moves no record at any severity: {encoder.card.name} scales its input itself")

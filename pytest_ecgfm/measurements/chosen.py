@@ -110,7 +110,9 @@ def training_rows(run: "Run", cohort: Cohort, apart: Rows) -> tuple[Rows, str]:
     rows = rows[~np.isin(patients[rows], patients[apart])]
     if rows.size >= _LEAST_TRAINING:
         return rows, ""
-    return np.arange(len(cohort)), f"z-scored on all {len(cohort)} records: fewer than {_LEAST_TRAINING} train"
+    return np.arange(
+        len(cohort)
+    ), f"z-scored on all {len(cohort)} records: fewer than {_LEAST_TRAINING} are for training"
 
 
 def batches_of(run: "Run", cohort: Cohort, rows: Sequence[int] | Rows) -> list[tuple[Rows, RecordBatch]]:

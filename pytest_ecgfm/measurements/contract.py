@@ -69,14 +69,14 @@ def unchanged(run: Run, encoder: Encoder, case: Case) -> Measured:
     records = run.spread(case.cohort)
     then, now = run.remember(encoder, case.cohort), run.embed_again(encoder, case.cohort)
     whole = run.embedded(encoder, case.cohort)
-    found = [(apart(then, now, records, whole), "since the beginning of the run")]
+    compared = [(apart(then, now, records, whole), "since the beginning of the run")]
     if whole is not None:
         position = {str(record): row for row, record in enumerate(run.cohort(case.cohort).records)}
         held = whole[np.array([position[record] for record in records])]
-        found.append((apart(held, now, records, whole), "from the embeddings that the run rests on"))
+        compared.append((apart(held, now, records, whole), "from the embeddings that the run used"))
     elif (kept := run.kept(encoder, case.cohort)) is not None:
         # Of an earlier run, or of another process of this one.
-        found.append((apart(kept, now, records), "from the embeddings in the cache"))
-    worst, since = max(found, key=lambda one: one[0].value)
+        compared.append((apart(kept, now, records), "from the embeddings in the cache"))
+    worst, since = max(compared, key=lambda one: one[0].value)
     note = f"{worst.note}, {since}" if worst.note else ""
     return Measured.exact(worst.value, note=note)

@@ -133,7 +133,7 @@ def macro_auroc(run: Run, encoder: Encoder, case: Case) -> Measured:
     left_out = [f"{name} ({_few(one)})" for name, one in each.items() if name not in used]
     note = f"mean over {len(used)} of {len(each)} labels"
     note += (
-        f"; left out, fewer than {MINIMUM_POSITIVES} tested records of a class: {', '.join(left_out)}"
+        f"; left out, with fewer than {MINIMUM_POSITIVES} tested records of a class: {', '.join(left_out)}"
         if left_out
         else ""
     )

@@ -41,7 +41,7 @@ def history(run: Run, encoder: Encoder, case: Case) -> Measured:
     cohort = run.cohort(case.cohort)
     new = _new_records(run, cohort)
     if new is None:
-        return _missing("no two records of one length to mix")
+        return _missing("no two records of the same length to mix")
     if why := _uncopied(encoder):
         return _missing(why)
     near = [PERTURBATIONS[name].apply(new, severity) for name, severity in _BEFORE]

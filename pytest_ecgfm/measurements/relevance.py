@@ -42,7 +42,7 @@ ORDERS = 3
 
 _EXAMPLE_RATE = 250.0
 
-_FEW = "not applicable: the encoder reads one independent lead alone, so there is nothing to compare it with"
+_FEW = "not applicable: the encoder reads only one independent lead, so there is nothing to compare it with"
 _FEWER = "not applicable: the encoder reads fewer than 3 independent leads, so orders of removal hardly differ"
 
 
@@ -153,7 +153,8 @@ def prior(run: Run, encoder: Encoder, case: Case) -> Measured:
         run, encoder, case, lambda phi, patients: evaluation.prior_agreement(phi, names, case.label, patients)
     )
     if not found.missing and not math.isfinite(found.value):
-        return replace(found, missing="not applicable: no such place is among the leads that the encoder reads")
+        missing = "not applicable: the encoder reads none of the leads where cardiologists look, or only those"
+        return replace(found, missing=missing)
     at = {"encoder": case.encoder, "cohort": case.cohort, "label": case.label}
     return replace(found, cells=(Cell("relevance", at, {"prior": found.value}),))
 

@@ -66,14 +66,14 @@ def robustness(run: Run, encoder: Encoder, case: Case) -> Measured:
     separated = [name for name in run.settings.cohorts if _separates(run, encoder, run.cohort(name), case.label)]
     if len(separated) < 2:
         where = f"in {separated[0]} only" if separated else "in no cohort"
-        missing = f"separability.neighbours shows that {case.label} separates {where}: nothing to be robust"
+        missing = f"separability.neighbours shows that {case.label} separates {where}, so there is nothing to be robust"
         return Measured.insufficient(missing, cells=tuple(cells))
     use = np.isin(pooled.homes, separated)
     found = evaluation.robustness_index(
         pooled.embeddings[use], pooled.targets[use], pooled.homes[use], pooled.patients[use]
     )
     if not math.isfinite(found.value):
-        missing = "no pair of cohorts with 5 patients of each class, or no neighbour that shares one thing alone"
+        missing = "no pair of cohorts has 5 patients of each class, or no neighbour shares just one of label and cohort"
         return Measured.insufficient(missing, cells=tuple(cells))
     names = ("", "_low", "_high", "_null_mean", "_null_sd")
     values = {f"robustness_index{name}": value for name, value in zip(names, found, strict=True)}
@@ -122,7 +122,7 @@ def cohort_auroc(run: Run, encoder: Encoder, case: Case) -> Measured:
     embeddings, homes, patients = _pooled(run, encoder)
     found = evaluation.cohort_auroc(embeddings, homes, patients)
     if not math.isfinite(found.value):
-        return Measured.insufficient("fewer than two cohorts of 10 records")
+        return Measured.insufficient("fewer than two cohorts have 10 records")
     cells = [Cell("separability", {"encoder": case.encoder}, {"cohort_auroc": found.value})]
     for a, b in combinations(run.settings.cohorts, 2):
         use = (homes == a) | (homes == b)
@@ -144,7 +144,7 @@ def trustworthiness(run: Run, encoder: Encoder, case: Case) -> Measured:
         cells.append(Cell("separability", {"encoder": case.encoder, "cohort": name}, {"intrinsic_dimension": value}))
     value = found.trustworthiness
     if not math.isfinite(value):
-        return Measured.exact(value, cells=tuple(cells), missing="fewer than 5 records of all cohorts together")
+        return Measured.exact(value, cells=tuple(cells), missing="all cohorts together have fewer than 5 records")
     return Measured.exact(value, cells=tuple(cells), arrays=(_keep(run, case, found),))
 
 

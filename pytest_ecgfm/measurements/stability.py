@@ -28,7 +28,8 @@ from pytest_ecgfm.measurements.record_probes import record_probes
 from pytest_ecgfm.results.checks import Case
 from pytest_ecgfm.run.run import Run
 from pytest_ecgfm.signals import perturbations
-from pytest_ecgfm.signals.perturbations import PERTURBATIONS, VARIANTS, Perturbation, half, variant_name
+from pytest_ecgfm.signals.perturbation import Perturbation
+from pytest_ecgfm.signals.perturbations import PERTURBATIONS, VARIANTS, half, variant_name
 from pytest_ecgfm.signals.records import RecordBatch
 
 MODULES = (perturbations.__name__, chosen.__name__)
@@ -77,21 +78,21 @@ class PerturbedAt:
 
 def displacement(run: Run, encoder: Encoder, case: Case) -> Measured:
     """Median distance to the clean embedding, over that between patients."""
-    return _measured(run, encoder, case, lambda found: Measured.of(found.moved.displacement))
+    return _measured(run, encoder, case, lambda point: Measured.of(point.moved.displacement))
 
 
 def retrieval(run: Run, encoder: Encoder, case: Case) -> Measured:
     """Share of perturbed records whose nearest record is their clean twin."""
-    return _measured(run, encoder, case, lambda found: Measured.of(found.moved.retrieval))
+    return _measured(run, encoder, case, lambda point: Measured.of(point.moved.retrieval))
 
 
 def auroc_drop(run: Run, encoder: Encoder, case: Case) -> Measured:
     """AUROC on clean minus AUROC on perturbed records, mean over labels with enough of both classes."""
 
-    def lost(found: PerturbedAt) -> Measured:
-        labels = found.over_labels
+    def lost(point: PerturbedAt) -> Measured:
+        labels = point.over_labels
         if labels is None or not math.isfinite(labels.auroc_drop.value):
-            return Measured.insufficient("no label has 10 of each class among the perturbed records")
+            return Measured.insufficient("no label has 10 records of each class among the perturbed records")
         return Measured.of(labels.auroc_drop)
 
     return _measured(run, encoder, case, lost)
@@ -123,20 +124,20 @@ def retest(run: Run, encoder: Encoder, case: Case) -> Measured:
         raise
     except EcgfmError as error:
         return Measured.insufficient(f"halves of records are refused: {error}")
-    found = against.between(halves[0], halves[1], patients[rows])
-    cells = [_cell(case, "halves", 0.0, found.values)]
+    halves_apart = against.between(halves[0], halves[1], patients[rows])
+    cells = [_cell(case, "halves", 0.0, halves_apart.values)]
     first, second = evaluation.pairs_of_patients(patients)
     if cohort.has_patients and first.size >= _LEAST_PAIRS:
         clean = against.raw.embeddings
         both = against.between(clean[first], clean[second], patients[first])
         cells.append(_cell(case, "same_patient", 0.0, both.values))
-    return Measured.of(found.scored, cells=tuple(cells), note=against.note)
+    return Measured.of(halves_apart.scored, cells=tuple(cells), note=against.note)
 
 
 def precision(run: Run, encoder: Encoder, case: Case) -> Measured:
     """Displacement when a torch model computes in bfloat16 instead of float32."""
     if encoder.module is None or encoder.precision != "float32":
-        return Measured.insufficient("no torch module that runs in float32")
+        return Measured.insufficient("the model is not a torch module that runs in float32")
     cohort = run.cohort(case.cohort)
     rows = chosen_rows(run, cohort, run.settings.profile.grid.stability_records)
     half = Encoder(encoder.card, encoder.model, device=encoder.device, precision="bfloat16")
@@ -147,8 +148,8 @@ def precision(run: Run, encoder: Encoder, case: Case) -> Measured:
     return Measured.of(moved.displacement, cells=(cell,), note=geometry.note)
 
 
-def _limits(name: str, found: Interval) -> dict[str, float]:
-    return {name: found.value, f"{name}_low": found.low, f"{name}_high": found.high}
+def _limits(name: str, interval: Interval) -> dict[str, float]:
+    return {name: interval.value, f"{name}_low": interval.low, f"{name}_high": interval.high}
 
 
 def _cell(case: Case, perturbation: str, severity: float, values: dict[str, float], label: str = "") -> Cell:

@@ -18,7 +18,7 @@ _KIND = "downstream.auroc_change"
 
 
 def changes(run: Loaded) -> Markup:
-    """Show what the run found against its baselines, and which checks have another outcome now."""
+    """Show what the run found against its baselines, and which checks have a different outcome now."""
     body: list[Markup] = []
     judged = baseline_checks(run)
     for name, part in judged.items():
@@ -30,14 +30,14 @@ def changes(run: Loaded) -> Markup:
         words = f"Checks since {name}: verdict {before.verdict['outcome']}, then {run.verdict['outcome']}."
         paired = pairs(before, run)
         if not paired:
-            words += f" No encoder is in both: {', '.join(before.models)}; {', '.join(run.models)}."
+            words += f" The two runs have no encoder in common: {', '.join(before.models)}; {', '.join(run.models)}."
         body.append(element("p", words))
         for then, now in paired:
             if name not in judged:
                 body.append(_differences(differences(before, run, then, now), now))
             body.append(_outcomes(outcomes(before, run, then, now), then, now))
     if judged and not run.baselines:
-        told = "Outcomes of other checks are compared by ecgfm report RUN --baseline=EARLIER."
+        told = "To compare the outcomes of other checks: ecgfm report RUN --baseline=EARLIER."
         body.append(element("p", told, class_="soft"))
     return Markup("").join(body) if body else NOTHING
 
@@ -94,7 +94,7 @@ def _differences(found: Sequence[Difference] | None, now: str) -> Markup:
 def _outcomes(both: pd.DataFrame, then: str, now: str) -> Markup:
     changed = both[both["outcome_before"] != both["outcome_after"]]
     named = now if then == now else f"{then}, then {now}"
-    told = element("p", f"{named}: {len(changed)} of {len(both)} checks have another outcome.")
+    told = element("p", f"{named}: {len(changed)} of {len(both)} checks have a different outcome.")
     if not len(changed):
         return told
     rows: list[list[object]] = []

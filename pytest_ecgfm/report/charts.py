@@ -153,7 +153,7 @@ def line_chart(
         side = 4 if mark.sense == "maximum" else -4
         # The little foot points to the wrong side.
         d = f"M{fixed(x - 9)} {fixed(y)}H{fixed(x + 9)}M{fixed(x)} {fixed(y)}v{fixed(-side)}"
-        parts.append(element("path", d=d, class_="demand", data_tip=f"demanded: {words} {mark.bound:g}"))
+        parts.append(element("path", d=d, class_="demand", data_tip=f"threshold: {words} {mark.bound:g}"))
     wide = len(lines)
     for number, line in enumerate(lines):
         parts.append(_line(line, across, up, 3.0 * (number - (wide - 1) / 2)))

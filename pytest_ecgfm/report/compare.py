@@ -42,7 +42,7 @@ def compare(before: Loaded, after: Loaded) -> Iterator[str]:
     paired = pairs(before, after)
     if not paired:
         yield ""
-        yield f"no encoder is in both: {', '.join(before.models)}; {', '.join(after.models)}"
+        yield f"the two runs have no encoder in common: {', '.join(before.models)}; {', '.join(after.models)}"
     for then, now in paired:
         yield ""
         yield f"## {now}" if then == now else f"## {then}, then {now}"
@@ -95,7 +95,7 @@ def _aurocs(before: Loaded, after: Loaded, then: str, now: str) -> Iterator[str]
     if found is None:
         yield "no AUROC to compare: a run without the downstream suite has no test scores"
         return
-    yield "| cohort | label | records | AUROC (R2 of a quantity), then minus before | 95 % interval |"
+    yield "| cohort | label | records | AUROC (R2 of a quantity), now minus before | 95 % interval |"
     yield "| --- | --- | --- | --- | --- |"
     for one in found:
         where = f"| {one.cohort} | {one.label} | {one.records} |"
@@ -122,11 +122,11 @@ def outcomes(before: Loaded, after: Loaded, then: str, now: str) -> pd.DataFrame
 def _outcomes(before: Loaded, after: Loaded, then: str, now: str) -> Iterator[str]:
     both = outcomes(before, after, then, now)
     changed = both[both["outcome_before"] != both["outcome_after"]]
-    yield f"{len(changed)} of {len(both)} checks have another outcome"
+    yield f"{len(changed)} of {len(both)} checks have a different outcome"
     if not len(changed):
         return
     yield ""
-    yield "| check | before | | then | |"
+    yield "| check | before | | now | |"
     yield "| --- | --- | --- | --- | --- |"
     for name, row in changed.iterrows():
         values = [_value(row["value_before"]), _value(row["value_after"])]

@@ -44,7 +44,9 @@ def relevance(run: Loaded) -> Markup:
         return NOTHING
     shown = [f"{beat.record} ({cohort})" for cohort, beat in beats.items() if beat is not None and beat.record]
     if shown:
-        body.insert(0, element("p", f"Beats, of one example a cohort: {', '.join(shown)}.", class_="soft"))
+        body.insert(
+            0, element("p", f"The beats are from one example of each cohort: {', '.join(shown)}.", class_="soft")
+        )
     body.append(behind(["", *LEADS], rows, "relevance of leads"))
     return Markup("").join(body)
 

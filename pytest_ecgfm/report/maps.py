@@ -28,7 +28,7 @@ def maps(run: Loaded) -> Markup:
         about: list[object] = ["trustworthiness ", number(held.trustworthiness)]
         about += [", agreement of two seeds ", number(held.agreement)]
         if len(shown.records) < len(held.records):
-            about.append(f"; {len(shown.records)} of {len(held.records)} records are drawn, the cube has all")
+            about.append(f"; {len(shown.records)} of {len(held.records)} records are drawn; the cube contains all")
         body += [element("h3", encoder), element("p", *about), figures(_pair(shown))]
     return Markup("").join(body) if body else NOTHING
 

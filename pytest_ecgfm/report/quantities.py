@@ -73,7 +73,7 @@ def sets(run: Loaded) -> Markup:
         rare = [label for label, value in members.items() if value == 0]
         named = [where["encoder"], where["cohort"], where["set"], percent(float(where["fraction"]))]
         rows.append([*named, found, ", ".join(used), ", ".join(rare) or "none"])
-    heads = ["encoder", "cohort", "set", "patients", "mean AUROC", "labels", "left out, too rare"]
+    heads = ["encoder", "cohort", "set", "patients", "mean AUROC", "labels", "left out as too rare"]
     return table(heads, rows, "named sets of labels")
 
 

@@ -191,10 +191,10 @@ def separability(run: Loaded) -> Markup:
         ]
         heads = ["", "agreement", "by chance", "standard deviation by chance"]
         body.append(behind(heads, rows, "neighbour agreement"))
-    found = {encoder: cohort_separation(run, encoder) for encoder in run.models}
+    separations = {encoder: cohort_separation(run, encoder) for encoder in run.models}
     table_rows = [
         [encoder, *(number(one) for one in index.values()), number(classified)]
-        for encoder, (index, classified) in found.items()
+        for encoder, (index, classified) in separations.items()
     ]
     titles = ["", *(f"Robustness Index, {label}" for label in run.labels), "AUROC of a classifier of cohorts"]
     body.append(table(titles, table_rows, "whether neighbours share label or cohort"))
@@ -204,7 +204,10 @@ def separability(run: Loaded) -> Markup:
 def _sections() -> Iterator[Section]:
     signs = ", ".join(f"{sign} {word}" for word, sign in SIGNS.items() if word in OUTCOMES)
     yield Section(
-        "matrix", "Outcomes", f"By cohort and label, for each suite: {signs}. A cell shows its checks below.", matrix
+        "matrix",
+        "Outcomes",
+        f"By cohort and label, for each suite: {signs}. Click a cell to see its checks below.",
+        matrix,
     )
     yield Section(
         "basis",
@@ -215,7 +218,7 @@ def _sections() -> Iterator[Section]:
     yield Section(
         "changes",
         "What changed",
-        "Against an earlier run: AUROC then minus before, paired on the same records, at all of the training patients.",
+        "AUROC of this run minus that of an earlier run, paired on the same records, with all training patients.",
         changes,
     )
     yield Section(
@@ -239,7 +242,7 @@ def _sections() -> Iterator[Section]:
     yield Section(
         "transfer",
         "Transfer between cohorts",
-        "AUROC of a probe of the source on the target's test records, and its drop against the target's own probe.",
+        "AUROC of the source's probe on the target's test records, and its drop compared with the target's own probe.",
         transfer,
     )
     yield Section(
@@ -251,18 +254,20 @@ def _sections() -> Iterator[Section]:
     yield Section(
         "stability",
         "Stability under perturbations",
-        "Median distance to the clean embedding over the distance between patients, by severity.",
+        "Median distance to the clean embedding, in units of the distance between patients, by severity.",
         stability,
     )
     yield Section(
         "relevance",
         "Relevance of leads",
-        "Share of the mean absolute Shapley value, at the largest fraction; III, aVR, aVL, aVF follow from I and II.",
+        "Share of the mean absolute Shapley value, at the largest fraction; I and II determine III, aVR, aVL and aVF.",
         relevance,
     )
     yield Section("map", "Map by UMAP", "The same records twice: labels should separate, cohorts should not.", maps)
-    yield Section("separability", "Separability against chance", "Grey bars: what permuted labels give.", separability)
-    yield Section("all-checks", "All checks", "Each against its threshold; sort by a column's head.", checks)
+    yield Section("separability", "Separability against chance", "Grey bars: values for permuted labels.", separability)
+    yield Section(
+        "all-checks", "All checks", "Each check with its threshold. Click the head of a column to sort.", checks
+    )
     yield Section(
         "definitions", "Definitions", "What each check measures; docs/method.md has the formulas.", definitions
     )

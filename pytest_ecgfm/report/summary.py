@@ -32,7 +32,7 @@ def in_words(verdict: Verdict, rows: Sequence[Row]) -> str:
         parts.append(
             f"Of {counts['planned']} checks {counts['pass']} passed, {counts['fail']} failed, "
             f"{counts['inconclusive']} could not be decided, {counts['insufficient']} had too few records and "
-            f"{counts['error']} could not be measured; {counts['blocking_fail']} of these block."
+            f"{counts['error']} could not be measured; {counts['blocking_fail']} of these checks block."
         )
         if one.reasons:
             more = f", and {len(one.reasons) - 1} more" if len(one.reasons) > 1 else ""

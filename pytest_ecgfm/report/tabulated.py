@@ -37,7 +37,7 @@ def matrix(run: Loaded) -> Markup:
 
 
 def basis(run: Loaded) -> Markup:
-    """Tabulate in which cohorts a blocking check decided, for each label and suite, as ``verdict.json`` says."""
+    """Tabulate the cohorts in which a blocking check decided, for each label and suite, as ``verdict.json`` says."""
     body: list[Markup] = []
     for encoder in run.models:
         told = run.verdict["encoders"][encoder].get("basis") or {}
@@ -126,7 +126,7 @@ def checks(run: Loaded) -> Markup:
     controls.append(element("label", "words", element("input", id="words", type="search")))
     controls.append(element("button", "show all", type="button", id="all", class_="plain"))
     controls.append(element("span", id="told", role="status"))
-    heads = ("check", "encoder", "value", "demanded", "tier", "outcome", "reason")
+    heads = ("check", "encoder", "value", "threshold", "tier", "outcome", "reason")
     head = element("tr", *(element("th", element("button", one, type="button"), scope="col") for one in heads))
     rows = [_check_row(row) for row in frame.to_dict("records")]
     whole = element("table", element("thead", head), element("tbody", *rows), id="checks", aria_label="all checks")

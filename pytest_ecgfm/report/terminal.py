@@ -27,7 +27,7 @@ def summary_lines(verdict: Verdict, rows: Sequence[Row]) -> Iterator[str]:
             yield f"  {nowhere}"
         lines = basis_lines(one.basis)
         if lines:
-            yield "  decided by blocking checks in:"
+            yield "  blocking checks decided in:"
             yield from (f"    {line}" for line in lines)
         for reason in one.reasons[:_REASONS_SHOWN]:
             yield f"  - {reason}"
@@ -49,9 +49,9 @@ def _tables(one: EncoderVerdict, rows: Sequence[Row]) -> Iterator[str]:
     """AUROC of labels, its means over sets and R2 of quantities, at the largest share of the training patients."""
     mine = [row for row in rows if row.encoder == one.encoder]
     kinds = {kind: [row for row in mine if row.check.startswith(f"{kind}[")] for kind in _TABLES}
-    for kind, found in kinds.items():
-        yield from _table(_TABLES[kind], found)
-    marks = [_mark(row) for found in kinds.values() for row in _at_top(found)]
+    for kind, rows_of_kind in kinds.items():
+        yield from _table(_TABLES[kind], rows_of_kind)
+    marks = [_mark(row) for rows_of_kind in kinds.values() for row in _at_top(rows_of_kind)]
     if marks:
         strict = ", ?! inconclusive, which blocks" if "?!" in marks else ""
         yield f"  (! fail, ? inconclusive{strict}, u insufficient: fewer than 10 of a class, e error: not measured)"

@@ -14,8 +14,8 @@ SIGNS = {"pass": "✓", "fail": "✕", "inconclusive": "?", "insufficient": "–
 
 MEANINGS = {
     "pass": "meets its threshold",
-    "fail": "is on the wrong side of its threshold, or the model could not do it",
-    "inconclusive": "cannot be told from its threshold: the interval contains it",
+    "fail": "does not meet its threshold, or the model itself failed",
+    "inconclusive": "could not be decided: the interval contains the threshold",
     "insufficient": "was not judged: too few records, or nothing to measure",
     "error": "could not be measured, through no fault of the model: the run is incomplete",
 }

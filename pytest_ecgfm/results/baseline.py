@@ -164,7 +164,7 @@ class Baseline:
                 f"baseline {self.name} is stale: its probes are {self.probe}, but this run's are {probe}."
             )
         if self.probe_code != code:
-            raise StaleBaseline(f"baseline {self.name} is stale: the code of its probe {probe} was another.")
+            raise StaleBaseline(f"baseline {self.name} is stale: the code of its probe {probe} was different.")
 
 
 def _plain(name: str) -> str:

@@ -1,4 +1,4 @@
-"""What a verdict rests on: in which cohorts a blocking check decided, for each label and suite."""
+"""What a verdict rests on: the cohorts in which a blocking check decided, for each label and suite."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -27,8 +27,8 @@ class BasisPart(BaseModel):
         description="suite to the cohorts in which any blocking check passed or failed"
     )
     gated_nowhere: dict[str, int] = Field(
-        description="labels and quantities that no blocking check decided, with the most positives, or records, that "
-        "were tested in one cohort"
+        description="labels and quantities that no blocking check decided; for each, the largest number of positives, "
+        "or records, tested in one cohort"
     )
 
 
@@ -54,8 +54,8 @@ class Basis:
     def to_json(self) -> dict[str, object]:
         """Return what `BasisPart` describes."""
         return {
-            "labels": {label: {s: list(found) for s, found in by.items()} for label, by in self.labels.items()},
-            "suites": {suite: list(found) for suite, found in self.suites.items()},
+            "labels": {label: {s: list(cohorts) for s, cohorts in by.items()} for label, by in self.labels.items()},
+            "suites": {suite: list(cohorts) for suite, cohorts in self.suites.items()},
             "gated_nowhere": dict(self.gated_nowhere),
         }
 
@@ -113,9 +113,9 @@ def nowhere_in_words(gated_nowhere: Mapping[str, int]) -> str:
     """Name the labels that were gated nowhere, with their positives; empty where there is none.
 
     >>> nowhere_in_words({"SB": 15, "STach": 9})
-    'SB and STach were gated nowhere: 15 and 9 positives'
+    'SB and STach were not gated in any cohort: 15 and 9 positives'
     >>> nowhere_in_words({"SB": 15, "quantity:EF": 90})
-    'SB was gated nowhere: 15 positives; quantity:EF was gated nowhere: 90 records'
+    'SB was not gated in any cohort: 15 positives; quantity:EF was not gated in any cohort: 90 records'
     """
     labels = {name: count for name, count in gated_nowhere.items() if not spelt(name)}
     quantities = {name: count for name, count in gated_nowhere.items() if name not in labels}
@@ -123,10 +123,12 @@ def nowhere_in_words(gated_nowhere: Mapping[str, int]) -> str:
     return "; ".join(_nowhere(found, unit) for found, unit in parts if found)
 
 
-def _nowhere(found: Mapping[str, int], unit: str) -> str:
-    names, counts = list(found), [str(count) for count in found.values()]
+def _nowhere(counted: Mapping[str, int], unit: str) -> str:
+    names, counts = list(counted), [str(count) for count in counted.values()]
     verb = "was" if len(names) == 1 else "were"
-    return f"{_listed(names)} {verb} gated nowhere: {_listed(counts)} {unit if counts == ['1'] else f'{unit}s'}"
+    return (
+        f"{_listed(names)} {verb} not gated in any cohort: {_listed(counts)} {unit if counts == ['1'] else f'{unit}s'}"
+    )
 
 
 def every_cohort(suites: Iterable[Sequence[str]]) -> list[str]:
@@ -139,11 +141,11 @@ def cohorts_in_words(cohorts: Sequence[str], every: Sequence[str]) -> str:
     return f"all {len(every)} cohorts" if len(every) > 1 and list(cohorts) == list(every) else ", ".join(cohorts)
 
 
-def basis_lines(found: Basis) -> list[str]:
+def basis_lines(rests_on: Basis) -> list[str]:
     """Return the basis as lines of text: labels, then the suites that have no labels; what is alike on one line."""
-    every = every_cohort(found.suites.values())
+    every = every_cohort(rests_on.suites.values())
     lines: dict[str, list[str]] = {}
-    for label, by in found.labels.items():
+    for label, by in rests_on.labels.items():
         suites: dict[tuple[str, ...], list[str]] = {}
         for suite, cohorts in by.items():
             suites.setdefault(cohorts, []).append(suite)
@@ -152,9 +154,9 @@ def basis_lines(found: Basis) -> list[str]:
         ]
         if parts and () in suites:
             parts.append(f"not {', '.join(suites[()])}")
-        lines.setdefault("; ".join(parts) or "gated nowhere", []).append(label)
-    with_labels = {suite for by in found.labels.values() for suite in by}
-    for suite, cohorts in found.suites.items():
+        lines.setdefault("; ".join(parts) or "not gated in any cohort", []).append(label)
+    with_labels = {suite for by in rests_on.labels.values() for suite in by}
+    for suite, cohorts in rests_on.suites.items():
         if suite not in with_labels:
             lines.setdefault(cohorts_in_words(cohorts, every) or "decided nowhere", []).append(suite)
     return [f"{', '.join(names)}: {text}" for text, names in lines.items()]

@@ -1,12 +1,14 @@
 """Checks: what they are called, and which cells they have. `judging` says how a value becomes an outcome."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from itertools import product
-from typing import Any, Literal
+from typing import Any
 
 from pytest_ecgfm.errors import EcgfmError
+from pytest_ecgfm.results.check_kind import CheckKind as CheckKind
+from pytest_ecgfm.results.check_kind import Target
 from pytest_ecgfm.results.judging import GATED_POSITIVES as GATED_POSITIVES
 from pytest_ecgfm.results.judging import GATED_RECORDS as GATED_RECORDS
 from pytest_ecgfm.results.judging import MINIMUM_POSITIVES as MINIMUM_POSITIVES
@@ -21,79 +23,6 @@ from pytest_ecgfm.results.judging import evidence as evidence
 from pytest_ecgfm.results.judging import judge as judge
 from pytest_ecgfm.results.judging import may_be_chance as may_be_chance
 from pytest_ecgfm.signals.perturbations import VARIANTS
-
-Target = Literal["label", "quantity", "set"]
-"""What a check's coordinate ``label`` may name."""
-
-
-@dataclass(frozen=True)
-class CheckKind:
-    """One row of the table of checks.
-
-    Attributes
-    ----------
-    name : str
-        Such as ``"downstream.auroc"``; its first part is the suite.
-    title : str
-        What is compared.
-    definition : str
-        Where the quantity is defined.
-    cells : tuple of str
-        What it is evaluated for, beside the encoder: among `COORDINATES`.
-    limits : tuple of float
-        Smallest and largest value that the quantity can take; a bound outside them can be no threshold.
-    variables : mapping of str to mapping
-        Variables that it writes to the group of its suite in the cube, each with its attributes (``long_name``,
-        ``units``, ...). Those of the package's own suites are in the evaluations.
-    default : Threshold or None
-        What holds for a cell that no profile speaks of; None for the package's own checks.
-    evaluate : callable or None
-        Takes the run, the encoder and the case, and returns a `Measured`; None for the package's own checks, which
-        have a test in a suite.
-    where : str
-        File and line where somebody else declared it; empty for the package's own checks.
-    units : str
-        Of the quantity.
-    arithmetic : bool
-        Whether it tries our own arithmetic: every encoder that is a function of its record passes, whatever its
-        quality, so that a suite in which nothing else passes has decided nothing.
-    of : {"label", "quantity", "set"}
-        What the coordinate ``label`` names in its cells: a label, a quantity, or a named set of labels.
-    """
-
-    name: str
-    title: str
-    definition: str
-    cells: tuple[str, ...] = ("cohort",)
-    limits: tuple[float, float] = (-math.inf, math.inf)
-    variables: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    default: Threshold | None = None
-    evaluate: Callable[..., Any] | None = None
-    where: str = ""
-    units: str = "1"
-    arithmetic: bool = False
-    of: Target = "label"
-
-    @property
-    def suite(self) -> str:
-        """Name of the suite that evaluates it."""
-        return self.name.partition(".")[0]
-
-    def require_declared(self, group: str, variables: Iterable[str]) -> None:
-        """Refuse variables for the cube that somebody else's check did not declare.
-
-        Raises
-        ------
-        EcgfmError
-            Which variable, and which ones are declared.
-        """
-        known = ", ".join(self.variables) or "none"
-        if group != self.suite:
-            raise EcgfmError(f"{self.where}: {self.name} writes to the cube's group {group!r}, which is not its own.")
-        for name in variables:
-            if name not in self.variables:
-                raise EcgfmError(f"{self.where}: {self.name} has no variable {name!r} in the cube. Declared: {known}.")
-
 
 LAST = "contract.unchanged"
 """The check that looks back on the whole run: judged after all others."""
@@ -125,7 +54,7 @@ _R2, _R2_DIFFERENCE = (-math.inf, 1.0), (-math.inf, math.inf)
 _LABEL = ("cohort", "label")
 _CELL = (*_LABEL, "fraction")
 
-_APART = "Largest distance between embeddings of a record, over that between records,"
+_APART = "Largest distance between embeddings of a record, as a multiple of the distance between records,"
 
 CHECKS = {
     kind.name: kind
@@ -134,12 +63,14 @@ CHECKS = {
         _kind("contract.batch", f"{_APART} in batches of one, of many, and in another order", "cohort", limits=_ANY),
         _kind("contract.frozen", "Parameters and buffers that changed while embedding", "cohort", limits=_ANY),
         _kind("contract.lead_order", f"{_APART} with its leads in another order", "cohort", limits=_ANY),
-        _kind("contract.declared_leads", "Share of leads that are read if, and only if, declared", "cohort"),
-        _kind("contract.declared_seconds", "Share of the card's seconds that are read, by quarters", "cohort"),
+        _kind(
+            "contract.declared_leads", "Share of leads that are read if, and only if, the card declares them", "cohort"
+        ),
+        _kind("contract.declared_seconds", "Share of the card's seconds that are read, in quarters", "cohort"),
         _kind("contract.hard_records", "Share of unusual records that are embedded, or refused clearly", "cohort"),
         _kind("contract.generated", "Share of generated records that are embedded, or refused clearly"),
         _kind("contract.unchanged", f"{_APART} at the beginning and at the end of the run", "cohort", limits=_ANY),
-        _kind("contract.memory", "Memory that a pass leaves behind, over the size of its records", limits=_ANY),
+        _kind("contract.memory", "Memory that a pass leaves behind, divided by the size of its records", limits=_ANY),
         _kind("downstream.auroc", "AUROC of a linear probe", *_CELL, limits=_SHARE),
         _kind(
             "downstream.auroc_gain",
@@ -195,7 +126,7 @@ CHECKS = {
         _kind("stability.effective_rank", "Effective rank of the embedding: has it collapsed?", "cohort", limits=_ANY),
         _kind(
             "stability.displacement",
-            "Distance to the clean embedding, over the distance between patients",
+            "Distance to the clean embedding, in units of the distance between patients",
             "cohort",
             "perturbation",
             limits=_ANY,
@@ -223,12 +154,14 @@ CHECKS = {
         ),
         _kind(
             "stability.retest",
-            "Distance between the halves of a record, over that between patients",
+            "Distance between the halves of a record, in units of the distance between patients",
             "cohort",
             limits=_ANY,
         ),
         _kind("stability.precision", "Displacement by bfloat16 instead of float32", "cohort", limits=_ANY),
-        _kind("stability.history", "Displacement of new records by near ones embedded before", "cohort", limits=_ANY),
+        _kind(
+            "stability.history", "Displacement of new records by similar ones embedded before", "cohort", limits=_ANY
+        ),
         replace(
             _kind("relevance.efficiency", "Largest error of a sum of Shapley values", "cohort", limits=_ANY),
             arithmetic=True,
@@ -239,11 +172,11 @@ CHECKS = {
         _kind("relevance.concentration", "Relevance of the most relevant lead", *_LABEL, limits=_SHARE),
         _kind(
             "relevance.deletion",
-            "AUROC lost without the most relevant leads, over random ones",
+            "AUROC lost without the most relevant leads, minus AUROC lost without random ones",
             *_LABEL,
             limits=_DIFFERENCE,
         ),
-        _kind("relevance.prior", "Agreement with where cardiology looks", *_LABEL, limits=_ANY),
+        _kind("relevance.prior", "Agreement with the leads where cardiologists look", *_LABEL, limits=_ANY),
         _kind(
             "relevance.selected_auroc",
             "AUROC on the dimensions of highest relevance alone",
@@ -260,7 +193,7 @@ CHECKS = {
         ),
         _kind(
             "separability.robustness",
-            "Robustness Index: labels before cohorts, mean over pairs",
+            "Robustness Index: whether neighbours share the label or the cohort, mean over pairs",
             "label",
             limits=_SHARE,
         ),
@@ -313,7 +246,7 @@ SUITES = suites()
 
 @dataclass(frozen=True)
 class Case:
-    """One cell of one check: what a parametrised test evaluates. Coordinates that the check does not have are empty."""
+    """One cell of one check: what a parametrised test evaluates. Coordinates that the check does not use are empty."""
 
     check: str
     encoder: str

@@ -143,8 +143,8 @@ def open_run(run: str | Path) -> xr.DataTree:
     Raises
     ------
     EcgfmError
-        If there is no cube, it was written by a newer version of the schema, or it is none that a run writes: it
-        reaches for other files, or would take all memory (`require_plain`).
+        If there is no cube; if a newer version of the schema wrote it; or if no run writes such a file, because it
+        refers to other files, or would take all memory (`require_plain`).
     """
     path = Path(run)
     path = path / "cube.nc" if path.is_dir() else path

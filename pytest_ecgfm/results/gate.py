@@ -50,7 +50,7 @@ def newest(run: Path) -> tuple[Path, str]:
     below = run.glob("run-*") if run.is_dir() else ()
     places = {one.resolve() for one in (run, *below, *beside) if any((one / name).exists() for name in _FILES)}
     if not places:
-        raise EcgfmError(f"run {run}: no run there.")
+        raise EcgfmError(f"run {run}: there is no run.")
     found = {place: _verdict(place) for place in places}
     # A run without a verdict was killed while it began: nothing is known of it, so it decides.
     last = max(sorted(places), key=lambda place: found[place][0])

@@ -25,7 +25,7 @@ _QUANTILE = NormalDist().inv_cdf(1 - SIDE)
 
 @dataclass(frozen=True)
 class Threshold:
-    """What a profile demands of one cell.
+    """The threshold of one cell, as a profile gives it.
 
     Attributes
     ----------
@@ -38,11 +38,12 @@ class Threshold:
     decide : {"interval", "point"}
         Whether the whole interval, or only the value, has to reach the bound (protocol, section 6).
     reason : str
-        Why this threshold, where the profile says so.
+        Why this threshold, if the profile says so.
     inconclusive : {"allow", "block"}
         Whether an interval that contains the bound blocks, too.
     no_change : float or None
-        Of a difference: the value at which there is none. What may be that, by chance, never blocks.
+        For a difference: the value that means no difference. If it may be that by chance, an inconclusive cell does not
+        block.
     """
 
     bound: float
@@ -85,8 +86,8 @@ def evidence(value: float, low: float, high: float, bound: float, sense: str) ->
     Returns
     -------
     float
-        In [0, 1]; 0.025 where the interval just reaches the bound. The estimate counts as normal, with the standard
-        error that the interval has on the side of the bound. Without sampling error, 0 or 1.
+        In [0, 1]; 0.025 if the interval just reaches the bound. The estimate is treated as normally distributed, with
+        the standard error of the interval on the side of the bound. Without sampling error, 0 or 1.
     """
     sign = 1.0 if sense == "minimum" else -1.0
     reach = high - value if sign > 0 else value - low
@@ -98,7 +99,7 @@ def evidence(value: float, low: float, high: float, bound: float, sense: str) ->
 
 
 def may_be_chance(value: float, low: float, high: float, threshold: Threshold, family: int = 1) -> bool:
-    """Say whether a difference may be none at all, corrected for the checks of its family (Bonferroni)."""
+    """Say whether a difference may be chance, corrected for the checks of its family (Bonferroni)."""
     none = threshold.no_change
     return none is not None and evidence(value, low, high, none, threshold.sense) > SIDE / family
 
@@ -134,7 +135,10 @@ def judge(value: float, low: float, high: float, threshold: Threshold, family: i
     if best < sign * bound and evidence(value, low, high, bound, threshold.sense) <= SIDE / family:
         return "fail", f"{what} lies {wrong_side} {bound:g}"
     if best < sign * bound:
-        return "inconclusive", f"{what} lies {wrong_side} {bound:g}, but with {family} such checks one may by chance"
+        return (
+            "inconclusive",
+            f"{what} lies {wrong_side} {bound:g}, but among {family} such checks one may do so by chance",
+        )
     if worst >= sign * bound:
         return "pass", f"{what} is {right_side} {bound:g}"
     if threshold.decide == "point" and sign * value >= sign * bound:

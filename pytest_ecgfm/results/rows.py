@@ -64,7 +64,7 @@ class Row:
     why : str
         The profile's reason for the threshold.
     arrays : tuple of str
-        Files with larger arrays for the cube, below the run's folder.
+        Files with larger arrays for the cube, in the run's folder.
     strict : bool
         Whether a check that could not be decided blocks, too.
     excused : bool
@@ -223,7 +223,7 @@ def judged_row(case: Case, threshold: Threshold, found: Measured, members: int =
     found = _within_limits(case, found)
     outcome, reason = judge(found.value, found.low, found.high, threshold, members)
     if outcome == "inconclusive" and may_be_chance(found.value, found.low, found.high, threshold, members):
-        reason += f"; it may be {threshold.no_change:g} by chance"
+        reason += f"; the difference from {threshold.no_change:g} may be chance"
         threshold = replace(threshold, inconclusive="allow")
     if found.positives is not None and found.negatives is not None:
         counts = {"n_test": found.positives + found.negatives, "n_test_positive": found.positives}
@@ -264,7 +264,7 @@ def expected_to_fail(row: Row, reason: str) -> Row:
     if row.outcome == "fail" or row.blocks:
         return replace(row, tier="advisory", reason=f"expected failure ({reason}): {row.reason}")
     if row.outcome == "pass":
-        return replace(row, outcome="fail", reason=f"expected to fail ({reason}), but passed: mend the card")
+        return replace(row, outcome="fail", reason=f"expected to fail ({reason}), but passed: correct the card")
     return row
 
 

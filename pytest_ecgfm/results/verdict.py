@@ -61,9 +61,9 @@ class EncoderVerdict:
     encoder : str
         Its name.
     outcome : {"pass", "fail", "incomplete"}
-        `incomplete`: nothing failed, but a planned check was not evaluated, or nothing could be judged.
+        `incomplete`: nothing failed, but a planned check was not evaluated, or no check could be judged.
     counts : dict
-        Rows by outcome, blocking ones only under ``blocking_fail``.
+        Number of rows by outcome; ``blocking_fail`` counts those that block.
     reasons : tuple of str
         In plain words, the most important first.
     basis : Basis
@@ -110,9 +110,9 @@ class Verdict:
 def corrected(rows: Iterable[Row]) -> list[Row]:
     """Finish Holm's procedure: what fails beside the first of a family.
 
-    A test judges its check alone, at the smallest level of the procedure. Once any check of a family fails, the levels
-    of the others are larger, and some that were left undecided fail too. This adds to the reasons of a verdict, and
-    never changes a pass into a fail.
+    A test judges its own check only, at the smallest level of the procedure. If any check of a family fails, the levels
+    of the others become larger, and some that were undecided fail too. This adds reasons to a verdict, but never
+    changes a pass into a fail.
 
     Parameters
     ----------

@@ -64,7 +64,7 @@ def _require_leads(settings: Settings, cards: Mapping[str, ModelCard], cohort: s
             option = "--ecgfm" if name in settings.models else "--ecgfm-reference"
             raise EcgfmError(
                 f"{option}={name} reads lead {lead}, but the records of cohort {cohort} have only {', '.join(leads)}: "
-                f"name other cohorts with --ecgfm-cohorts{'' if name in settings.models else ', or no reference'}."
+                f"choose other cohorts with --ecgfm-cohorts{'' if name in settings.models else ', or no reference'}."
             )
 
 

@@ -29,10 +29,10 @@ from pytest_ecgfm.evaluations.measured import Measured
 from pytest_ecgfm.evaluations.probe_kinds import PROBES, ProbeKind, forget_declared_probes, register_probe
 from pytest_ecgfm.results.checks import CHECKS, Case, CheckKind, Threshold, forget_declared, register
 from pytest_ecgfm.run.settings import Settings
+from pytest_ecgfm.signals.perturbation import Perturbation
 from pytest_ecgfm.signals.perturbations import (
     PERTURBATIONS,
     VARIANTS,
-    Perturbation,
     forget_declared_perturbations,
     register_perturbation,
 )
@@ -111,7 +111,7 @@ def also_declared(given: Sequence[Any]) -> Iterator[None]:
         if not any(declared_in(module, kind) for kind in (CHECK, PERTURBATION, PROBE)):
             raise EcgfmError(
                 f"evaluate: declared has {one!r}, which declares nothing: give functions that ecg_check, "
-                "ecg_perturbation or ecg_probe decorates, or modules that have such."
+                "ecg_perturbation or ecg_probe decorates, or modules that contain such functions."
             )
     tables: tuple[dict[Any, Any], ...] = (CHECKS, PERTURBATIONS, VARIANTS, PROBES)
     before = [dict(table) for table in tables]
@@ -193,7 +193,7 @@ def model_cards(config: pytest.Config, settings: Settings) -> dict[str, ModelCar
         if name in settings.card_files:
             if name in declared:
                 raise EcgfmError(
-                    f"--ecgfm: {settings.card_files[name].name} and {declared[name][1].where} share a name."
+                    f"--ecgfm: {settings.card_files[name].name} and {declared[name][1].where} have the same name."
                 )
             cards[name] = read_card_file(settings.card_files[name])[0]
             continue

@@ -54,9 +54,9 @@ class Result:
     verdict : Verdict
         As in ``verdict.json``.
     rows : tuple of Row
-        One a check.
+        One for each check.
     folder : Path
-        Where the run was written: ``cube.nc``, ``verdict.json``, ``generalization.html`` and the other files.
+        Where the results are: ``cube.nc``, ``verdict.json``, ``generalization.html`` and the other files.
     """
 
     verdict: Verdict
@@ -65,7 +65,7 @@ class Result:
 
     @cached_property
     def checks(self) -> pd.DataFrame:
-        """One row a check: outcome, value with its interval, threshold, reason, and the cell's coordinates."""
+        """One row for each check: outcome, value with its interval, threshold, reason, and the cell's coordinates."""
         return pd.DataFrame([{name: getattr(row, name) for name in _COLUMNS} for row in self.rows])
 
     @cached_property
@@ -158,16 +158,17 @@ def evaluate(
     card : mapping, optional
         The fields of `pytest_ecgfm.cards.ModelCard`, and ``name``.
     cohorts : sequence of str or Cohort, optional
-        Names, or cohorts of one's own (`pytest_ecgfm.cohorts.own.own_cohort`); all that are found by default.
+        Names, or cohorts of your own (`pytest_ecgfm.cohorts.own.own_cohort`); by default all cohorts in the data
+        folder.
     labels, suites, fractions, seeds, profile, references, baselines, data, limit, cache
         As the options of the same names.
     device, batch_size, precision, skip_bad_records
         As the options of the same names.
     declared : sequence, optional
-        Checks, perturbations and probes of one's own: functions that `ecg_check`, `ecg_perturbation` or `ecg_probe`
-        decorates, or modules that hold such. A pytest run finds them by itself; here they are given.
+        Checks, perturbations and probes of your own: functions that `ecg_check`, `ecg_perturbation` or `ecg_probe`
+        decorates, or modules that contain such functions. A pytest run finds them by itself; here you give them.
     out : path, optional
-        Where the run is written; a new temporary folder by default.
+        Folder for the results; a new temporary folder by default.
 
     Returns
     -------
@@ -177,7 +178,7 @@ def evaluate(
     Raises
     ------
     EcgfmError
-        If an argument is not valid; the message says which, and what would be.
+        If an argument is not valid; the message says which one, and what would be valid.
     """
     own = {one.name: one for one in cohorts or () if isinstance(one, Cohort)}
     named = None if cohorts is None else [one if isinstance(one, str) else one.name for one in cohorts]

@@ -172,7 +172,7 @@ def _read_columns(endpoints: Iterable[Endpoint]) -> set[str]:
 
 
 def _with_columns(root: Path | None) -> set[str]:
-    """Name the cohorts whose tables have columns that are labels when they are asked for."""
+    """Name the cohorts whose tables have columns that are labels if you ask for them."""
     if root is None:
         return set()
     from pytest_ecgfm.cohorts.discovery import discover

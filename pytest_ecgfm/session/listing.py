@@ -83,21 +83,22 @@ class Listing:
                 if column not in endpoints
             ]
             if columns:
-                yield f"    columns that are labels when they are asked for: {', '.join(columns)}"
+                yield f"    columns that are labels if you ask for them: {', '.join(columns)}"
             if named := [f"{quantity} {told}" for quantity, told in offered_quantities(cohort)]:
-                yield f"    quantities, with records that have them: {', '.join(named)}"
+                yield f"    quantities, with the number of records that have them: {', '.join(named)}"
             codes = [f"{one.name} {one.positives}" for one in offered_codes(cohort) if one.name not in endpoints]
             if codes:
-                yield f"    codes that are labels when they are asked for, with records: {', '.join(codes)}"
+                yield f"    codes that are labels if you ask for them, with the number of records: {', '.join(codes)}"
         for name, (_, declaration, card) in declared_cohorts(config).items():
             yield f"  {name} ({card.continent or 'no continent stated'}): declared in {declaration.where}"
         yield f"profiles: {', '.join(shipped())}"
         yield f"suites: {', '.join(suites())}"
         yield "perturbations:"
         for one in PERTURBATIONS.values():
-            severities = ", ".join(f"{severity:g}" for severity in one.severities) if one.parameter else "there or not"
+            severities = ", ".join(f"{severity:g}" for severity in one.severities) if one.parameter else "on or off"
             whose = f" (theirs: declared in {one.where})" if one.where else ""
-            yield f"  {one.name}: {one.imitates or one.parameter}; {severities} {one.units}".rstrip() + whose
+            units = "" if one.units == "1" else one.units
+            yield f"  {one.name}: {one.imitates or one.parameter}; {severities} {units}".rstrip() + whose
         probes = [name + (f" (theirs: declared in {one.where})" if one.where else "") for name, one in PROBES.items()]
         yield f"probes: {', '.join(probes)}"
         yield "checks:"

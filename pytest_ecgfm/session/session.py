@@ -207,12 +207,12 @@ class Session(Ending):
 
     @pytest.fixture
     def ecgfm_encoders(self, request: pytest.FixtureRequest, ecgfm_run: Run) -> dict[str, Encoder]:
-        """Give every encoder under test by name: for tests of one's own beside the suites."""
+        """Give every encoder under test by name: for tests of your own beside the suites."""
         return {name: self._encoder(request, name) for name in self.settings.models}
 
     @pytest.fixture
     def ecgfm_declared(self, ecgfm_case: Case) -> Callable[..., Measured]:
-        """Give the function of a check that somebody else declared."""
+        """Give the function of a check that a package or a conftest declares."""
         return judged_by(CHECKS[ecgfm_case.check])
 
     @pytest.fixture

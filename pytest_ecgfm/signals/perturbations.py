@@ -10,9 +10,8 @@ References
 """
 
 # scipy's filters are imported where they are used: options, profiles and lists need the names in this table alone.
-import zlib
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -20,92 +19,10 @@ import numpy.typing as npt
 
 from pytest_ecgfm.errors import EcgfmError, NotApplicable
 from pytest_ecgfm.signals.electrodes import ELECTRODES, electrode_lost, leads_of, reversed_precordials, swapped_arms
+from pytest_ecgfm.signals.perturbation import Perturbation
 from pytest_ecgfm.signals.records import RecordBatch
 
 Floats = npt.NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Perturbation:
-    """One row of the table of perturbations.
-
-    Attributes
-    ----------
-    name : str
-        Such as ``"muscle"``.
-    parameter, units : str
-        What the severity says, and in which unit; empty for a perturbation that is there or not.
-    severities : tuple of float
-        From mild to severe.
-    imitates, source : str
-        What it stands for, and where its range comes from.
-    change : callable
-        Takes a batch, the severity and a function from a record's name to its random generator.
-    expected : {"invariant", "noticed"}
-        Whether a good encoder should not mind, or should notice.
-    where, code : str
-        Place and digest of the code where somebody else declared it; empty for the package's own.
-    """
-
-    name: str
-    parameter: str
-    units: str
-    severities: tuple[float, ...]
-    imitates: str
-    source: str
-    change: Callable[[RecordBatch, float, Callable[[str], np.random.Generator]], npt.NDArray[np.floating[Any]]]
-    expected: str = "invariant"
-    where: str = ""
-    code: str = ""
-
-    def apply(self, batch: RecordBatch, severity: float, seed: int = 0) -> RecordBatch:
-        """Perturb each record of a batch.
-
-        Parameters
-        ----------
-        batch : RecordBatch
-            In mV, any of the twelve leads in any order; not changed. What is not a number stays so, and
-            spreads through filters.
-        severity : float
-            Any value of the parameter, not only those of the table.
-        seed : int
-            A record's noise depends on this, the perturbation and the record's name, never on the batch around it.
-
-        Returns
-        -------
-        RecordBatch
-            Of the same records and shape; only `length` makes records shorter.
-
-        Raises
-        ------
-        NotApplicable
-            If the records' leads or rate do not allow the perturbation.
-        """
-
-        def generator(record: str) -> np.random.Generator:
-            return np.random.default_rng([seed, zlib.crc32(self.name.encode()), zlib.crc32(record.encode())])
-
-        if self.where:
-            return self._apply_declared(batch, severity, generator)
-        try:
-            changed = self.change(batch, severity, generator)
-        except NotApplicable as error:
-            raise NotApplicable(f"perturbation {variant_name(self.name, severity)}: {error}") from None
-        return replace(batch, signals=np.asarray(changed, dtype=np.float32))
-
-    def _apply_declared(
-        self, batch: RecordBatch, severity: float, generator: Callable[[str], np.random.Generator]
-    ) -> RecordBatch:
-        """Ask somebody else's function, which gets a copy, and hold it to its word."""
-        what = f"{self.where}: perturbation {_variant(self, severity)}"
-        changed = self.change(replace(batch, signals=batch.signals.copy()), severity, generator)
-        signals = np.asarray(changed)
-        if signals.dtype.kind not in "fiu" or signals.ndim != 3 or signals.shape[:2] != batch.signals.shape[:2]:
-            wanted = f"{batch.signals.shape[:2]} and samples, of numbers"
-            raise EcgfmError(f"{what}: returned {signals.dtype} of shape {signals.shape}, but should return {wanted}.")
-        if np.isfinite(batch.signals).all() and not np.isfinite(signals).all():
-            raise EcgfmError(f"{what}: returned values that are not finite.")
-        return replace(batch, signals=signals.astype(np.float32))
 
 
 def _electrode_noise(
@@ -300,13 +217,13 @@ PERTURBATIONS = {
             "what is kept, from the start",
             "s",
             (7.0, 5.0),
-            "a shorter recording: cut to one length, records no longer tell anything by theirs",
+            "a shorter recording; all records get one length, so length tells nothing",
             "CODE-15 %: records of 7 and of 10 seconds",
             _length,
         ),
         Perturbation(
             "resample",
-            "rate in between",
+            "intermediate rate",
             "Hz",
             (250.0, 100.0),
             "an archive of a lower rate",
@@ -335,7 +252,7 @@ PERTURBATIONS = {
             "limit",
             "mV",
             (2.0, 1.0, 0.5),
-            "an amplifier of too small a range",
+            "an amplifier with too small a range",
             "[4]_ asks for 5 mV",
             _clipping,
         ),
@@ -357,17 +274,10 @@ PERTURBATIONS = {
 
 def variant_name(name: str, severity: float) -> str:
     """Name a perturbation with its severity, such as ``muscle@24dB``; without one where there is none to tell."""
-    return _variant(PERTURBATIONS[name], severity)
+    return PERTURBATIONS[name].variant(severity)
 
 
-def _variant(one: Perturbation, severity: float) -> str:
-    name = one.name
-    return f"{name}@{severity:g}{'' if one.units == '1' else one.units}" if one.parameter else name
-
-
-VARIANTS = {
-    variant_name(one.name, severity): (one, severity) for one in PERTURBATIONS.values() for severity in one.severities
-}
+VARIANTS = {one.variant(severity): (one, severity) for one in PERTURBATIONS.values() for severity in one.severities}
 """Every perturbation with each severity of the table, by name."""
 
 
@@ -383,7 +293,7 @@ def register_perturbation(one: Perturbation) -> None:
         held = PERTURBATIONS[one.name].where or "pytest-ecgfm itself"
         raise EcgfmError(f"{one.where}: a perturbation named {one.name!r} is already declared by {held}.")
     PERTURBATIONS[one.name] = one
-    VARIANTS.update({_variant(one, severity): (one, severity) for severity in one.severities})
+    VARIANTS.update({one.variant(severity): (one, severity) for severity in one.severities})
 
 
 def forget_declared_perturbations() -> None:

@@ -64,7 +64,7 @@ class Recording:
     signals : ndarray of float32, shape (leads, samples)
         In mV.
     leads : tuple of str
-        Customary lead names, one a row of `signals`.
+        Customary lead names, one for each row of `signals`.
     sampling_rate : float
         In Hz.
     """
@@ -76,7 +76,7 @@ class Recording:
 
 @dataclass(frozen=True)
 class RecordBatch:
-    """Several records of one length, rate and lead set.
+    """Several records with the same length, rate and leads.
 
     Attributes
     ----------
@@ -87,7 +87,7 @@ class RecordBatch:
     sampling_rate : float
         In Hz.
     records : tuple of str
-        Identifiers, one a row of `signals`.
+        Identifiers, one for each row of `signals`.
     ages : ndarray of float32, shape (records,)
         In years; NaN where unknown.
     sexes : tuple of str

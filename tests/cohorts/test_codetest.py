@@ -66,7 +66,7 @@ def test_written(make) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"gold": "1,0,0,0,0,0"}, r"gold_standard\.csv: 1 rows, but .* holds 2 tracings"),
+        ({"gold": "1,0,0,0,0,0"}, r"gold_standard\.csv: 1 rows, but .* contains 2 tracings"),
         ({"people": "34,M"}, r"attributes\.csv: 1 rows"),
         ({"gold": "2,0,0,0,0,0\n0,0,0,0,0,0"}, r"gold_standard\.csv: record '0': 1dAVb '2'"),
         ({"people": "34,M\nx,F"}, r"attributes\.csv: record '1': age 'x'"),

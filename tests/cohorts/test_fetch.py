@@ -319,7 +319,7 @@ def test_a_folder_that_is_a_link_is_not_written_through(server, ptb_xl, tmp_path
 
 @pytest.mark.parametrize(
     ("index", "message"),
-    [(b"<html>Welcome</html>", "line 1 is no checksum"), (b"", "names no record of ptb-xl"), (b"\xff", "no index")],
+    [(b"<html>Welcome</html>", "line 1 is not a checksum"), (b"", "names no record of ptb-xl"), (b"\xff", "no index")],
 )
 def test_an_index_that_is_none_is_not_kept(server, ptb_xl, tmp_path, index, message) -> None:
     server.files[address("SHA256SUMS.txt")] = index
@@ -339,8 +339,8 @@ def test_command_asks_first(server, ptb_xl, tmp_path, capsys, monkeypatch) -> No
     monkeypatch.setattr("sys.stdin", terminal)
     assert main(arguments) == 2 and not server.asked and "was not fetched" in capsys.readouterr().err
     assert main(arguments) == 0
-    assert "6 files downloaded, 0 were there, all checked" in capsys.readouterr().out
-    assert main([*arguments, "--yes"]) == 0 and "0 files downloaded, 6 were there" in capsys.readouterr().out
+    assert "6 files downloaded, 0 were already there; all were checked" in capsys.readouterr().out
+    assert main([*arguments, "--yes"]) == 0 and "0 files downloaded, 6 were already there" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

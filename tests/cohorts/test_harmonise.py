@@ -1,8 +1,12 @@
+import ast
 import csv
 from importlib.resources import files
+from pathlib import Path
 
 import pytest
 
+from pytest_ecgfm import cohorts
+from pytest_ecgfm.cohorts import challenge
 from pytest_ecgfm.cohorts.harmonise import VOCABULARIES, expressible, harmonise, vocabulary
 from pytest_ecgfm.cohorts.synthetic.population import MODELLED
 from pytest_ecgfm.errors import EcgfmError
@@ -29,6 +33,22 @@ def test_every_row_has_a_source_and_a_block_is_a_conduction_disturbance(name: st
     for rule in rules:
         if rule.rule == "true" and rule.label in ("LBBB", "RBBB", "1AVB"):
             assert ("CD", "true") in {(r.label, r.rule) for r in vocabulary(name).rules[rule.code]}, rule
+
+
+def test_every_published_source_says_which_labels_it_knows() -> None:
+    """Without a row, a source is taken to express every label: what nobody annotated would be read as false."""
+    named = {
+        keyword.value.value
+        for path in Path(cohorts.__file__).parent.glob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "harmonise"
+        for keyword in node.keywords
+        if keyword.arg == "source" and isinstance(keyword.value, ast.Constant)
+    }
+    assert {"code-15", "mimic-iv-ecg"} <= named
+    text = files("pytest_ecgfm.cohorts.labels").joinpath("vocabulary.csv").read_text(encoding="utf-8")
+    stated = {row["source"] for row in csv.DictReader(text.splitlines())}
+    assert sorted((named | {one.vocabulary for one in challenge.SOURCES.values()}) - stated) == []
 
 
 def test_vocabulary_table_is_complete() -> None:

@@ -108,7 +108,7 @@ def test_longest_phrase_counts() -> None:
         ({"study": "42497714"}, r"record_list\.csv: record '42497714': study_id occurs in more than one row"),
         ({"subject": "x"}, r"record_list\.csv: record '40689238': subject_id 'x'"),
         ({"path": "../x"}, r"record_list\.csv: record '40689238': path: '\.\./x\.hea' is not a file name"),
-        ({"path": "files/x"}, r"of 2 records looked for, 1 are missing: record '40689238' \(files/x\)"),
+        ({"path": "files/x"}, r"1 of 2 records that were checked are missing: record '40689238' \(files/x\)"),
         ({"reports": "10000032,40689238,1,x,Sinus rhythm,,,900\n"}, "no row for 1 of 2 records: 42497714"),
     ],
 )

@@ -71,12 +71,12 @@ def test_a_definition_spans_vocabularies_and_columns(tmp_path):
         (GOOD.replace('"VCLVH"', '"VCLV"'), r"label\.LVH\.unknown: scp has no code 'VCLV'\. Did you mean 'VCLVH'"),
         (GOOD.replace("snomed =", "snomd ="), r"unknown vocabulary 'snomd'\. Did you mean 'snomed'"),
         (GOOD.replace("label.LVH", "label.AF"), "AF is a built-in label"),
-        (GOOD.replace("label.LVH", 'label."scp:MI"'), "that of a code"),
+        (GOOD.replace("label.LVH", 'label."scp:MI"'), "is read as a code"),
         (GOOD.replace("label.LVH", 'label."a,b"'), "none of the marks"),
         (GOOD.replace("meaning =", "meanin ="), r"labels\.toml: label\.LVH\.(meaning|meanin)"),
         (GOOD.replace("unknown =", "unknwn ="), r"unknwn: no such key\. Did you mean 'unknown'"),
         ('[label.X]\nmeaning = "x"\ntrue = {}\n', r"label\.X\.true"),
-        ('[label.X]\nmeaning = "x"\ntrue = { scp = [] }\n', "names nothing"),
+        ('[label.X]\nmeaning = "x"\ntrue = { scp = [] }\n', "is empty; name at least one"),
         ("", "label: is missing"),
         ("[[label]]\n", "label"),
         ("label = 1\n", "label"),
@@ -132,8 +132,12 @@ def test_a_folder_whose_labels_are_all_its_own(hospital):
 def test_columns_that_look_like_labels_are_named_with_the_nearest(hospital):
     notes = list(unused_columns(FolderCohort(hospital), {"LVH"}))
     assert len(notes) == 2
-    assert "'afib' holds 1 and 0" in notes[0] and "--ecgfm-labels=afib" in notes[0] and "is AF (atrial" in notes[0]
-    assert "'Stach' holds 1 and 0" in notes[1] and "is STach (sinus tachycardia) meant" in notes[1]
+    assert (
+        "'afib' contains 1 and 0" in notes[0]
+        and "--ecgfm-labels=afib" in notes[0]
+        and "do you mean AF (atrial" in notes[0]
+    )
+    assert "'Stach' contains 1 and 0" in notes[1] and "do you mean STach (sinus tachycardia)" in notes[1]
 
 
 @pytest.mark.parametrize(

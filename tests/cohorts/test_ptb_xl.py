@@ -166,7 +166,7 @@ def test_header_of_another_rate(make, write_record) -> None:
         ({"sex": "2"}, "record '1': sex '2'"),
         ({"strat_fold": "11"}, "record '1': strat_fold '11'"),
         ({"strat_fold": ""}, "record '1': strat_fold ''"),
-        ({"strat_fold": "1.5"}, "strat_fold should hold whole numbers"),
+        ({"strat_fold": "1.5"}, "strat_fold should contain whole numbers"),
         ({"scp_codes": "__import__('os')"}, "record '1': scp_codes"),
         ({"filename_hr": "../../x"}, "record '1': filename_hr: '../../x.hea' is not a file name"),
         ({"filename_hr": "/etc/passwd"}, "record '1': filename_hr: '/etc/passwd.hea' is not a file name"),

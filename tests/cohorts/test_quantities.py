@@ -194,10 +194,10 @@ def test_names_are_quantities_then_sets_then_labels(tmp_path):
         ("[quantity.EF]\nunit = '%'", "quantity.EF.unit: no such key. Did you mean 'units'"),
         ("[quantity.EF]\nlow = 9\nhigh = 5", "low = 9 should be below high = 5"),
         ("[set.few]\nlabels = ['AF']", "set.few.labels"),
-        ("[set.few]\nlabels = ['AF', 'AF']", "should name two labels at least"),
+        ("[set.few]\nlabels = ['AF', 'AF']", "should name at least two labels"),
         ("[set.AF]\nlabels = ['AF', 'CD']", "set.AF: a label or a quantity has this name"),
         ("[set.x]\nlabels = ['AF', 'scp:LHV']", "scp has no code 'LHV'"),
-        ("[set.x]\nlabels = ['AF', 'age']", "'age' is no label; a set holds labels only"),
+        ("[set.x]\nlabels = ['AF', 'age']", "'age' is not a label; a set may contain only labels"),
         ("", "label"),
     ],
 )

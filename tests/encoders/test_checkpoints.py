@@ -118,7 +118,7 @@ def test_missing_and_not_a_dict(tmp_path):
         read_checkpoint(tmp_path / "none.pth")
     with pytest.raises(EcgfmError, match=r"model\.safetensors: no such file"):
         read_checkpoint(tmp_path)
-    with pytest.raises(EcgfmError, match="holds a list, but should hold tensors by key"):
+    with pytest.raises(EcgfmError, match="holds a list, but should contain tensors by key"):
         read_checkpoint(saved(tmp_path, [torch.zeros(1)]))
 
 

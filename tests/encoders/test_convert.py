@@ -34,7 +34,7 @@ def saved(tmp_path, content, **options):
 
 def test_refused_without_trust(tmp_path):
     source = saved(tmp_path, {"state_dict": TENSORS, "hook": Marks(tmp_path / "marker")})
-    with pytest.raises(EcgfmError, match=r"in\.ckpt: opening it runs whatever code .*--trust"):
+    with pytest.raises(EcgfmError, match=r"in\.ckpt: opening it runs any code .*--trust"):
         convert(source, tmp_path / "out.safetensors", trust=False)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.ckpt"]
 

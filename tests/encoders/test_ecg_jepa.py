@@ -149,7 +149,7 @@ def test_shorter_records_are_padded_with_zeros(signals):
 
 
 def test_less_than_a_second_is_an_error(signals):
-    with pytest.raises(EcgfmError, match="of 1 s or more"):
+    with pytest.raises(EcgfmError, match="should last 1 s or more"):
         preprocess(signals[..., :499], 500.0)
 
 

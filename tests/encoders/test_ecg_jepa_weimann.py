@@ -188,5 +188,5 @@ def test_the_first_whole_patches_are_read(rng, samples, kept):
 
 
 def test_less_than_a_second_is_an_error(rng):
-    with pytest.raises(EcgfmError, match="of 1 s or more"):
+    with pytest.raises(EcgfmError, match="should last 1 s or more"):
         preprocess(rng.normal(0, 0.3, (2, 12, 499)).astype(np.float32), 500.0)

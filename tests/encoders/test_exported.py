@@ -63,8 +63,8 @@ def test_the_files_content_is_the_models_identity(card, tmp_path):
     ("text", "message"),
     [
         ("", "file = None and name = 'mine' should be text"),
-        (CARD.replace("model.onnx", "../model.onnx"), "lies outside the card's folder"),
-        (CARD.replace("model.onnx", "/etc/passwd"), "lies outside the card's folder"),
+        (CARD.replace("model.onnx", "../model.onnx"), "is outside the card's folder"),
+        (CARD.replace("model.onnx", "/etc/passwd"), "is outside the card's folder"),
         (CARD.replace("model.onnx", "none.onnx"), "no such file"),
         (CARD.replace("model.onnx", "mine.toml"), "should be an .onnx file"),
         (CARD + 'input = "tensor"\n', "takes an 'array'"),
@@ -82,7 +82,7 @@ def test_a_bad_card_is_one_line(card, text, message):
 
 def test_a_file_that_is_no_model(tmp_path):
     (tmp_path / "model.onnx").write_bytes(b"not a model")
-    with pytest.raises(EcgfmError, match="no model that onnxruntime can open"):
+    with pytest.raises(EcgfmError, match="onnxruntime cannot open it"):
         OnnxModel(tmp_path / "model.onnx")
 
 
@@ -112,7 +112,7 @@ def test_a_record_that_does_not_fit_in_memory_is_named():
         raise MemoryError
 
     encoder = Encoder(parse_card("m", {"sampling_rate": 100, "seconds": 2}, where=""), model)
-    with pytest.raises(EcgfmError, match="record r0: no memory on cpu for a batch of one"):
+    with pytest.raises(EcgfmError, match="record r0: not enough memory on cpu for a batch of one"):
         encoder.embed_batch(batch_of(4))
 
 

@@ -126,7 +126,7 @@ def test_finite_at_any_length(samples, kind):
 
 
 def test_refuses_what_it_cannot_read(signals):
-    with pytest.raises(EcgfmError, match="of 1 s or more"):
+    with pytest.raises(EcgfmError, match="should last 1 s or more"):
         RandomConv().embed(batch_of(signals[..., :99]))
     with pytest.raises(EcgfmError, match="lacks lead 'V6'"):
         RandomConv().embed(batch_of(signals[:, :11], LEADS[:11]))

@@ -259,7 +259,7 @@ def test_a_package_that_is_an_extra_is_installed_by_it(monkeypatch):
     with pytest.raises(EcgfmError) as error:
         resolve_checkpoint(card, {})
     assert str(error.value) == (
-        "model 'openecg_codec' needs package 'openecg', which holds its weights: pip install '.[openecg]'"
+        "model 'openecg_codec' needs package 'openecg', which contains its weights: pip install '.[openecg]'"
     )
 
 

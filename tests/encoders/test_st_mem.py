@@ -194,7 +194,7 @@ def test_shorter_records_give_one_crop_of_whole_patches(rng, samples, kept):
 
 
 def test_less_than_a_second_is_an_error(rng):
-    with pytest.raises(EcgfmError, match="of 1 s or more"):
+    with pytest.raises(EcgfmError, match="should last 1 s or more"):
         preprocess(rng.normal(0, 0.3, (2, 12, 249)).astype(np.float32), 250.0)
 
 

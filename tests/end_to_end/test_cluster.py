@@ -179,7 +179,7 @@ def test_work_that_brings_down_every_worker_ends_in_an_error():
 
     own = cluster.Cluster("local:1")
     try:
-        with pytest.raises(EcgfmError, match="--ecgfm-dask: the same work brought down several workers"):
+        with pytest.raises(EcgfmError, match="--ecgfm-dask: the same task made several workers crash"):
             gathered(own, encoder_of(deadly), MemoryCohort())
     finally:
         own.close()
@@ -200,7 +200,7 @@ def test_the_last_worker_may_go_with_another_piece_of_the_work():
     own = object.__new__(cluster.Cluster)
     own._client = SimpleNamespace(nthreads=dict)
     failed = Task(cluster.KilledWorker("embed", SimpleNamespace(address="w"), 3))
-    with pytest.raises(EcgfmError, match="the same work brought down several workers"):
+    with pytest.raises(EcgfmError, match="the same task made several workers crash"):
         own._result(Task(), [Task(), failed])
 
 

@@ -51,7 +51,7 @@ def test_brugada_ends_in_a_verdict_with_intervals(data):
     assert result.ret == 0 and row["outcome"] == "pass"
     assert row["low"] < row["value"] < row["high"]
     assert (row["counts"]["n_test_positive"], row["counts"]["n_test"]) == (69, 356)
-    result.stdout.fnmatch_lines(["*the column 'basal_pattern' holds 1 and 0, but no label of this run reads it*"])
+    result.stdout.fnmatch_lines(["*the column 'basal_pattern' contains 1 and 0, but no label of this run reads it*"])
 
 
 def test_superclasses_of_ptb_xl_go_through_page_cube_and_tables(data):

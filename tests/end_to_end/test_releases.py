@@ -51,7 +51,9 @@ def test_a_release_is_held_against_the_one_before(user, monkeypatch):
     assert outcome == "fail" and "baseline first is stale" in reason and "records are gone" in reason
     told = user.run(sys.executable, "-m", "pytest_ecgfm.cli", "compare", "first", "third")
     assert told.ret == 0
-    told.stdout.fnmatch_lines(["## spread, then worse", "| synthetic-europe | AF | *", "* checks have another outcome"])
+    told.stdout.fnmatch_lines(
+        ["## spread, then worse", "| synthetic-europe | AF | *", "* checks have a different outcome"]
+    )
 
 
 def test_an_edited_threshold_without_a_reason_and_a_baseline_that_is_none_are_usage_errors(user):

@@ -124,8 +124,8 @@ def test_columns_sort_by_number_and_by_word(shown, made):
         head.click()
         found = rows(shown).evaluate_all(values)
         assert found == sorted(found, reverse=turn) and len(found) == len(made[1])
-    demanded = shown.locator("#checks th", has_text="demanded").locator("button")
-    demanded.click()
+    threshold = shown.locator("#checks th", has_text="threshold").locator("button")
+    threshold.click()
     found = rows(shown).evaluate_all("all => all.map(row => Number(row.cells[3].querySelector('data').value))")
     assert found == sorted(found)
     assert shown.locator("#checks th[aria-sort]").count() == 1

@@ -139,7 +139,7 @@ def test_earlier_runs_are_compared_check_by_check(made, tmp_path):
     # The run itself was held against `spring`; nothing else is computed for it.
     assert text.count("since spring") >= 1 and "No AUROC to compare" not in text
     other, _ = write_run(tmp_path / "autumn", ("three",))
-    assert "No encoder is in both: three; one, two." in render(replace(run, baselines=(load(other),)))
+    assert "The two runs have no encoder in common: three; one, two." in render(replace(run, baselines=(load(other),)))
 
 
 @pytest.mark.parametrize("name", ["<script>alert(1)</script>", '"onload="x'])

@@ -16,7 +16,7 @@ def test_the_paragraph_says_what_decided():
     assert in_words(verdict, rows).startswith("m passes")
     assert (
         "Of 1 checks 1 passed, 0 failed, 0 could not be decided, 0 had too few records and "
-        "0 could not be measured; 0 of these block." in in_words(verdict, rows)
+        "0 could not be measured; 0 of these checks block." in in_words(verdict, rows)
     )
     verdict, rows = run(2.0)
     assert in_words(verdict, rows).startswith("m fails")

@@ -271,12 +271,13 @@ def mean_auroc_difference(
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> Estimate:
-    """Return mean AUROC of `scores_a` minus that of `scores_b` on the same records: paired DeLong or bootstrap.
+    """Return the mean AUROC of `scores_a` minus that of `scores_b` on the same records: paired DeLong or bootstrap.
 
-    With as many seeds on both sides, row i of one is paired with row i of the other (the subsets of a seed are the
-    same for every encoder), and the spread between seeds is that of the differences; else both spreads add.
-    Where both AUROCs sit at a limit and the scores differ, the paired variance of 0 says nothing, and the two exact
-    intervals are combined instead [8]_. Scores of the same order differ by exactly 0, without an interval.
+    If both sides have the same number of seeds, row i of one is paired with row i of the other (the subsets of a seed
+    are the same for every encoder), and the spread between seeds is that of the differences. Otherwise both spreads are
+    added. If both AUROCs are at a limit and the scores differ, the paired variance of 0 says nothing; then the two
+    exact intervals are combined [8]_. If both scores put the records in the same order, the difference is exactly 0,
+    without an interval.
 
     Parameters
     ----------

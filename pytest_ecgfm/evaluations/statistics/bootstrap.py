@@ -1,7 +1,7 @@
 """Bootstrap over patients: resampled records, percentile intervals, weighted AUROC (Efron, Tibshirani 1993).
 
-A percentile interval keeps to the limits of its quantity, as each resample does. So does Wilson's interval of a share
-(J. Am. Stat. Assoc. 22:209, 1927), which stands in where resamples may all be alike.
+A percentile interval stays within the limits of its quantity, as each resample does. So does Wilson's interval of a
+share (J. Am. Stat. Assoc. 22:209, 1927), which is used if all resamples may be alike.
 """
 
 import math

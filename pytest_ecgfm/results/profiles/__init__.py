@@ -31,7 +31,7 @@ class _Strict(BaseModel):
 
 
 class Rule(_Strict):
-    """One ``[[check]]`` entry: a threshold, and the cells that it holds for (all, where a selector is left out)."""
+    """One ``[[check]]`` entry: a threshold, and the cells that it applies to (all, if a selector is left out)."""
 
     name: str
     minimum: Bound | None = None
@@ -61,7 +61,7 @@ class Rule(_Strict):
         return float(self.maximum if self.minimum is None else self.minimum)  # type: ignore[arg-type]
 
     def holds_for(self, case: Case) -> bool:
-        """Say whether this entry speaks of `case`."""
+        """Say whether this entry applies to `case`."""
         return (
             self.name == case.check
             and (not self.cohorts or case.cohort in self.cohorts)
@@ -82,11 +82,11 @@ class Grid(_Strict):
     probe : str
         Kind of the probe of the downstream suite: ``logistic``, ``knn``, ``mlp``, or one that somebody declared.
     players : {"independent", "limb", "twelve"}
-        Which leads come and go together in Shapley values (`pytest_ecgfm.signals.coalitions.players`).
+        Which leads are taken away together for Shapley values (`pytest_ecgfm.signals.coalitions.players`).
     stability_records, explained_records : int
-        Records a cohort that are perturbed, and whose leads are explained by Shapley values.
+        Number of records of each cohort that are perturbed, and whose leads are explained by Shapley values.
     mapped_records : int
-        Records of all cohorts together that are drawn by UMAP and clustered, at most.
+        Largest number of records, of all cohorts together, that are drawn by UMAP and clustered.
     """
 
     suites: tuple[str, ...] = SUITES
@@ -130,11 +130,11 @@ class Profile(_Strict):
     inconclusive : {"allow", "block"}
         Whether an inconclusive blocking check blocks.
     base : str
-        Shipped profile that this one comes from; thresholds looser than its need a reason.
+        Shipped profile that this one comes from; a threshold that is looser than the one there needs a reason.
     check : tuple of Rule
-        Of the entries that hold for a cell, the last decides. A cell without an entry is not evaluated.
+        If several entries apply to a cell, the last one decides. A cell without an entry is not evaluated.
     label : dict of str to Definition
-        Labels of one's own, by name.
+        Labels of your own, by name.
     quantity : dict of str to QuantityDefinition
         What is to be known of quantities, by name.
     set : dict of str to SetDefinition
@@ -164,7 +164,7 @@ class Profile(_Strict):
         return self.model_copy(update={"label": both.label, "quantity": both.quantity, "set": both.set})
 
     def threshold(self, case: Case) -> Threshold | None:
-        """Return what the profile demands of a cell, else what the check was declared with, or None."""
+        """Return the profile's threshold for a cell, or else the one that the check declares, or None."""
         for rule in reversed(self.check):
             if rule.holds_for(case):
                 sense: Literal["minimum", "maximum"] = "maximum" if rule.minimum is None else "minimum"
@@ -227,7 +227,7 @@ def demanded(profile: Profile, case: Case) -> Threshold:
     """
     threshold = profile.threshold(case) or _shipped_profile("default").threshold(case)
     if threshold is None:
-        raise EcgfmError(f"profile default demands nothing of {case.name}.")
+        raise EcgfmError(f"profile default has no threshold for {case.name}.")
     return threshold
 
 
