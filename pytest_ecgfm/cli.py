@@ -4,7 +4,6 @@ Each subcommand is one row of `COMMANDS`. What a command needs is imported when 
 """
 
 import argparse
-import json
 import os
 import sys
 import time
@@ -17,9 +16,11 @@ from typing import TYPE_CHECKING, Any
 from tqdm import tqdm
 
 from pytest_ecgfm.cards.bounded_files import read_bounded
+from pytest_ecgfm.encoders import parity
 from pytest_ecgfm.errors import EcgfmError
-from pytest_ecgfm.report.escape import terminal
-from pytest_ecgfm.results import gate
+from pytest_ecgfm.report import commands
+from pytest_ecgfm.report.escape import csv_cell, json_text, terminal
+from pytest_ecgfm.report.printed import complain, say
 
 if TYPE_CHECKING:
     from pytest_ecgfm.cohorts.base import Cohort
@@ -47,20 +48,10 @@ class Command:
     run: Callable[[argparse.Namespace], int]
 
 
-def say(line: str = "") -> None:
-    """Write one line to the standard output."""
-    sys.stdout.write("\n".join(map(terminal, line.split("\n"))) + "\n")
-
-
-def complain(text: str) -> None:
-    """Write one line to the standard error output."""
-    sys.stderr.write(f"ecgfm: {terminal(' '.join(text.split()))}\n")
-
-
 @contextmanager
 def bar(description: str, unit: str = "record") -> Iterator[Callable[[int, int], None]]:
     """Show a progress bar on the standard error output, if that is a terminal; yields a function of (done, total)."""
-    with tqdm(desc=description, unit=unit, leave=False, disable=None, file=sys.stderr) as shown:
+    with tqdm(desc=terminal(description), unit=unit, leave=False, disable=None, file=sys.stderr) as shown:
 
         def show(done: int, total: int) -> None:
             shown.total = total
@@ -135,13 +126,14 @@ def _cohorts(args: argparse.Namespace) -> int:
         if args.records:
             rows = table.reset_index()
             rows.insert(0, "cohort", cohort.name)
+            rows = rows.rename(columns=csv_cell).map(lambda one: csv_cell(one) if isinstance(one, str) else one)
             rows.to_csv(sys.stdout, header=not reports, index=False, lineterminator="\n")
         elif not args.json:
             for line in (*lines(about, [Path(path) for path in place["paths"]]), ""):
                 say(line)
         reports.append(about)
     if args.json:
-        say(json.dumps(reports, indent=2, ensure_ascii=False, allow_nan=False))
+        sys.stdout.write(f"{json_text(reports)}\n")
     # To see a fixture's cohort, its file would have to be run; this command only reads.
     with suppress(OSError, EcgfmError):
         if b"ecg_cohort" in read_bounded(Path("conftest.py"), 1_000_000):
@@ -161,7 +153,7 @@ def _fetch_arguments(parser: argparse.ArgumentParser) -> None:
 def _fetch(args: argparse.Namespace) -> int:
     from pytest_ecgfm.cohorts.fetch import fetch
 
-    with tqdm(desc=args.cohort, unit="file", leave=False, disable=None, delay=1.0, file=sys.stderr) as shown:
+    with tqdm(desc=terminal(args.cohort), unit="file", leave=False, disable=None, delay=1.0, file=sys.stderr) as shown:
 
         def show(done: int, total: int, size: int) -> None:
             shown.total = total
@@ -183,7 +175,7 @@ def _fetch(args: argparse.Namespace) -> int:
 
 def _agreed(text: str, yes: bool) -> bool:
     """Ask whoever is there to agree, unless they did so beforehand."""
-    sys.stderr.write(f"{text}\n")
+    sys.stderr.write("\n".join(map(terminal, text.split("\n"))) + "\n")
     if yes:
         return True
     if not sys.stdin.isatty():
@@ -203,94 +195,6 @@ def _convert(args: argparse.Namespace) -> int:
     from pytest_ecgfm.encoders.convert import convert
 
     say(convert(args.source, args.target, trust=args.trust))
-    return 0
-
-
-def _table_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("runs", nargs="+", metavar="RUN", type=Path, help="folder of a finished run, or its cube")
-    parser.add_argument("--format", choices=("markdown", "csv", "latex"), default="markdown", help="what is printed")
-    parser.add_argument("--out", metavar="DIR", type=Path, help="write each table there, in all three formats")
-
-
-def _table(args: argparse.Namespace) -> int:
-    from pytest_ecgfm.report.loaded import load
-    from pytest_ecgfm.report.tables import WRITERS, tables
-
-    found = tables([load(run) for run in args.runs])
-    if not found:
-        raise EcgfmError("these runs have no results of the downstream, transfer or separability suites.")
-    for table in found:
-        say(WRITERS[args.format][1](table))
-    if args.out is not None:
-        try:
-            args.out.mkdir(parents=True, exist_ok=True)
-            for table in found:
-                # Encoders' names are part of a file's name; what a folder could be made of is not.
-                stem = "".join(one if one.isalnum() or one in "-_." else "-" for one in table.name)
-                for ending, write in WRITERS.values():
-                    (args.out / f"{stem}.{ending}").write_text(write(table), encoding="utf-8")
-        except OSError as error:
-            raise EcgfmError(f"--out={args.out}: cannot be written: {error.strerror}.") from None
-    return 0
-
-
-def _report_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("folder", metavar="RUN", type=Path, help="folder of a finished run")
-    parser.add_argument("--pdf", action="store_true", help="print it, too, by Chromium; beside the page")
-    parser.add_argument(
-        "--baseline", action="append", default=[], metavar="RUN", type=Path, help="say what changed since; repeatable"
-    )
-
-
-def _report(args: argparse.Namespace) -> int:
-    from pytest_ecgfm.report.loaded import load
-    from pytest_ecgfm.report.page import write_page
-    from pytest_ecgfm.report.pdf import print_page
-
-    try:
-        page = write_page(args.folder, [load(one) for one in args.baseline])
-        say(str(page))
-        if args.pdf:
-            say(str(print_page(page)))
-    except OSError as error:
-        raise EcgfmError(f"run {args.folder}: cannot be written: {error.strerror}.") from None
-    return 0
-
-
-def _figures_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run_folder", metavar="RUN", type=Path, help="folder of a finished run, or its cube")
-    parser.add_argument("out", metavar="DIR", type=Path, help="where the figures go, as SVG and PNG")
-
-
-def _figures(args: argparse.Namespace) -> int:
-    from pytest_ecgfm.report.figures import write_figures
-    from pytest_ecgfm.report.loaded import load
-
-    run = load(args.run_folder)
-    try:
-        written = write_figures(run, args.out)
-    except OSError as error:
-        raise EcgfmError(f"{args.out}: cannot be written: {error.strerror}.") from None
-    if not written:
-        raise EcgfmError(f"run {args.run_folder}: it has no results that a figure shows.")
-    for path in written:
-        say(str(path))
-    return 0
-
-
-def _compare_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("before", metavar="RUN", type=Path, help="folder of a finished run, or its cube")
-    parser.add_argument("after", metavar="RUN", nargs="+", type=Path, help="one run or more to compare with it")
-
-
-def _compare(args: argparse.Namespace) -> int:
-    from pytest_ecgfm.report.compare import compare
-    from pytest_ecgfm.report.loaded import load
-
-    before = load(args.before)
-    for run in args.after:
-        for line in compare(before, load(run)):
-            say(line)
     return 0
 
 
@@ -321,7 +225,7 @@ def _cache(args: argparse.Namespace) -> int:
     ]
     total = f"{counted(len(found))}, {sum(one.size for one in found) / 1e6:.1f} MB in {folder}"
     if args.json:
-        say(json.dumps([{**asdict(one), "folder": str(one.folder)} for one in found], indent=2, ensure_ascii=False))
+        sys.stdout.write(f"{json_text([{**asdict(one), 'folder': str(one.folder)} for one in found])}\n")
     else:
         for line in table_lines(found):
             say(line)
@@ -343,13 +247,29 @@ COMMANDS: tuple[Command, ...] = (
         "convert", "convert a checkpoint that cannot be opened safely into one that can", _convert_arguments, _convert
     ),
     Command("cache", "list the embeddings that are kept between runs, and remove them", _cache_arguments, _cache),
-    Command("report", "draw generalization.html of a finished run again", _report_arguments, _report),
-    Command("figures", "draw a run's figures for papers, as SVG and PNG", _figures_arguments, _figures),
-    Command("compare", "say what changed between runs, with intervals", _compare_arguments, _compare),
+    Command("report", "draw generalization.html of a finished run again", commands.report_arguments, commands.report),
+    Command("figures", "draw a run's figures for papers, as SVG and PNG", commands.figures_arguments, commands.figures),
+    Command("compare", "say what changed between runs, with intervals", commands.compare_arguments, commands.compare),
     Command(
-        "gate", "say whether the newest run of a folder passes; the exit status is for CI", gate.arguments, gate.command
+        "gate",
+        "say whether the newest run of a folder passes; the exit status is for CI",
+        commands.gate_arguments,
+        commands.gate,
     ),
-    Command("table", "print and write the paper's tables of finished runs", _table_arguments, _table),
+    Command(
+        "history",
+        "say what each check gave over releases, and what was lost little by little",
+        commands.history_arguments,
+        commands.history,
+    ),
+    Command(
+        "verify",
+        "say whether a run's verdict belongs to its cube and rows; exit status 1 if not",
+        commands.verify_arguments,
+        commands.verify,
+    ),
+    Command("parity", "hold an adapter against official embeddings of one's own", parity.arguments, parity.command),
+    Command("table", "print and write the paper's tables of finished runs", commands.table_arguments, commands.table),
 )
 """Every subcommand."""
 

@@ -11,12 +11,13 @@ from uuid import uuid4
 import numpy as np
 import xarray as xr
 
-from pytest_ecgfm.errors import EcgfmError
+from pytest_ecgfm.errors import EcgfmError, utf8
 from pytest_ecgfm.evaluations import (
     downstream,
     features,
     macro,
     quantities,
+    quantity_transfer,
     relevance,
     separability,
     stability,
@@ -34,6 +35,7 @@ _DIMENSIONS = {
     "sets": ("encoder", "cohort", "set", "probe", "fraction", "label"),
     "subgroups": ("encoder", "cohort", "label", "column", "group"),
     "transfer": ("encoder", "source", "target", "label"),
+    "quantity_transfer": ("encoder", "source", "target", "quantity"),
     "stability": ("encoder", "cohort", "label", "perturbation", "severity"),
     "relevance": ("encoder", "cohort", "label", "fraction", "baseline", "removed", "lead"),
     "separability": ("encoder", "space", "grouping", "cohort", "label", "metric"),
@@ -44,6 +46,7 @@ _METRICS = {
     "sets": macro.METRICS,
     "subgroups": subgroups.METRICS,
     "transfer": transfer.METRICS,
+    "quantity_transfer": quantity_transfer.METRICS,
     "stability": stability.METRICS,
     "relevance": {**relevance.METRICS, **features.METRICS},
     "separability": separability.METRICS,
@@ -102,22 +105,34 @@ def build_cube(rows: Iterable[Row], folder: Path, attributes: Mapping[str, Any])
         if before.key == after.key:
             raise EcgfmError(f"two results for {after.check} of {after.encoder}.")
     tree: dict[str, xr.Dataset] = {"/": xr.Dataset(attrs={"schema_version": SCHEMA_VERSION, **attributes})}
-    groups: dict[str, list[Cell]] = defaultdict(list)
-    for row in ordered:
-        for cell in row.cells:
-            groups[cell.group].append(cell)
-    for group, cells in sorted(groups.items()):
-        tree[f"/{group}"] = _group(group, cells)
-    if "/transfer" in tree:
-        tree["/transfer"] = _with_exposure(tree["/transfer"], attributes)
-    if "/quantities" in tree:
-        tree["/quantities"] = _with_units(tree["/quantities"], attributes)
+    tree |= {f"/{group}": dataset for group, dataset in cells_of(ordered).items()}
+    for group in ("/transfer", "/quantity_transfer"):
+        if group in tree:
+            tree[group] = _with_exposure(tree[group], attributes)
+    for group, of in (("/quantities", "cohort"), ("/quantity_transfer", "target")):
+        if group in tree:
+            tree[group] = _with_units(tree[group], attributes, of)
     files = [(row, folder / Path(name).name) for row in ordered for name in row.arrays]
     if scores := [(row, path) for row, path in files if path.suffix == ".npz"]:
         tree["/scores"] = _scores(scores)
     tree |= _larger(sorted({path for _, path in files if path.suffix == ".nc"}))
-    tree["/checks"] = _checks(ordered)
+    tree["/checks"] = checks_of(ordered)
     return xr.DataTree.from_dict(tree)
+
+
+def cells_of(rows: Iterable[Row]) -> dict[str, xr.Dataset]:
+    """Lay out the values behind some rows, which are in the order of their keys: one dataset a group.
+
+    Raises
+    ------
+    EcgfmError
+        If two cells disagree.
+    """
+    groups: dict[str, list[Cell]] = defaultdict(list)
+    for row in rows:
+        for cell in row.cells:
+            groups[cell.group].append(cell)
+    return {group: _group(group, cells) for group, cells in sorted(groups.items())}
 
 
 def _group(name: str, cells: Sequence[Cell]) -> xr.Dataset:
@@ -160,10 +175,10 @@ def _with_exposure(transfer: xr.Dataset, attributes: Mapping[str, Any]) -> xr.Da
     return transfer.assign(exposure=words)
 
 
-def _with_units(held: xr.Dataset, attributes: Mapping[str, Any]) -> xr.Dataset:
-    """Say in which units each cohort states each quantity; empty where nothing says it."""
+def _with_units(held: xr.Dataset, attributes: Mapping[str, Any], of: str) -> xr.Dataset:
+    """Say in which units each cohort, or each target, states each quantity; empty where nothing says it."""
     about = "units of the quantity in the cohort, as stated"
-    return held.assign(units=_told(held, ("cohort", "quantity"), attributes.get("cohorts", "{}"), "units", "", about))
+    return held.assign(units=_told(held, (of, "quantity"), attributes.get("cohorts", "{}"), "units", "", about))
 
 
 def _told(held: xr.Dataset, dims: tuple[str, str], text: str, field: str, missing: str, about: str) -> xr.Variable:
@@ -248,7 +263,8 @@ def _scores(files: Sequence[tuple[Row, Path]]) -> xr.Dataset:
     )
 
 
-def _checks(rows: Sequence[Row]) -> xr.Dataset:
+def checks_of(rows: Sequence[Row]) -> xr.Dataset:
+    """Tabulate rows as the cube's group ``/checks``."""
     data: dict[str, xr.Variable] = {}
     for column, text in _CHECK_COLUMNS.items():
         values = np.array([str(getattr(row, column)) for row in rows], dtype=np.str_)
@@ -265,7 +281,23 @@ def write_cube(tree: xr.DataTree, path: Path) -> None:
     temporary = path.with_name(f".{path.name}.{uuid4().hex}.tmp")
     try:
         # In memory first: on a full disk, the library that writes to it crashes the process.
-        temporary.write_bytes(tree.to_netcdf(engine="h5netcdf"))
+        temporary.write_bytes(_as_text(tree).to_netcdf(engine="h5netcdf"))
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _as_text(tree: xr.DataTree) -> xr.DataTree:
+    """Show what no file can hold (bytes that are no UTF-8, NUL) as escapes, in every text of a cube."""
+
+    def shown(dataset: xr.Dataset) -> xr.Dataset:
+        odd = {name: one for name, one in dataset.variables.items() if one.dtype.kind in "UO" and not _is_text(one)}
+        # By a new index, as one cannot be changed in place.
+        return dataset.assign({name: (one.dims, utf8(one.values.tolist()), one.attrs) for name, one in odd.items()})
+
+    return xr.map_over_datasets(shown, tree)
+
+
+def _is_text(held: xr.Variable) -> bool:
+    text = "".join(map(str, held.values.ravel().tolist()))
+    return bool(text == utf8(text))

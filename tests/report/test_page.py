@@ -211,3 +211,15 @@ def test_groups_of_patients_are_named_with_counts_and_what_is_wrong(page):
     assert "sex unknown 3 records 3 records" in words
     names = ["sex F", "sex M", "age below 40", "age 40 to 64", "sex unknown", "age unknown"]
     assert sorted(names, key=words.index) == names
+
+
+def test_quantities_that_travel_say_from_where_and_what_they_lose(page):
+    section = re.search(r'<section id="quantity-transfer".*?</section>', page, re.S)
+    assert section
+    words = " ".join(unescape(re.sub("<[^>]+>", " ", section.group(0))).split())
+    found = re.search(r"one quantity:EF georgia ptb-xl seen ([\d. \[\],]+) %", words)
+    assert found
+    values = [float(one) for one in re.findall(r"[\d.]+", found[1])]
+    assert values == pytest.approx(
+        [factor * value for value in (0.5, 0.2, 0.3, 0.1, 8) for factor in (1, 0.9, 1.1)], abs=0.006
+    )
