@@ -8,11 +8,14 @@ Scores are binormal with a planted AUROC, three negatives a positive, each of an
 absolute gate: how often a model of AUROC 0.70, 0.80 or 0.90 passes or fails a threshold at, below and above it. Then
 the gate against a baseline: an equal release, and ones that are worse, whose scores correlate with the baseline's as
 those of two versions of a model do: with one cell (one label in one cohort), and with sixteen, of which one is worse.
+Last, five releases in a row that lose a little each: how often every one passes against the one before, and how often
+``ecgfm history``, or a baseline that stays the first release, then finds the loss.
 """
 
 import argparse
 import json
 import math
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -82,6 +85,36 @@ def paired(rng, releases, correlation, cells, positives):
             yield cells, quality, loss, blocked / releases
 
 
+def in_a_row(rng, series, correlation, positives, count=5):
+    """Yield (AUROC of the first, loss of each, share of series whose steps all pass, and of them whose loss is found).
+
+    One cell. Each release shares the same part of its noise with all others.
+    """
+    case = Case("downstream.auroc_change", "m", "ptb-xl", "AF", baseline="x")
+    threshold = load_profile("default").threshold(case)
+    targets = classes(positives)
+    names = np.array([f"r{i:04d}" for i in range(targets.size)])
+
+    def blocks(now, then):
+        found = change(now, then, "x")
+        measured = Measured(found.value, found.low, found.high, positives, positives * _NEGATIVES)
+        return judged_row(case, threshold, measured).blocks
+
+    for quality in (0.7, 0.8, 0.9):
+        for loss in (0.0, 0.008, 0.012):
+            passed = found = 0
+            for _ in range(series):
+                shared = rng.standard_normal(targets.size)
+                runs = [
+                    Scores(names, names, drawn(rng, quality - loss * one, targets, shared, correlation), targets * 1.0)
+                    for one in range(count)
+                ]
+                if not any(blocks(now, then) for then, now in pairwise(runs)):
+                    passed += 1
+                    found += blocks(runs[-1], runs[0])
+            yield quality, loss, passed / series, found / max(passed, 1)
+
+
 def main():
     """Print Markdown tables; write the same as JSON where asked."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -108,8 +141,13 @@ def tables(releases, correlation, positives):
     second = [row for cells in (1, 16) for row in paired(rng, releases, correlation, cells, positives)]
     for cells, quality, loss, blocked in second:
         print(f"| {cells} | {quality:.2f} | {loss:.2f} | {100 * blocked:.1f} % |", flush=True)
+    print("\nfive releases in a row, one cell\n")
+    print("| AUROC of the first | loss of each | every step passes | of these, loss found |\n| --- | --- | --- | --- |")
+    third = list(in_a_row(rng, releases, correlation, positives))
+    for quality, loss, passed, found in third:
+        print(f"| {quality:.2f} | {loss:.3f} | {100 * passed:.1f} % | {100 * found:.1f} % |", flush=True)
     print()
-    return {"absolute": first, "paired": second}
+    return {"absolute": first, "paired": second, "in_a_row": third}
 
 
 if __name__ == "__main__":

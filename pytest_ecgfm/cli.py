@@ -17,8 +17,9 @@ from tqdm import tqdm
 
 from pytest_ecgfm.cards.bounded_files import read_bounded
 from pytest_ecgfm.errors import EcgfmError
+from pytest_ecgfm.report import commands
 from pytest_ecgfm.report.escape import csv_cell, json_text, terminal
-from pytest_ecgfm.results import gate
+from pytest_ecgfm.report.printed import complain, say
 
 if TYPE_CHECKING:
     from pytest_ecgfm.cohorts.base import Cohort
@@ -44,16 +45,6 @@ class Command:
     help: str
     arguments: Callable[[argparse.ArgumentParser], None]
     run: Callable[[argparse.Namespace], int]
-
-
-def say(line: str = "") -> None:
-    """Write one line to the standard output."""
-    sys.stdout.write("\n".join(map(terminal, line.split("\n"))) + "\n")
-
-
-def complain(text: str) -> None:
-    """Write one line to the standard error output."""
-    sys.stderr.write(f"ecgfm: {terminal(' '.join(text.split()))}\n")
 
 
 @contextmanager
@@ -206,94 +197,6 @@ def _convert(args: argparse.Namespace) -> int:
     return 0
 
 
-def _table_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("runs", nargs="+", metavar="RUN", type=Path, help="folder of a finished run, or its cube")
-    parser.add_argument("--format", choices=("markdown", "csv", "latex"), default="markdown", help="what is printed")
-    parser.add_argument("--out", metavar="DIR", type=Path, help="write each table there, in all three formats")
-
-
-def _table(args: argparse.Namespace) -> int:
-    from pytest_ecgfm.report.loaded import load
-    from pytest_ecgfm.report.tables import WRITERS, tables
-
-    found = tables([load(run) for run in args.runs])
-    if not found:
-        raise EcgfmError("these runs have no results of the downstream, transfer or separability suites.")
-    for table in found:
-        say(WRITERS[args.format][1](table))
-    if args.out is not None:
-        try:
-            args.out.mkdir(parents=True, exist_ok=True)
-            for table in found:
-                # Encoders' names are part of a file's name; what a folder could be made of is not.
-                stem = "".join(one if one.isalnum() or one in "-_." else "-" for one in table.name)
-                for ending, write in WRITERS.values():
-                    (args.out / f"{stem}.{ending}").write_text(write(table), encoding="utf-8")
-        except OSError as error:
-            raise EcgfmError(f"--out={args.out}: cannot be written: {error.strerror}.") from None
-    return 0
-
-
-def _report_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("folder", metavar="RUN", type=Path, help="folder of a finished run")
-    parser.add_argument("--pdf", action="store_true", help="print it, too, by Chromium; beside the page")
-    parser.add_argument(
-        "--baseline", action="append", default=[], metavar="RUN", type=Path, help="say what changed since; repeatable"
-    )
-
-
-def _report(args: argparse.Namespace) -> int:
-    from pytest_ecgfm.report.loaded import load
-    from pytest_ecgfm.report.page import write_page
-    from pytest_ecgfm.report.pdf import print_page
-
-    try:
-        page = write_page(args.folder, [load(one) for one in args.baseline])
-        say(str(page))
-        if args.pdf:
-            say(str(print_page(page)))
-    except OSError as error:
-        raise EcgfmError(f"run {args.folder}: cannot be written: {error.strerror}.") from None
-    return 0
-
-
-def _figures_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run_folder", metavar="RUN", type=Path, help="folder of a finished run, or its cube")
-    parser.add_argument("out", metavar="DIR", type=Path, help="where the figures go, as SVG and PNG")
-
-
-def _figures(args: argparse.Namespace) -> int:
-    from pytest_ecgfm.report.figures import write_figures
-    from pytest_ecgfm.report.loaded import load
-
-    run = load(args.run_folder)
-    try:
-        written = write_figures(run, args.out)
-    except OSError as error:
-        raise EcgfmError(f"{args.out}: cannot be written: {error.strerror}.") from None
-    if not written:
-        raise EcgfmError(f"run {args.run_folder}: it has no results that a figure shows.")
-    for path in written:
-        say(str(path))
-    return 0
-
-
-def _compare_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("before", metavar="RUN", type=Path, help="folder of a finished run, or its cube")
-    parser.add_argument("after", metavar="RUN", nargs="+", type=Path, help="one run or more to compare with it")
-
-
-def _compare(args: argparse.Namespace) -> int:
-    from pytest_ecgfm.report.compare import compare
-    from pytest_ecgfm.report.loaded import load
-
-    before = load(args.before)
-    for run in args.after:
-        for line in compare(before, load(run)):
-            say(line)
-    return 0
-
-
 def _cache_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dir", type=Path, help="the cache; default $ECGFM_CACHE, else the user's cache folder")
     parser.add_argument("--encoder", metavar="NAME", help="only embeddings of this model")
@@ -343,13 +246,31 @@ COMMANDS: tuple[Command, ...] = (
         "convert", "convert a checkpoint that cannot be opened safely into one that can", _convert_arguments, _convert
     ),
     Command("cache", "list the embeddings that are kept between runs, and remove them", _cache_arguments, _cache),
-    Command("report", "draw generalization.html of a finished run again", _report_arguments, _report),
-    Command("figures", "draw a run's figures for papers, as SVG and PNG", _figures_arguments, _figures),
-    Command("compare", "say what changed between runs, with intervals", _compare_arguments, _compare),
+    Command("report", "draw generalization.html of a finished run again", commands.report_arguments, commands.report),
+    Command("figures", "draw a run's figures for papers, as SVG and PNG", commands.figures_arguments, commands.figures),
+    Command("compare", "say what changed between runs, with intervals", commands.compare_arguments, commands.compare),
     Command(
-        "gate", "say whether the newest run of a folder passes; the exit status is for CI", gate.arguments, gate.command
+        "gate",
+        "say whether the newest run of a folder passes; the exit status is for CI",
+        commands.gate_arguments,
+        commands.gate,
     ),
-    Command("table", "print and write the paper's tables of finished runs", _table_arguments, _table),
+    Command(
+        "history",
+        "say what each check gave over releases, and what was lost little by little",
+        commands.history_arguments,
+        commands.history,
+    ),
+    Command(
+        "verify",
+        "say whether a run's verdict belongs to its cube and rows; exit status 1 if not",
+        commands.verify_arguments,
+        commands.verify,
+    ),
+    Command(
+        "parity", "hold an adapter against official embeddings of one's own", commands.parity_arguments, commands.parity
+    ),
+    Command("table", "print and write the paper's tables of finished runs", commands.table_arguments, commands.table),
 )
 """Every subcommand."""
 

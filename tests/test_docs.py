@@ -345,7 +345,7 @@ def test_the_models_page_calls_loaders_by_their_signatures(monkeypatch):
     encoder = create_autospec(Encoder, instance=True)
     load = create_autospec(pytest_ecgfm.load_encoder, return_value=encoder)
     monkeypatch.setattr(pytest_ecgfm, "load_encoder", load, raising=False)
-    (block,) = blocks(DOCS / "models.md", "python")
+    block, _ = blocks(DOCS / "models.md", "python")
     exec(block.body, {"signal": object()})
     assert load.call_args.args[0] in builtin_models()
     inspect.signature(Encoder.embed).bind(encoder, *encoder.embed.call_args.args, **encoder.embed.call_args.kwargs)

@@ -10,7 +10,7 @@ import pytest
 from pytest_ecgfm.cli import main
 from pytest_ecgfm.results.gate import newest
 
-BASE = {"schema": 1, "outcome": "pass", "complete": True, "started": "2026-01-01T00:00:00Z"}
+BASE = {"schema": 2, "outcome": "pass", "complete": True, "started": "2026-01-01T00:00:00Z"}
 
 
 def put(folder, **changes):
@@ -26,7 +26,8 @@ def put(folder, **changes):
         ({"outcome": "fail"}, 1),
         ({"outcome": "incomplete"}, 1),
         ({"complete": False}, 1),
-        ({"schema": 2}, 1),
+        ({"schema": 1}, 1),
+        ({"schema": 3}, 1),
         ({"complete": "yes"}, 1),
         ({"started": None}, 1),
         ({"outcome": "\x1b[2Jpass"}, 1),

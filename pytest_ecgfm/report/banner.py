@@ -19,8 +19,12 @@ _SHOWN = 12
 def banner(run: Loaded) -> Markup:
     """Build the banner."""
     outcome = str(run.verdict["outcome"])
-    parts: list[object] = [element("p", element("strong", chip(outcome), class_="word"))]
+    parts: list[object] = [element("p", element("strong", chip(outcome, run.headline), class_="word"))]
     parts.append(element("p", str(run.verdict.get("summary", ""))))
+    if asked := run.identity.lines():
+        pairs = [(element("dt", name), element("dd", words)) for name, words in asked]
+        told = element("dl", *(one for pair in pairs for one in pair), class_="asked")
+        parts.append(element("details", element("summary", "What was asked for"), told))
     parts += [element("p", f"Note: {note}") for note in run.verdict.get("notes", [])]
     reasons = list(plain_reasons(run))
     if reasons:
@@ -83,5 +87,5 @@ def _where(row: Mapping[Any, Any]) -> str:
 def _found(row: Mapping[Any, Any]) -> str:
     if math.isnan(row["value"]):
         return str(row["reason"])
-    found = plain(float(row["value"]), float(row["low"]), float(row["high"]))
+    found = plain(*(float(row[name]) for name in ("value", "low", "high", "threshold")))
     return f"{found}, where {bound(str(row['sense']), float(row['threshold']))} is demanded"

@@ -10,6 +10,7 @@ from pytest_ecgfm.evaluations.statistics import Estimate
 from pytest_ecgfm.evaluations.statistics.bootstrap import Interval
 from pytest_ecgfm.report.loaded import Loaded
 from pytest_ecgfm.results.baseline import Baseline, change
+from pytest_ecgfm.results.rounded import rounded
 
 
 class Difference(NamedTuple):
@@ -20,6 +21,7 @@ class Difference(NamedTuple):
     records: int
     found: Estimate | Interval | None
     problem: str = ""
+    positives: int = 0
 
 
 def compare(before: Loaded, after: Loaded) -> Iterator[str]:
@@ -86,7 +88,7 @@ def differences(before: Loaded, after: Loaded, then: str, now: str) -> list[Diff
             except EcgfmError as error:
                 out.append(Difference(cohort, label, len(fresh.records), None, str(error)))
                 continue
-            out.append(Difference(cohort, label, len(fresh.records), found))
+            out.append(Difference(cohort, label, len(fresh.records), found, positives=int((fresh.targets > 0.5).sum())))
     return out
 
 
@@ -102,7 +104,8 @@ def _aurocs(before: Loaded, after: Loaded, then: str, now: str) -> Iterator[str]
         if one.found is None:
             yield f"{where} not comparable: {_cell(one.problem)} | |"
         else:
-            yield f"{where} {one.found.value:+.3f} | [{one.found.low:+.3f}, {one.found.high:+.3f}] |"
+            value, low, high = (rounded(end, sign="+") for end in (one.found.value, one.found.low, one.found.high))
+            yield f"{where} {value} | [{low}, {high}] |"
 
 
 def outcomes(before: Loaded, after: Loaded, then: str, now: str) -> pd.DataFrame:
@@ -139,7 +142,7 @@ def _checks_of(run: Loaded, encoder: str) -> pd.DataFrame:
 
 
 def _value(value: float) -> str:
-    return "" if pd.isna(value) else f"{value:.4g}"
+    return "" if pd.isna(value) else rounded(value)
 
 
 def _cell(text: str) -> str:

@@ -291,7 +291,7 @@ def maps(run: Loaded) -> Iterator[Drawn]:
             (panels[0], "by label", [one or none for one in held.rarest()]),
             (panels[1], "by cohort", held.cohorts),
         ):
-            kinds = [*held.labels, none] if how == "by label" else list(dict.fromkeys(held.cohorts))
+            kinds = [*held.labels, none] if how == "by label" else sorted(set(held.cohorts))
             looks = {kind: _look(style) for kind, style in palette(kinds).items()} | {none: {"color": "#D0D7DE"}}
             # What has no label lies below what has one.
             for kind in sorted(kinds, key=lambda one: one != none):

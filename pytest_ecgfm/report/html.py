@@ -12,6 +12,7 @@ from markupsafe import Markup
 from pytest_ecgfm.report.addresses import anchor
 from pytest_ecgfm.report.charts import fixed, scale
 from pytest_ecgfm.report.words import element
+from pytest_ecgfm.results.rounded import rounded
 from pytest_ecgfm.results.rows import Row
 from pytest_ecgfm.results.verdict import Verdict
 
@@ -69,7 +70,7 @@ class HtmlColumns:
         """Put the verdict on top."""
         if self.verdict is None:
             return
-        prefix.append(f"<h2>Verdict: {escape(self.verdict.outcome)}</h2>")
+        prefix.append(f"<h2>Verdict: {escape(self.verdict.headline)}</h2>")
         for one in self.verdict.encoders:
             counts = ", ".join(f"{number} {word.replace('_', ' ')}" for word, number in one.counts.items())
             prefix.append(f"<p><strong>{escape(one.encoder)}</strong>: {escape(one.outcome)} ({escape(counts)})</p>")
@@ -89,10 +90,11 @@ def link_from(report: str, page: Path) -> str:
 
 def _values(row: Row, page: str) -> list[object]:
     exact = math.isnan(row.low) or row.low == row.high
+    ends = "" if exact else " to ".join(rounded(one, row.threshold) for one in (row.low, row.high))
     return [
         _linked(row, row.check, page),
-        _number(row.value),
-        Markup("{} {}").format("" if exact else f"{row.low:.3f} to {row.high:.3f}", _linked(row, picture(row), page)),
+        _number(row),
+        Markup("{} {}").format(ends, _linked(row, picture(row), page)),
         f"{row.sense} {row.threshold:g}",
         row.tier,
         row.outcome,
@@ -118,13 +120,14 @@ def picture(row: Row) -> Markup:
     d = f"M{fixed(across(row.threshold))} 1v14"
     parts.append(element("path", d=d, stroke="#c0232f", stroke_dasharray="2 2"))
     parts.append(element("circle", cx=fixed(across(row.value)), cy="8", r="4", fill=_COLOURS[row.outcome]))
-    told = f"{row.value:.3g} against {row.threshold:g}: {row.outcome}"
+    told = f"{rounded(row.value, row.threshold)} against {row.threshold:g}: {row.outcome}"
     return element("svg", *parts, width="96", height="16", role="img", aria_label=told)
 
 
-def _number(value: float) -> object:
+def _number(row: Row) -> object:
+    value = row.value
     if math.isnan(value):
         return ""
-    text = f"{value:.6g}" if abs(value) < 1e-3 else f"{value:.3f}"
+    text = rounded(value, row.threshold)
     # pytest-html sorts a column by the text of its cells: a key of equal length comes first.
     return element("span", text, data_key=f"{min(max(value, -1e6), 1e6) + 1e6:017.6f}")

@@ -20,6 +20,28 @@ def table(heads: Sequence[object], rows: Sequence[Sequence[object]], caption: st
     return scrolled(element("table", element("thead", head), element("tbody", *body), aria_label=caption), caption)
 
 
+def stacked(heads: Sequence[str], rows: Sequence[Sequence[object]], caption: str) -> Markup:
+    """Build a table whose rows become blocks where the page is narrow: each cell then says which column it is.
+
+    Roles are written out, as a browser drops those of a table that is no longer shown as one.
+    """
+    names = (
+        element("th", one, scope="col", role="columnheader") if one else element("td", role="cell") for one in heads
+    )
+    head = element("tr", *names, role="row")
+    body = [
+        element(
+            "tr",
+            element("th", row[0], scope="row", role="rowheader"),
+            *(element("td", one, role="cell", data_head=name) for name, one in zip(heads[1:], row[1:], strict=True)),
+            role="row",
+        )
+        for row in rows
+    ]
+    parts = element("thead", head, role="rowgroup"), element("tbody", *body, role="rowgroup")
+    return scrolled(element("table", *parts, class_="stack", role="table", aria_label=caption), caption)
+
+
 def scrolled(whole: Markup, caption: str) -> Markup:
     """Let a wide table scroll by itself, also by keyboard."""
     return element("div", whole, class_="scroll", tabindex="0", role="region", aria_label=f"{caption}, scrolls")

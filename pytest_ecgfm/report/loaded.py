@@ -16,6 +16,7 @@ from pytest_ecgfm.cohorts.base import LABELS
 from pytest_ecgfm.errors import EcgfmError
 from pytest_ecgfm.results.checks import CHECKS, SUITES
 from pytest_ecgfm.results.cube_files import open_run, read_into_memory
+from pytest_ecgfm.results.identity import Identity, told_identity
 
 _Name = TypeVar("_Name")
 
@@ -58,6 +59,16 @@ class Loaded:
     tree: xr.DataTree
     verdict: Mapping[str, Any]
     baselines: tuple["Loaded", ...] = ()
+
+    @cached_property
+    def identity(self) -> Identity:
+        """What was asked for; it says nothing of a run of before `verdict.json` held it."""
+        return told_identity(self.verdict)
+
+    @property
+    def headline(self) -> str:
+        """Outcome, profile and narrowing in one line."""
+        return self.identity.headline(str(self.verdict["outcome"]))
 
     def group(self, name: str) -> xr.Dataset | None:
         """Return a group of the cube, or None where the run has no such group, or an empty one."""
@@ -122,14 +133,14 @@ class Loaded:
 
     @cached_property
     def cohorts(self) -> tuple[str, ...]:
-        """Names of the cohorts, as the cube lists them."""
+        """Names of the cohorts, in the one order in which everything shows them: that of their names."""
         seen: list[str] = list(self.cohort_notes)
         for group, dimension in (("downstream", "cohort"), ("transfer", "target"), ("stability", "cohort")):
             dataset = self.group(group)
             if dataset is not None and dimension in dataset.coords:
                 seen += dataset[dimension].values.astype(str).tolist()
         seen += [name for name in self.checks["cohort"] if name]
-        return tuple(dict.fromkeys(seen))
+        return tuple(sorted(set(seen)))
 
     @cached_property
     def labels(self) -> tuple[str, ...]:
@@ -222,13 +233,20 @@ def load(run: str | Path) -> Loaded:
         read_into_memory(tree, folder)
     finally:
         tree.close()
-    loaded = Loaded(folder, tree, _read_verdict(folder))
+    loaded = Loaded(folder, tree, read_verdict(folder))
     # Damaged attributes are found here, not halfway through a page.
     _ = loaded.cohort_notes, loaded.encoder_notes, loaded.packages
     return loaded
 
 
-def _read_verdict(folder: Path) -> dict[str, Any]:
+def read_verdict(folder: Path) -> dict[str, Any]:
+    """Read what a run's ``verdict.json`` holds.
+
+    Raises
+    ------
+    EcgfmError
+        If it is missing, damaged, or no verdict.
+    """
     try:
         held = read_json(folder / "verdict.json")
     except FileNotFoundError:

@@ -41,7 +41,7 @@ def _pair(shown: Places) -> list[Markup]:
         f"{record}: {one}, {cohort}" for record, one, cohort in zip(shown.records, told, shown.cohorts, strict=True)
     ]
     labels = {**palette(shown.labels), _NONE: "off"}
-    cohorts = palette(list(dict.fromkeys(shown.cohorts)))
+    cohorts = palette(sorted(set(shown.cohorts)))
     rarest = [one or _NONE for one in shown.rarest()]
     return [_map(shown, rarest, labels, tips, "by label"), _map(shown, shown.cohorts, cohorts, tips, "by cohort")]
 

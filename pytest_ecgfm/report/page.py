@@ -40,17 +40,13 @@ def render(run: Loaded) -> str:
         if body:
             shown.append(Shown(section.anchor, section.title, section.note, body))
     about = run.tree.attrs
-    # Everything that is not markup already is escaped.
-    template = Environment(autoescape=True).from_string(_file("page.html"))
-    return template.render(
-        title=f"{listed(run.models)}: ECG foundation model conformance",
-        subtitle=f"run {about.get('run_id', '')}, {about.get('finished', '')}, pytest-ecgfm "
-        f"{about.get('plugin_version', '')}",
+    return filled(
+        title=f"{listed(run.models)}: {run.headline}",
+        subtitle=f"ECG foundation model conformance, run {about.get('run_id', '')}, {about.get('finished', '')}, "
+        f"pytest-ecgfm {about.get('plugin_version', '')}",
         banner=banner(run),
         sections=shown,
-        meanings="; ".join(f"{SIGNS[word]} {word} {meaning}" for word, meaning in MEANINGS.items()),
-        style=Markup(_file("page.css")),
-        script=Markup(_file("page.js")),
+        scripts=("tip.js", "page.js"),
     )
 
 
@@ -69,14 +65,44 @@ def write_page(folder: Path, baselines: Sequence[Loaded] = ()) -> Path:
     EcgfmError
         If the run cannot be read.
     """
-    path = folder / PAGE
-    temporary = folder / f".{PAGE}.{uuid4().hex}"
+    return write_whole(folder / PAGE, render(replace(load(folder), baselines=tuple(baselines))))
+
+
+def write_whole(path: Path, text: str) -> Path:
+    """Write a page, whole or not at all; return its path."""
+    temporary = path.with_name(f".{path.name}.{uuid4().hex}")
     try:
-        temporary.write_text(render(replace(load(folder), baselines=tuple(baselines))), encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8")
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
     return path
+
+
+def filled(*, title: str, subtitle: str, banner: Markup, sections: Sequence[Shown], scripts: Sequence[str]) -> str:
+    """Return a whole page, in the style of all of them.
+
+    Parameters
+    ----------
+    title, subtitle : str
+        Its first lines; they are escaped.
+    banner : Markup
+        What stands above the sections.
+    sections : sequence of Shown
+    scripts : sequence of str
+        Names of files beside the template.
+    """
+    # Everything that is not markup already is escaped.
+    template = Environment(autoescape=True).from_string(_file("page.html"))
+    return template.render(
+        title=title,
+        subtitle=subtitle,
+        banner=banner,
+        sections=sections,
+        meanings="; ".join(f"{SIGNS[word]} {word} {meaning}" for word, meaning in MEANINGS.items()),
+        style=Markup(_file("page.css")),
+        script=Markup("".join(_file(name) for name in scripts)),
+    )
 
 
 def _file(name: str) -> str:

@@ -12,7 +12,9 @@ from pytest_ecgfm.results.verdict import Verdict
 _SHOWN = 10
 _COLUMNS = ("pass", "blocking_fail", "inconclusive", "insufficient", "error")
 
-_BADGES = {"pass": ("pass", "brightgreen"), "fail": ("fail", "red"), "incomplete": ("incomplete", "yellow")}
+_COLOURS = {"pass": "brightgreen", "fail": "red", "incomplete": "yellow"}
+_PART = "yellowgreen"
+"""Of a pass of a part: it must not look like a whole one from afar."""
 
 _WORDS = {
     "pass": "passes: every blocking check that could be decided passed",
@@ -23,7 +25,7 @@ _WORDS = {
 
 def in_words(verdict: Verdict, rows: Sequence[Row]) -> str:
     """Return one paragraph that needs no knowledge of the suite."""
-    parts = []
+    parts = [f"{verdict.headline[0].upper()}{verdict.headline[1:]}."] if verdict.identity.profile else []
     for one in verdict.encoders:
         counts = one.counts
         parts.append(f"{one.encoder} {_WORDS[one.outcome]}.")
@@ -44,14 +46,16 @@ def in_words(verdict: Verdict, rows: Sequence[Row]) -> str:
 
 
 def badge(verdict: Verdict) -> dict[str, Any]:
-    """Return the content of a badge for the endpoint of shields.io."""
-    message, colour = _BADGES[verdict.outcome]
-    return {"schemaVersion": 1, "label": "ecgfm", "message": message, "color": colour}
+    """Return the content of a badge for the endpoint of shields.io: outcome, profile, and what narrowed the run."""
+    partly = verdict.outcome == "pass" and verdict.identity.narrowed
+    colour = _PART if partly else _COLOURS[verdict.outcome]
+    return {"schemaVersion": 1, "label": "ecgfm", "message": verdict.headline, "color": colour}
 
 
 def job_summary(verdict: Verdict, rows: Sequence[Row]) -> str:
     """Return Markdown for a GitHub Actions job summary; what comes from outside cannot become markup."""
-    lines = [f"## ECG foundation model conformance: {verdict.outcome}", "", markdown(in_words(verdict, rows)), ""]
+    lines = [f"## ECG foundation model conformance: {markdown(verdict.headline)}", ""]
+    lines += [markdown(in_words(verdict, rows)), ""]
     lines += [
         "| encoder | verdict | pass | blocking | inconclusive | insufficient | error |",
         "| --- | --- | --- | --- | --- | --- | --- |",
@@ -63,6 +67,8 @@ def job_summary(verdict: Verdict, rows: Sequence[Row]) -> str:
         if told := basis_lines(one.basis):
             lines += ["", f"Blocking checks of {markdown(one.encoder)} decided in:", ""]
             lines += [f"- {markdown(line)}" for line in told]
+    if asked := verdict.identity.lines():
+        lines += ["", "Asked:", "", *(f"- {markdown(name)}: {markdown(words)}" for name, words in asked)]
     if verdict.notes:
         lines += ["", *(f"- note: {markdown(note)}" for note in verdict.notes)]
     reasons = list(verdict.reasons)

@@ -10,8 +10,9 @@ import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
+from pytest_ecgfm.cards.parity import told
 from pytest_ecgfm.report.addresses import anchor
-from pytest_ecgfm.report.layout import NOTHING, scrolled, table
+from pytest_ecgfm.report.layout import NOTHING, scrolled, stacked, table
 from pytest_ecgfm.report.loaded import Loaded, in_order
 from pytest_ecgfm.report.words import OUTCOMES, bound, chip, element, listed, number, plain_name, with_interval
 from pytest_ecgfm.results.basis import cohorts_in_words, every_cohort, nowhere_in_words
@@ -32,7 +33,7 @@ def matrix(run: Loaded) -> Markup:
                 here = part[part["suite"] == suite]
                 cells.append(_matrix_cell(here, encoder, cohort or "-", label or "-", suite) if len(here) else "")
             rows.append([f"{cohort or 'all cohorts'}{f', {label}' if label else ''}", *cells])
-        body += [element("h3", encoder), table(["", *run.suites], rows, f"outcomes of {encoder}")]
+        body += [element("h3", encoder), stacked(["", *run.suites], rows, f"outcomes of {encoder}")]
     return Markup("").join(body)
 
 
@@ -54,7 +55,7 @@ def basis(run: Loaded) -> Markup:
         rows = [[label, *(words(by[suite]) if suite in by else "" for suite in suites)] for label, by in labels.items()]
         rows.append(["any check", *(words(found) for found in suites.values())])
         named = f" of {encoder}" if len(run.models) > 1 else ""
-        body.append(table(["", *suites], rows, f"cohorts in which blocking checks{named} decided"))
+        body.append(stacked(["", *suites], rows, f"cohorts in which blocking checks{named} decided"))
     return Markup("").join(body)
 
 
@@ -69,7 +70,7 @@ def _encoders(run: Loaded) -> Markup:
         rows.append(row)
     verdicts = [str(run.verdict["encoders"][encoder].get("outcome", "")) for encoder in run.models]
     rows.append(["verdict", *(chip(one) for one in verdicts)])
-    return table(["", *run.models], rows, "outcomes of the encoders by suite")
+    return stacked(["", *run.models], rows, "outcomes of the encoders by suite")
 
 
 def _matrix_cell(part: pd.DataFrame, encoder: str, cohort: str, label: str, suite: str) -> Markup:
@@ -151,7 +152,7 @@ def _check_row(row: Mapping[Any, Any]) -> Markup:
     cells = [
         element("td", name, class_="check"),
         element("td", str(row["encoder"])),
-        element("td", with_interval(value, low, high), class_="n"),
+        element("td", with_interval(value, low, high, threshold), class_="n"),
         element("td", demanded),
         element("td", str(row["tier"])),
         element("td", chip(str(row["outcome"]))),
@@ -187,6 +188,7 @@ def provenance(run: Loaded) -> Markup:
         for name in ("run_id", "started", "finished", "platform", "device", "git_commit", "plugin_version")
     ]
     rows += [[f"weights of {name}", str(note.get("weights_sha256", ""))] for name, note in run.encoder_notes.items()]
+    rows += [[f"{what} of {name}", words] for name, note in run.encoder_notes.items() for what, words in told(note)]
     rows += [
         [f"records of {name}", f"{note.get('records', '')}, digest {note.get('digest', '')}"]
         for name, note in run.cohort_notes.items()

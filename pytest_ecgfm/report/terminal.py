@@ -36,8 +36,9 @@ def summary_lines(verdict: Verdict, rows: Sequence[Row]) -> Iterator[str]:
 
 
 def end_lines(verdict: Verdict, rows: Sequence[Row], notes: Sequence[str], trouble: Sequence[str]) -> Iterator[str]:
-    """Say what was found, what a reader has to know beside it, and what went wrong."""
+    """Say what was found, what was asked for, what a reader has to know beside it, and what went wrong."""
     yield from summary_lines(verdict, rows)
+    yield from (f"asked: {name}: {words}" for name, words in verdict.identity.lines())
     yield from (f"note: {note}" for note in notes)
     yield from (f"! {reason}" for reason in trouble)
 
@@ -69,7 +70,7 @@ def _table(heading: str, mine: Sequence[Row]) -> Iterator[str]:
         return
     at_top = {(row.cohort, row.label): row for row in _at_top(mine)}
     heading = f"{heading} at {next(iter(at_top.values())).fraction:.4g}"
-    cohorts = list(dict.fromkeys(row.cohort for row in mine))
+    cohorts = sorted({row.cohort for row in mine})
     labels = list(dict.fromkeys(row.label for row in mine))
     sizes = {label: max(9, len(label) + 1) for label in labels}
     width = max(len(heading), *(len(cohort) for cohort in cohorts))

@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 from markupsafe import Markup, escape
 
+from pytest_ecgfm.results.rounded import rounded
+
 OUTCOMES = ("fail", "error", "inconclusive", "pass", "insufficient")
 """From what needs attention most to what needs it least; a fail that does not block comes after one that does."""
 
@@ -29,22 +31,19 @@ class Triple(NamedTuple):
     high: float
 
 
-def text_of(value: float) -> str:
-    """Write a number for reading: three decimals, fewer for large numbers, powers of ten for tiny ones."""
+def text_of(value: float, bound: float = math.nan) -> str:
+    """Write a number for reading: three decimals, fewer for large numbers, more only beside a tiny bound."""
     if math.isnan(value):
         return "–"
     if math.isinf(value):
         return "∞" if value > 0 else "−∞"
     size = abs(value)
-    if size != 0 and size < 5e-4:
-        written = f"{value:.1e}"
-    elif size >= 1000:
+    if size >= 1000:
         written = f"{value:.0f}"
     elif size >= 100:
         written = f"{value:.1f}"
     else:
-        written = f"{value:.3f}"
-        written = written if float(written) else "0.000"
+        written = rounded(value, bound)
     return written.replace("-", "−")
 
 
@@ -60,27 +59,30 @@ def number(value: float, text: str | None = None) -> Markup:
     return Markup('<data value="{}">{}</data>').format(repr(float(value)), text_of(value) if text is None else text)
 
 
-def interval(low: float, high: float) -> Markup:
+def interval(low: float, high: float, bound: float = math.nan) -> Markup:
     """Write an interval in brackets; nothing where there is none."""
     if math.isnan(low) or math.isnan(high):
         return Markup("")
-    return Markup('<span class="ci">[{}, {}]</span>').format(number(low), number(high))
+    return Markup('<span class="ci">[{}, {}]</span>').format(
+        number(low, text_of(low, bound)), number(high, text_of(high, bound))
+    )
 
 
-def with_interval(value: float, low: float, high: float) -> Markup:
-    """Write a value, and its interval where it has a sampling error."""
+def with_interval(value: float, low: float, high: float, bound: float = math.nan) -> Markup:
+    """Write a value, and its interval where it has a sampling error, so that both can be told from a bound."""
+    written = number(value, text_of(value, bound))
     if math.isnan(value) or low == high == value:
-        return number(value)
-    return Markup("{} {}").format(number(value), interval(low, high))
+        return written
+    return Markup("{} {}").format(written, interval(low, high, bound))
 
 
-def plain(value: float, low: float, high: float) -> str:
+def plain(value: float, low: float, high: float, bound: float = math.nan) -> str:
     """Write a value and its interval as text, for tips and descriptions."""
     if math.isnan(value):
         return "not evaluated"
     if math.isnan(low) or math.isnan(high) or low == high == value:
-        return text_of(value)
-    return f"{text_of(value)} ({text_of(low)} to {text_of(high)})"
+        return text_of(value, bound)
+    return f"{text_of(value, bound)} ({text_of(low, bound)} to {text_of(high, bound)})"
 
 
 def percent(share: float) -> str:

@@ -92,6 +92,11 @@ class Baseline:
         return held
 
     @property
+    def run_id(self) -> str:
+        """Identity of its run, as the cube states it."""
+        return str(self._tree.attrs.get("run_id", ""))
+
+    @property
     def encoders(self) -> tuple[str, ...]:
         """Names of the encoders that have scores."""
         return tuple(str(name) for name in self._scores["encoder"].values)

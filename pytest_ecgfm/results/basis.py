@@ -2,17 +2,38 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from pytest_ecgfm.cohorts.quantities import spelt
-from pytest_ecgfm.results.checks import SUITES, Case
+from pytest_ecgfm.results.checks import SUITES
 from pytest_ecgfm.results.rows import Row
 
 TOGETHER = "all together"
 """Stands for the cohort of a check that takes all cohorts as one."""
 
 _DECIDED = ("pass", "fail")
+
+
+class Planned(Protocol):
+    """A cell that a run should evaluate, as a verdict sees it: a `Case`, or what a finished run says of one."""
+
+    @property
+    def encoder(self) -> str:
+        """The encoder under test."""
+
+    @property
+    def check(self) -> str:
+        """Kind of the check."""
+
+    @property
+    def label(self) -> str:
+        """Label; empty where there is none."""
+
+    @property
+    def name(self) -> str:
+        """Name of the check, with its cell."""
 
 
 class BasisPart(BaseModel):
@@ -60,7 +81,7 @@ class Basis:
         }
 
 
-def basis(encoder: str, rows: Iterable[Row], planned: Sequence[Case] = ()) -> Basis:
+def basis(encoder: str, rows: Iterable[Row], planned: Sequence[Planned] = ()) -> Basis:
     """Find what the verdict on an encoder rests on.
 
     Parameters
@@ -69,7 +90,7 @@ def basis(encoder: str, rows: Iterable[Row], planned: Sequence[Case] = ()) -> Ba
         Under test.
     rows : iterable of Row
         Of any encoder, in any order.
-    planned : sequence of Case
+    planned : sequence of Planned
         What should have been evaluated: a label whose checks never ran is gated nowhere, too.
 
     Returns

@@ -99,12 +99,7 @@ def build_cube(rows: Iterable[Row], folder: Path, attributes: Mapping[str, Any])
         if before.key == after.key:
             raise EcgfmError(f"two results for {after.check} of {after.encoder}.")
     tree: dict[str, xr.Dataset] = {"/": xr.Dataset(attrs={"schema_version": SCHEMA_VERSION, **attributes})}
-    groups: dict[str, list[Cell]] = defaultdict(list)
-    for row in ordered:
-        for cell in row.cells:
-            groups[cell.group].append(cell)
-    for group, cells in sorted(groups.items()):
-        tree[f"/{group}"] = _group(group, cells)
+    tree |= {f"/{group}": dataset for group, dataset in cells_of(ordered).items()}
     if "/transfer" in tree:
         tree["/transfer"] = _with_exposure(tree["/transfer"], attributes)
     if "/quantities" in tree:
@@ -113,8 +108,23 @@ def build_cube(rows: Iterable[Row], folder: Path, attributes: Mapping[str, Any])
     if scores := [(row, path) for row, path in files if path.suffix == ".npz"]:
         tree["/scores"] = _scores(scores)
     tree |= _larger(sorted({path for _, path in files if path.suffix == ".nc"}))
-    tree["/checks"] = _checks(ordered)
+    tree["/checks"] = checks_of(ordered)
     return xr.DataTree.from_dict(tree)
+
+
+def cells_of(rows: Iterable[Row]) -> dict[str, xr.Dataset]:
+    """Lay out the values behind some rows, which are in the order of their keys: one dataset a group.
+
+    Raises
+    ------
+    EcgfmError
+        If two cells disagree.
+    """
+    groups: dict[str, list[Cell]] = defaultdict(list)
+    for row in rows:
+        for cell in row.cells:
+            groups[cell.group].append(cell)
+    return {group: _group(group, cells) for group, cells in sorted(groups.items())}
 
 
 def _group(name: str, cells: Sequence[Cell]) -> xr.Dataset:
@@ -245,7 +255,8 @@ def _scores(files: Sequence[tuple[Row, Path]]) -> xr.Dataset:
     )
 
 
-def _checks(rows: Sequence[Row]) -> xr.Dataset:
+def checks_of(rows: Sequence[Row]) -> xr.Dataset:
+    """Tabulate rows as the cube's group ``/checks``."""
     data: dict[str, xr.Variable] = {}
     for column, text in _CHECK_COLUMNS.items():
         values = np.array([str(getattr(row, column)) for row in rows], dtype=np.str_)

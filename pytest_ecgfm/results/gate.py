@@ -1,26 +1,13 @@
 """A gate on files: is the newest run of a folder a pass? An exit status alone can come from anybody."""
 
-import argparse
-import sys
 from pathlib import Path
 
 from pytest_ecgfm.cards.bounded_files import read_json
 from pytest_ecgfm.errors import EcgfmError
+from pytest_ecgfm.results.schema import SCHEMA
 
 _OUTCOMES = ("pass", "fail", "incomplete")
 _FILES = ("verdict.json", "rows.jsonl", "arrays")
-
-
-def arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare what ``ecgfm gate`` takes."""
-    parser.add_argument("folder", type=Path, metavar="RUN", help="what --ecgfm-out named, or ecgfm-results/latest")
-
-
-def command(args: argparse.Namespace) -> int:
-    """Return 0 if the newest run passes, else 1, and say which run it is."""
-    folder, outcome = newest(args.folder)
-    print(f"{folder}: {outcome}", file=sys.stdout if outcome == "pass" else sys.stderr)
-    return 0 if outcome == "pass" else 1
 
 
 def newest(run: Path) -> tuple[Path, str]:
@@ -65,7 +52,7 @@ def _verdict(folder: Path) -> tuple[str, str]:
         outcome, complete, started = held["outcome"], held["complete"], held["started"]
     except (OSError, EcgfmError, KeyError, TypeError) as error:
         return "~", f"verdict.json cannot be read ({error.strerror if isinstance(error, OSError) else error})"
-    if held.get("schema") != 1 or not isinstance(started, str):
+    if held.get("schema") != SCHEMA or not isinstance(started, str):
         return "~", "verdict.json is of another version"
     if outcome not in _OUTCOMES:
         return started, "verdict.json holds no outcome"

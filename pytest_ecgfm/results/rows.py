@@ -22,6 +22,7 @@ from pytest_ecgfm.results.checks import (
     judge,
     may_be_chance,
 )
+from pytest_ecgfm.results.rounded import rounded
 
 NOT_APPLICABLE = "not applicable: "
 """How the reason begins where a check has no meaning for an encoder: that is no pass, and no gap either."""
@@ -74,6 +75,8 @@ class Row:
         Checks of this encoder that are corrected together (Holm).
     members : int
         How many there are, measured or not.
+    most_asked : float
+        Largest minimum that may be asked of this cell, where the quantity has a maximum of its own here; else NaN.
     """
 
     encoder: str
@@ -103,6 +106,7 @@ class Row:
     excused: bool = False
     family: str = ""
     members: int = 1
+    most_asked: float = math.nan
 
     @property
     def key(self) -> tuple[str, str]:
@@ -135,8 +139,11 @@ class Row:
     def interval(self) -> str:
         """Write value and interval; only the value where it has no sampling error."""
         if self.low == self.high == self.value:
-            return f"{self.value:.6g}"
-        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
+            # Whole numbers, and what is exact, as they are; what is next to nothing is not worth a power of ten.
+            text = f"{self.value:.6g}"
+            return rounded(self.value, self.threshold) if "e-" in text else text
+        low, value, high = (rounded(one, self.threshold) for one in (self.low, self.value, self.high))
+        return f"{value} [{low}, {high}]"
 
 
 def _plain(value: Any) -> Any:
@@ -170,7 +177,8 @@ def parse_row(text: str, *, where: str = "rows.jsonl") -> Row:
         raw["cells"] = tuple(_cell(one) for one in _kind(raw["cells"], list))
         raw["arrays"] = tuple(_kind(name, str) for name in _kind(raw["arrays"], list))
         raw["counts"] = {name: _kind(count, int) for name, count in raw["counts"].items()}
-        for name in ("fraction", "value", "low", "high", "threshold"):
+        raw.setdefault("most_asked", None)
+        for name in ("fraction", "value", "low", "high", "threshold", "most_asked"):
             raw[name] = _number(raw[name])
         unknown = set(raw) - {f.name for f in fields(Row)}
         if unknown or raw["outcome"] not in _OUTCOMES or raw["tier"] not in _TIERS or raw["sense"] not in _SENSES:
@@ -311,4 +319,5 @@ def _row(
         split=found.split,
         cells=found.cells,
         arrays=found.arrays,
+        most_asked=math.nan if found.most_asked is None else found.most_asked,
     )

@@ -9,11 +9,11 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from pytest_ecgfm.evaluations.holm import holm
-from pytest_ecgfm.results.basis import Basis, BasisPart, basis
-from pytest_ecgfm.results.checks import CHECKS, SIDE, Case, evidence
+from pytest_ecgfm.results.basis import Basis, BasisPart, Planned, basis
+from pytest_ecgfm.results.checks import CHECKS, SIDE, evidence
+from pytest_ecgfm.results.identity import Identity
 from pytest_ecgfm.results.rows import Row
-
-SCHEMA = 1
+from pytest_ecgfm.results.schema import SCHEMA as SCHEMA
 
 UNJUDGED = ("insufficient", "error")
 """Outcomes of checks that were compared with no threshold."""
@@ -33,6 +33,7 @@ class EncoderPart(BaseModel):
     counts: dict[str, int] = Field(description="checks by outcome; blocking_fail: those that block; planned: all")
     reasons: list[str] = Field(description="in plain words, the most important first")
     basis: BasisPart | None = Field(default=None, description="in which cohorts a blocking check decided")
+    not_evaluated: list[str] = Field(default=[], description="planned checks without a result")
 
 
 class VerdictFile(BaseModel):
@@ -40,8 +41,10 @@ class VerdictFile(BaseModel):
 
     model_config = ConfigDict(extra="ignore")
 
-    version: Literal[1] = Field(alias="schema", description="version of this schema")
-    outcome: Word = Field(description="the worst of the encoders'")
+    version: Literal[2] = Field(alias="schema", description="version of this schema")
+    outcome: Word = Field(
+        description="the worst of the encoders'; where identity.narrowed names an option, of that part only"
+    )
     complete: bool = Field(description="whether every planned check was evaluated, and nothing went wrong")
     reasons: list[str]
     encoders: dict[str, EncoderPart]
@@ -50,6 +53,10 @@ class VerdictFile(BaseModel):
     run_id: str
     started: str = Field(description="UTC, ISO 8601")
     finished: str = Field(description="UTC, ISO 8601")
+    identity: Identity = Field(description="what was asked for, and of which weights and records")
+    digests: dict[str, str] = Field(
+        default={}, description="SHA-256 of the run's other files, as they were when the run ended"
+    )
 
 
 @dataclass(frozen=True)
@@ -68,6 +75,8 @@ class EncoderVerdict:
         In plain words, the most important first.
     basis : Basis
         In which cohorts a blocking check decided.
+    missing : tuple of str
+        Planned checks without a row.
     """
 
     encoder: str
@@ -75,17 +84,24 @@ class EncoderVerdict:
     counts: dict[str, int]
     reasons: tuple[str, ...]
     basis: Basis = field(default_factory=Basis)
+    missing: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """The verdict on a run."""
+    """The verdict on a run. Its `identity` says what was asked for: every output renders that one object."""
 
     outcome: Word
     complete: bool
     encoders: tuple[EncoderVerdict, ...]
     reasons: tuple[str, ...]
     notes: tuple[str, ...] = ()
+    identity: Identity = field(default_factory=Identity)
+
+    @property
+    def headline(self) -> str:
+        """Outcome, profile and narrowing in one line."""
+        return self.identity.headline(self.outcome)
 
     def to_json(self) -> dict[str, Any]:
         """Return the content of ``verdict.json``, without what depends on time."""
@@ -95,12 +111,14 @@ class Verdict:
             "complete": self.complete,
             "reasons": list(self.reasons),
             "notes": list(self.notes),
+            "identity": self.identity.model_dump(mode="json"),
             "encoders": {
                 v.encoder: {
                     "outcome": v.outcome,
                     "counts": v.counts,
                     "reasons": list(v.reasons),
                     "basis": v.basis.to_json(),
+                    "not_evaluated": list(v.missing),
                 }
                 for v in self.encoders
             },
@@ -143,7 +161,7 @@ def corrected(rows: Iterable[Row]) -> list[Row]:
     return out
 
 
-def _encoder_verdict(encoder: str, rows: Sequence[Row], planned: Sequence[Case]) -> EncoderVerdict:
+def _encoder_verdict(encoder: str, rows: Sequence[Row], planned: Sequence[Planned]) -> EncoderVerdict:
     mine = [row for row in rows if row.encoder == encoder]
     done = {row.check for row in mine}
     missing = [case.name for case in planned if case.encoder == encoder and case.name not in done]
@@ -174,7 +192,7 @@ def _encoder_verdict(encoder: str, rows: Sequence[Row], planned: Sequence[Case])
     summary = {name: counts.get(name, 0) for name in COUNTED}
     summary["blocking_fail"] = len(failed)
     summary["planned"] = len(missing) + len(done)
-    return EncoderVerdict(encoder, outcome, summary, tuple(reasons), basis(encoder, mine, planned))
+    return EncoderVerdict(encoder, outcome, summary, tuple(reasons), basis(encoder, mine, planned), tuple(missing))
 
 
 def _without_a_pass(rows: Sequence[Row]) -> list[str]:
@@ -192,7 +210,7 @@ def _tells(row: Row) -> bool:
 
 def decide(
     rows: Iterable[Row],
-    planned: Sequence[Case],
+    planned: Sequence[Planned],
     *,
     models: Sequence[str],
     trouble: Sequence[str] = (),
@@ -204,7 +222,7 @@ def decide(
     ----------
     rows : iterable of Row
         In any order.
-    planned : sequence of Case
+    planned : sequence of Planned
         Every cell that the profile asks for: one without a row makes the run incomplete.
     models : sequence of str
         The encoders under test.

@@ -154,12 +154,13 @@ class Run:
             tuple(about["sex"]),
         )
 
-    def encoder(self, card: ModelCard, model: Any) -> Encoder:
-        """Put a fixture's value behind its card."""
+    def encoder(self, card: ModelCard, model: Any, checkpoint_sha256: str = "") -> Encoder:
+        """Put a fixture's value behind its card, with the SHA-256 of the file that its weights are from."""
         if card.name not in self._encoders:
             settings = self.settings
             with blaming(card.name):
                 encoder = Encoder(card, model, device=settings.device, precision=settings.precision)
+            encoder.checkpoint_sha256 = checkpoint_sha256
             self.add_encoder(encoder)
         return self._encoders[card.name]
 
@@ -168,7 +169,8 @@ class Run:
         if self.watch is not None:
             encoder.watching = self.watch.batch
         self._encoders[encoder.card.name] = encoder
-        self._note("encoder", encoder.card.name, {"weights_sha256": encoder.weights_sha256, "device": encoder.device})
+        names = ("weights_sha256", "checkpoint_sha256", "device")
+        self._note("encoder", encoder.card.name, {name: getattr(encoder, name) for name in names})
 
     def spread(self, name: str) -> list[str]:
         """Return a few records from all over a cohort: what is embedded at the beginning and at the end of a run."""

@@ -3,7 +3,7 @@
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +22,9 @@ from pytest_ecgfm.encoders.sources import parse_checkpoints
 from pytest_ecgfm.errors import EcgfmError, unknown_name
 from pytest_ecgfm.evaluations.probe_kinds import PROBES
 from pytest_ecgfm.results.checks import SUITES, Case, Threshold, cells, suites
+from pytest_ecgfm.results.identity import digest_of, profile_digest
 from pytest_ecgfm.results.profiles import Asked, Profile, load_profile
+from pytest_ecgfm.run.narrowing import narrowed
 
 if TYPE_CHECKING:
     from pytest_ecgfm.results.baseline import Baseline
@@ -64,6 +66,7 @@ class Settings:
     endpoints: Mapping[str, Endpoint] = field(default_factory=dict)
     quantities: Mapping[str, Quantity] = field(default_factory=dict)
     sets: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    narrowed: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def encoders(self) -> tuple[str, ...]:
@@ -113,9 +116,12 @@ class Settings:
                 "precision": self.precision,
                 "baselines": tuple(str(one.path) for one in self.baselines.values()),
                 "probe_code": PROBES[self.profile.grid.probe].code,
+                "profile_digest": profile_digest(self.profile),
+                "narrowed": dict(self.narrowed),
             }
         )
-        return self.profile.model_copy(update={"grid": grid, "run": asked})
+        whole = self.profile.model_copy(update={"grid": grid, "run": asked})
+        return whole.model_copy(update={"run": asked.model_copy(update={"asked_digest": digest_of(whole)})})
 
 
 class Options:
@@ -329,15 +335,14 @@ def read_settings(config: pytest.Config, own_cohorts: Mapping[str, Sequence[str]
     for name in (name for rule in profile.check for name in rule.cohorts):
         if name not in (*COHORTS, *found):
             raise unknown_name("cohort", name, (*COHORTS, *found), where=f"profile {profile.name}: check.cohorts")
-    cohorts = options.chosen("cohorts", "cohort", found)
-    if cohorts is None:
-        for name in asked.cohorts:
-            if name not in found:
-                raise unknown_name("cohort", name, found, where="run.cohorts")
-        cohorts = asked.cohorts or (tuple(own_cohorts) if own_cohorts and root is None else found)
+    unnamed = asked.cohorts or (tuple(own_cohorts) if own_cohorts and root is None else found)
+    cohorts = options.chosen("cohorts", "cohort", found) or unnamed
+    for name in cohorts:
+        if name not in found:
+            raise unknown_name("cohort", name, found, where="run.cohorts")
     references, named_here = _references(options, grid.references)
     dask = dask_address(options, config)
-    cards_name = (label for name in cohorts for label in own_cohorts.get(name, ()))
+    cards_name = tuple(label for name in cohorts for label in own_cohorts.get(name, ()))
     targets = chosen_targets(
         asked_labels or (*grid.labels, *cards_name),
         profile.definitions,
@@ -346,7 +351,7 @@ def read_settings(config: pytest.Config, own_cohorts: Mapping[str, Sequence[str]
     size = options.text("batch_size") or "auto"
     if size != "auto" and (not size.isdigit() or int(size) < 1):
         raise EcgfmError(f"--ecgfm-batch-size={size}: should be auto, or a whole number, 1 or more.")
-    return Settings(
+    settings = Settings(
         models=tuple(dict.fromkeys(name for name, _ in named.values())),
         card_files={name: path for name, path in named.values() if path is not None},
         checkpoints=parse_checkpoints(options.names("checkpoint") or asked.checkpoints),
@@ -378,3 +383,4 @@ def read_settings(config: pytest.Config, own_cohorts: Mapping[str, Sequence[str]
         quantities=targets.quantities,
         sets=targets.sets,
     )
+    return replace(settings, narrowed=narrowed(settings, unnamed, cards_name))

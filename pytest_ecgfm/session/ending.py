@@ -15,6 +15,7 @@ from pytest_ecgfm.report.terminal import end_lines
 from pytest_ecgfm.results.checks import Case, Threshold
 from pytest_ecgfm.results.collected import Results
 from pytest_ecgfm.results.verdict import Verdict, corrected
+from pytest_ecgfm.run.narrowing import selection
 from pytest_ecgfm.run.run import Run
 from pytest_ecgfm.run.watch import Stopped, Watch, hangs, note_hang, on_sigterm, restore_sigterm, undisturbed
 from pytest_ecgfm.session.declared import forget_all_declared
@@ -43,6 +44,8 @@ class Ending:
     session: pytest.Session | None = None
     _sigterm: Any = None
     _ended_by_hang = False
+    deselected = 0
+    """Planned checks that are not among the tests of this run, as an option or a plugin took them out."""
 
     def _hung(self, where: str) -> None:
         """Write what there is, from the watching thread: the process ends after this."""
@@ -79,6 +82,7 @@ class Ending:
         """Note whether a worker collected suites, and whether it died."""
         output = getattr(node, "workeroutput", {})
         self.suites_collected = self.suites_collected or bool(output.get("ecgfm_suites"))
+        self.deselected = max(self.deselected, int(output.get("ecgfm_deselected", 0)))
         if error:
             hung = [one for one in hangs(self.folder.path) if one not in self.trouble]
             self.trouble += hung or [f"worker {node.gateway.id} crashed"]
@@ -92,7 +96,8 @@ class Ending:
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
         """Write the run, set the exit status."""
         if self.is_worker:
-            self.config.workeroutput["ecgfm_suites"] = self.suites_collected  # type: ignore[attr-defined]
+            about: dict[str, Any] = self.config.workeroutput  # type: ignore[attr-defined]
+            about |= {"ecgfm_suites": self.suites_collected, "ecgfm_deselected": self.deselected}
             return
         if self.outputs is None:
             return
@@ -112,7 +117,10 @@ class Ending:
         assert self.outputs is not None
         self.results.replace(corrected(self.results.rows))
         rows = self.results.rows
-        self.verdict = self.outputs.finish(rows, list(self.thresholds), self.trouble, self.results.changed())
+        done = {row.key for row in rows}
+        missing = [case.name for case in self.thresholds if (case.encoder, case.name) not in done]
+        chosen = selection(self.config, missing, self.deselected)
+        self.verdict = self.outputs.finish(rows, list(self.thresholds), self.trouble, self.results.changed(), chosen)
         if self.html is not None:
             self.html.verdict = self.verdict
         if place := os.environ.get("GITHUB_STEP_SUMMARY"):
@@ -127,7 +135,8 @@ class Ending:
         for line in end_lines(self.verdict, self.results.rows, notes, [*self.trouble, *self.outputs.problems]):
             terminalreporter.write_line(terminal(line))
         colour = {"pass": "green", "fail": "red", "incomplete": "yellow"}[self.verdict.outcome]
-        terminalreporter.write_line(f"verdict: {self.verdict.outcome.upper()}", **{colour: True, "bold": True})
+        part = " OF A PART" if self.verdict.outcome == "pass" and self.verdict.identity.narrowed else ""
+        terminalreporter.write_line(f"verdict: {self.verdict.outcome.upper()}{part}", **{colour: True, "bold": True})
         terminalreporter.write_line(terminal(f"run: {self.folder.path}"))
 
     def pytest_unconfigure(self) -> None:

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from pytest_ecgfm.cards import ModelCard, parse_card
+from pytest_ecgfm.cards.parity import parity_in_words
 from pytest_ecgfm.cohorts import available_cohorts, load_cohort
 from pytest_ecgfm.cohorts.endpoints import with_labels
 from pytest_ecgfm.cohorts.offered import offered_codes, offered_columns
@@ -68,6 +70,7 @@ class Listing:
         yield "models:"
         for name, (_, declaration) in sorted(declared_models(config).items()):
             yield f"  {name}: {declaration.fields.get('description', '')} ({declaration.where})"
+            yield from _of_weights(parse_card(name, declaration.fields, where=declaration.where))
         endpoints = self._asked(config).endpoints
         yield f"cohorts ({self._root or 'embedded'}), with positives of known records for each label:"
         for name in self._cohorts:
@@ -106,3 +109,11 @@ class Listing:
         for kind in CHECKS.values():
             where = kind.definition if not kind.where else f"theirs: declared in {kind.where}"
             yield f"  {kind.name}: {kind.title} ({where})"
+
+
+def _of_weights(card: ModelCard) -> Iterator[str]:
+    """Say of a model with weights where they come from, under which licence, and what was verified."""
+    if card.checkpoint:
+        yield f"    weights: {card.checkpoint} from {card.source or 'nowhere stated'}"
+        yield f"    licence: {card.licence or 'none stated'}"
+        yield f"    verified: {parity_in_words(card.parity)}"

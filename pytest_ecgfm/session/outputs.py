@@ -1,16 +1,16 @@
 """The files of a run: written whole or not at all, never over a complete run."""
 
+import hashlib
 import json
 import platform
 import shutil
 import subprocess
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import tomli_w
@@ -18,15 +18,23 @@ import tomli_w
 from pytest_ecgfm.cards import ModelCard
 from pytest_ecgfm.cards.bounded_files import read_json
 from pytest_ecgfm.errors import EcgfmError, utf8
-from pytest_ecgfm.report.addresses import PAGE
+from pytest_ecgfm.report.addresses import PAGE, PREDICTIONS
 from pytest_ecgfm.report.summary import badge, in_words
 from pytest_ecgfm.results.checks import Case
 from pytest_ecgfm.results.profiles import idle
 from pytest_ecgfm.results.rows import Row
 from pytest_ecgfm.results.verdict import Verdict, VerdictFile, decide
+from pytest_ecgfm.results.versions import installed
 from pytest_ecgfm.run.settings import Settings
+from pytest_ecgfm.session.identified import identify
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 PACKAGES = ("pytest-ecgfm", "pytest", "numpy", "scipy", "scikit-learn", "torch", "xarray", "wfdb", "pandas")
+_DIGESTED = ("cube.nc", "rows.jsonl", "run.toml", PREDICTIONS)
+"""Files whose SHA-256 the verdict states: by them ``ecgfm verify`` says whether it belongs to them."""
+
 _LATEST = "latest"
 _RESERVE, _RESERVED = ".reserve", 1 << 20
 """A file that is removed before the end is written: on a disk that filled up meanwhile, the verdict has room."""
@@ -115,13 +123,18 @@ class Outputs:
         self.cards = cards
         self.started = _now()
         self.notes: list[str] = []
+        self._selection: Mapping[str, str] = {}
+        self._cohorts: dict[str, Any] = {}
+        self._weights: dict[str, str] = {}
+        self._checkpoints: dict[str, str] = {}
+        self._devices: set[str] = set()
         folder.make()
         self._rows = folder.path / "rows.jsonl"
         self._reserve = folder.path / f"{_RESERVE}-{uuid4().hex}"
         self._rows.unlink(missing_ok=True)
         self.problems: list[str] = []
         # From now on, a process that ends without a word leaves a run that is incomplete, and says so.
-        begun = decide((), (), models=settings.models, trouble=["the run has not ended"])
+        begun = self._decide((), (), ["the run has not ended"], ())
         self._write_verdict(replace(begun, reasons=begun.reasons[:1]), ())
         if self.problems:
             raise EcgfmError(f"--ecgfm-out: {self.problems[0]}.")
@@ -134,13 +147,22 @@ class Outputs:
             handle.write(row.to_json() + "\n")
 
     def finish(
-        self, rows: Sequence[Row], planned: Sequence[Case], trouble: Sequence[str], notes: Sequence[str] = ()
+        self,
+        rows: Sequence[Row],
+        planned: Sequence[Case],
+        trouble: Sequence[str],
+        notes: Sequence[str] = (),
+        selection: Mapping[str, str] | None = None,
     ) -> Verdict:
         """Decide, and write cube, verdict and what was asked for.
 
-        Verdict and rows come first. A problem with any file is a reason in the verdict, and takes no other file.
+        Verdict and rows come first, and the verdict once more at the end, with the digests of what was written. A
+        problem with any file is a reason in the verdict, and takes no other file. `selection` has the options of pytest
+        for which planned checks were not evaluated.
         """
         self._reserve.unlink(missing_ok=True)
+        self._selection = selection or {}
+        self._read_identities()
         problems = [*trouble, *self.problems]
         verdict = self._decide(rows, planned, problems, notes)
         self._write_verdict(verdict, rows)
@@ -153,22 +175,32 @@ class Outputs:
 
             cube = build_cube(rows, self.folder.path / "arrays", utf8(self._attributes(verdict)))
             write_cube(cube, self.folder.path / "cube.nc")
+            self._write_predictions(cube)
             shutil.rmtree(self.folder.path / "arrays", ignore_errors=True)
         except Exception as error:
             # Whatever it is, a damaged file or a full disk: verdict and rows are written by now.
             self.problems.append(f"the cube could not be written: {type(error).__name__}: {error}")
         if self.problems:
             verdict = self._decide(rows, planned, [*trouble, *dict.fromkeys(self.problems)], notes)
-            told = len(self.problems)
-            self._write_verdict(verdict, rows)
-            if len(self.problems) > told:
-                # The one that is there may say pass, and no longer holds.
-                with suppress(OSError):
-                    (self.folder.path / "verdict.json").unlink(missing_ok=True)
+        written = len(self.problems)
+        self._write_verdict(verdict, rows, self._digests())
+        if len(self.problems) > written:
+            # The one that is there may say pass, and no longer holds.
+            with suppress(OSError):
+                (self.folder.path / "verdict.json").unlink(missing_ok=True)
+            verdict = self._decide(rows, planned, [*trouble, *dict.fromkeys(self.problems)], notes)
         self._write("badge.json", json.dumps(badge(verdict)) + "\n")
         self._write_page()
         self.folder.point_latest(verdict.complete)
         return verdict
+
+    def _write_predictions(self, cube: "xr.DataTree") -> None:
+        from pytest_ecgfm.report.predictions import write_predictions
+
+        try:
+            write_predictions(cube, self.folder.path / PREDICTIONS)
+        except OSError as error:
+            self.problems.append(f"{PREDICTIONS} could not be written: {error.strerror}")
 
     def _write_page(self) -> None:
         """Write the page; a problem with it is told, and takes nothing from the run, which is written by now."""
@@ -189,15 +221,33 @@ class Outputs:
     def _decide(
         self, rows: Sequence[Row], planned: Sequence[Case], problems: Sequence[str], notes: Sequence[str]
     ) -> Verdict:
-        return decide(rows, planned, models=self.settings.models, trouble=problems, notes=notes)
+        verdict = decide(rows, planned, models=self.settings.models, trouble=problems, notes=notes)
+        identity = identify(
+            self.settings,
+            self.cards,
+            verdict.encoders,
+            cohorts={name: str(about.get("digest", "")) for name, about in self._cohorts.items()},
+            weights=self._weights,
+            selection=self._selection,
+        )
+        return replace(verdict, identity=identity)
 
-    def _write_verdict(self, verdict: Verdict, rows: Sequence[Row]) -> None:
+    def _digests(self) -> dict[str, str]:
+        """Return the SHA-256 of the files that the verdict is about; of those that could be written."""
+        found = {}
+        for name in _DIGESTED:
+            with suppress(OSError), (self.folder.path / name).open("rb") as handle:
+                found[name] = hashlib.file_digest(handle, "sha256").hexdigest()
+        return found
+
+    def _write_verdict(self, verdict: Verdict, rows: Sequence[Row], digests: Mapping[str, str] | None = None) -> None:
         content = {
             **verdict.to_json(),
             "summary": in_words(verdict, rows),
             "run_id": self.run_id,
             "started": self.started,
             "finished": _now(),
+            "digests": digests or {},
         }
         model = VerdictFile.model_validate(utf8(content))
         self._write("verdict.json", model.model_dump_json(by_alias=True, indent=2) + "\n")
@@ -216,46 +266,47 @@ class Outputs:
 
     def _attributes(self, verdict: Verdict) -> dict[str, Any]:
         settings = self.settings
-        cohorts, weights, devices = self._identities()
         return {
-            "plugin_version": _version("pytest-ecgfm"),
+            "plugin_version": installed("pytest-ecgfm"),
             "run_id": self.run_id,
             "started": self.started,
             "finished": _now(),
             "outcome": verdict.outcome,
             "complete": int(verdict.complete),
             "profile": tomli_w.dumps(_plain(settings.resolved_profile().model_dump(mode="json"))),
-            "packages": json.dumps({name: _version(name) for name in PACKAGES}),
+            "packages": json.dumps({name: installed(name) for name in PACKAGES}),
             "platform": f"{platform.platform()}, Python {platform.python_version()}",
-            "device": ", ".join(sorted(devices)) or settings.device,
+            "device": ", ".join(sorted(self._devices)) or settings.device,
             "git_commit": _git_commit(),
             "encoders": json.dumps(
                 {
                     name: {
                         "card": card.model_dump(mode="json"),
-                        "weights_sha256": weights.get(name, ""),
+                        "weights_sha256": self._weights.get(name, ""),
+                        "checkpoint_sha256": self._checkpoints.get(name, ""),
                         "exposure": {cohort: card.exposure(cohort) for cohort in settings.cohorts},
                     }
                     for name, card in self.cards.items()
                 }
             ),
-            "cohorts": json.dumps(cohorts),
+            "cohorts": json.dumps(self._cohorts),
         }
 
-    def _identities(self) -> tuple[dict[str, Any], dict[str, str], set[str]]:
+    def _read_identities(self) -> None:
         """Read what each process wrote down about cohorts, weights and devices."""
-        cohorts: dict[str, Any] = {}
-        weights: dict[str, str] = {}
-        devices: set[str] = set()
         for path in sorted((self.folder.path / "arrays").glob("*.json")):
-            note = json.loads(path.read_text(encoding="utf-8"))
-            if note.pop("kind") == "cohort":
-                cohorts[note["name"]] = note
-            else:
-                weights[note["name"]] = note["weights_sha256"]
-                devices.add(note["device"])
-        self.notes = [note for _, cohort in sorted(cohorts.items()) for note in _cohort_notes(cohort)]
-        return cohorts, weights, devices
+            try:
+                note = json.loads(path.read_text(encoding="utf-8"))
+                if note.pop("kind") == "cohort":
+                    self._cohorts[note["name"]] = note
+                else:
+                    self._weights[note["name"]] = note["weights_sha256"]
+                    self._checkpoints[note["name"]] = note["checkpoint_sha256"]
+                    self._devices.add(note["device"])
+            except (OSError, ValueError, KeyError) as error:
+                self.problems.append(f"{path.name} cannot be read: {type(error).__name__}: {error}")
+        self._cohorts = dict(sorted(self._cohorts.items()))
+        self.notes = [note for cohort in self._cohorts.values() for note in _cohort_notes(cohort)]
 
 
 def _cohort_notes(cohort: dict[str, Any]) -> list[str]:
@@ -282,13 +333,6 @@ def _plain(value: Any) -> Any:
 
 def _now() -> str:
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return ""
 
 
 def _git_commit() -> str:

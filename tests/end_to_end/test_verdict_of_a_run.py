@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from pytest_ecgfm.report.verify import verify
 from pytest_ecgfm.results.checks import CHECKS
 from tests.encoders.test_exported import CARD, export
 from tests.end_to_end.conftest import SMALL
@@ -29,7 +30,7 @@ def verdict_of(folder):
 def test_handcrafted_passes_and_everything_is_written(user, run_folder):
     result = user.runpytest_subprocess("--ecgfm=handcrafted", *GRID)
     assert result.ret == 0, result.stdout.str()
-    result.stdout.fnmatch_lines(["handcrafted: PASS (3 pass, 0 fail, *", "verdict: PASS", "run: *"])
+    result.stdout.fnmatch_lines(["handcrafted: PASS (3 pass, 0 fail, *", "verdict: PASS OF A PART", "run: *"])
     folder = run_folder()
     names = {path.name for path in folder.iterdir()}
     assert names == {
@@ -40,8 +41,10 @@ def test_handcrafted_passes_and_everything_is_written(user, run_folder):
         "report.html",
         "badge.json",
         "generalization.html",
+        "predictions.csv",
     }
     assert (folder.parent / "latest").resolve() == folder.resolve()
+    assert verify(folder) == []
     tree = xr.open_datatree(folder / "cube.nc", engine="h5netcdf")
     auroc = tree["downstream"]["auroc"].sel(encoder="handcrafted", probe="logistic", label="AF").squeeze("cohort")
     assert auroc.sel(fraction=1.0, seed=0) > 0.9
@@ -83,7 +86,9 @@ def test_parallel_and_serial_runs_agree(user, run_folder, remove_results):
         verdict = (run_folder() / "verdict.json").read_text()
         remove_results()
         # Times and the run's id are all that may differ, to the byte.
-        return re.sub(r'"arrays": "[^"]*"', "", text), re.sub(r'"(run_id|started|finished)": "[^"]*"', "", verdict)
+        return re.sub(r'"arrays": "[^"]*"', "", text), re.sub(
+            r'"(run_id|started|finished|cube.nc|rows.jsonl)": "[^"]*"', "", verdict
+        )
 
     first = rows("-n", "2", "-v")
     assert first == rows() == rows("-n", "2", "-v", "--dist=load")
@@ -117,7 +122,14 @@ def test_a_part_is_never_a_pass(user, run_folder, options):
     result = user.runpytest_subprocess("--ecgfm=handcrafted", *options, *GRID)
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     result.stdout.fnmatch_lines(["verdict: INCOMPLETE"])
-    assert verdict_of(run_folder())["complete"] is False
+    told = verdict_of(run_folder())
+    assert told["complete"] is False
+    # By the badge alone, the verdict alone, the page's first line alone: not the same run as one without the option.
+    named = "a plugin" if options[0] == "-p" else options[0]
+    assert named in told["identity"]["narrowed"]
+    badge = json.loads((run_folder() / "badge.json").read_text())["message"]
+    title = (run_folder() / "generalization.html").read_text().partition("<h1>")[2].partition("</h1>")[0]
+    assert all("of a part" in one and one.endswith(named) for one in (badge, title))
 
 
 def test_skipping_everything_is_never_a_pass(user):

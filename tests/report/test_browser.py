@@ -6,9 +6,12 @@ import subprocess
 
 import pytest
 
+from pytest_ecgfm.report.history import read_history
+from pytest_ecgfm.report.history_page import history_page
 from pytest_ecgfm.report.page import write_page
 from pytest_ecgfm.report.pdf import find_browser, options, print_page
 from pytest_ecgfm.report.sections import SECTIONS
+from tests.finished_runs import finished, planted
 from tests.report.runs import write_run
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="the page is looked at by Playwright")
@@ -165,6 +168,37 @@ def test_nothing_is_in_the_way_of_anybody(visit, file, scheme, width):
     serious = [one for one in found if one["impact"] in ("serious", "critical")]
     assert [(one["id"], [node["target"] for node in one["nodes"]][:3]) for one in serious] == []
     assert shown.told == []
+
+
+def test_no_column_of_the_outcomes_is_cut_on_a_phone(visit, file):
+    cut = (
+        """all => all.filter(one => one.scrollWidth > one.clientWidth + 1).map(one => one.getAttribute('aria-label'))"""
+    )
+    for width in (390, 1280):
+        shown = visit(file, width=width)
+        assert shown.eval_on_selector_all("#matrix .scroll, #basis .scroll", cut) == []
+        assert shown.eval_on_selector_all("#matrix .scroll", "all => all.length") == 3
+    # Each cell says which column it is, as the heads are out of sight.
+    shown = visit(file, width=390)
+    told = "one => getComputedStyle(one, '::before').content"
+    assert shown.locator("#matrix td[data-head=downstream]").first.evaluate(told) == '"downstream" ": "'
+    assert shown.locator("#matrix table").last.get_by_role("columnheader").count() == 5
+
+
+def test_the_page_of_releases_is_for_everybody_as_well(visit, tmp_path, monkeypatch):
+    monkeypatch.delenv("ECGFM_DATA", raising=False)
+    for number in (1, 2):
+        folder = tmp_path / "all" / f"v{number}"
+        finished(folder, lambda *_: planted(0.9), started=f"2026-01-0{number}T00:00:00Z")
+    path = tmp_path / "history.html"
+    path.write_text(history_page(*read_history([tmp_path])), encoding="utf-8")
+    for width in (390, 1280):
+        shown = visit(path, width=width)
+        assert shown.evaluate("document.documentElement.scrollWidth") <= width
+        shown.eval_on_selector_all("details", "all => all.forEach(one => { one.open = true; })")
+        found = axe.Axe().run(shown, options={"resultTypes": ["violations"]}).response["violations"]
+        assert [one["id"] for one in found if one["impact"] in ("serious", "critical")] == []
+        assert shown.told == []
 
 
 def test_names_from_outside_do_nothing(visit, tmp_path):

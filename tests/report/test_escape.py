@@ -168,5 +168,4 @@ def test_whatever_is_printed_passes_through_one_function():
                 continue
             text = " ".join(map(ast.unparse, given))
             ours = all(isinstance(one, ast.Constant) for one in given) or "verdict.outcome.upper()" in text
-            ours = ours or path.name == "gate.py"  # a folder's name, and a word of ours
             assert ours or "terminal" in text or "json_text(" in text, f"{path.relative_to(ROOT)}:{node.lineno}"

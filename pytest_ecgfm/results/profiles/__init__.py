@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from pytest_ecgfm.cards import NO_TRUTH_VALUE, first_problem
-from pytest_ecgfm.cards.toml_files import read_toml
+from pytest_ecgfm.cards.toml_files import parse_toml, read_toml
 from pytest_ecgfm.cohorts.base import LABELS
 from pytest_ecgfm.cohorts.endpoints import Definition, of_code
 from pytest_ecgfm.cohorts.quantities import AGE, QuantityDefinition, spelt
@@ -105,6 +105,8 @@ class Asked(_Strict):
     """What a finished run was asked for (``run.toml``), so that it can be repeated.
 
     `probe_code` is the digest of the file that declared the probe: scores of a probe that changed are not compared.
+    `profile_digest` is that of the profile before options, `asked_digest` that of this one: it tells whether somebody
+    edited the file. `narrowed` has the options that left something out; a run that is repeated stays narrowed.
     """
 
     models: tuple[str, ...] = ()
@@ -117,6 +119,9 @@ class Asked(_Strict):
     precision: Literal["float32", "bfloat16"] = "float32"
     baselines: tuple[str, ...] = ()
     probe_code: str = ""
+    profile_digest: str = ""
+    asked_digest: str = ""
+    narrowed: dict[str, str] = {}
 
 
 class Profile(_Strict):
@@ -266,6 +271,20 @@ def load_profile(name: str, *, labels: Iterable[str] = ()) -> Profile:
         raise EcgfmError(f"profile {path.name}: {first_problem(error, _KEYS)}") from None
     _check_names(profile, path.name, labels)
     return profile
+
+
+def held_profile(text: str, where: str) -> Profile:
+    """Read the profile that a finished run keeps; its names were checked when the run began.
+
+    Raises
+    ------
+    EcgfmError
+        If it is no profile; the message begins with `where`.
+    """
+    try:
+        return Profile.model_validate(parse_toml(text, where))
+    except ValidationError as error:
+        raise EcgfmError(f"{where}: {first_problem(error, _KEYS)}") from None
 
 
 def names_models(path: str) -> bool:

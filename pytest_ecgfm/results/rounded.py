@@ -1,0 +1,27 @@
+"""How numbers are written for people, everywhere: decimals and never powers of ten."""
+
+import math
+
+DECIMALS = 3
+
+
+def decimals(bound: float = math.nan) -> int:
+    """Return how many decimals tell a value from a bound: three, and more where the bound itself is smaller than that.
+
+    >>> decimals(), decimals(0.02), decimals(1e-4)
+    (3, 3, 5)
+    """
+    if not math.isfinite(bound) or abs(bound) >= 10.0**-DECIMALS or bound == 0:
+        return DECIMALS
+    return min(1 - math.floor(math.log10(abs(bound))), 12)
+
+
+def rounded(value: float, bound: float = math.nan, *, sign: str = "") -> str:
+    """Write a number: a difference of next to nothing is 0.000, and has no sign of its own.
+
+    >>> rounded(3.1e-05), rounded(-3.1e-05), rounded(3.1e-05, 1e-4), rounded(0.01234, sign="+")
+    ('0.000', '0.000', '0.00003', '+0.012')
+    """
+    digits = decimals(bound)
+    # Adding zero turns what is left of a small negative number into zero.
+    return f"{round(value, digits) + 0.0:{sign}.{digits}f}"
