@@ -17,6 +17,7 @@ from pytest_ecgfm.evaluations import (
     features,
     macro,
     quantities,
+    quantity_transfer,
     relevance,
     separability,
     stability,
@@ -32,6 +33,7 @@ _DIMENSIONS = {
     "quantities": ("encoder", "cohort", "quantity", "fraction", "seed"),
     "sets": ("encoder", "cohort", "set", "probe", "fraction", "label"),
     "transfer": ("encoder", "source", "target", "label"),
+    "quantity_transfer": ("encoder", "source", "target", "quantity"),
     "stability": ("encoder", "cohort", "label", "perturbation", "severity"),
     "relevance": ("encoder", "cohort", "label", "fraction", "baseline", "removed", "lead"),
     "separability": ("encoder", "space", "grouping", "cohort", "label", "metric"),
@@ -41,6 +43,7 @@ _METRICS = {
     "quantities": quantities.METRICS,
     "sets": macro.METRICS,
     "transfer": transfer.METRICS,
+    "quantity_transfer": quantity_transfer.METRICS,
     "stability": stability.METRICS,
     "relevance": {**relevance.METRICS, **features.METRICS},
     "separability": separability.METRICS,
@@ -100,10 +103,12 @@ def build_cube(rows: Iterable[Row], folder: Path, attributes: Mapping[str, Any])
             raise EcgfmError(f"two results for {after.check} of {after.encoder}.")
     tree: dict[str, xr.Dataset] = {"/": xr.Dataset(attrs={"schema_version": SCHEMA_VERSION, **attributes})}
     tree |= {f"/{group}": dataset for group, dataset in cells_of(ordered).items()}
-    if "/transfer" in tree:
-        tree["/transfer"] = _with_exposure(tree["/transfer"], attributes)
-    if "/quantities" in tree:
-        tree["/quantities"] = _with_units(tree["/quantities"], attributes)
+    for group in ("/transfer", "/quantity_transfer"):
+        if group in tree:
+            tree[group] = _with_exposure(tree[group], attributes)
+    for group, of in (("/quantities", "cohort"), ("/quantity_transfer", "target")):
+        if group in tree:
+            tree[group] = _with_units(tree[group], attributes, of)
     files = [(row, folder / Path(name).name) for row in ordered for name in row.arrays]
     if scores := [(row, path) for row, path in files if path.suffix == ".npz"]:
         tree["/scores"] = _scores(scores)
@@ -167,10 +172,10 @@ def _with_exposure(transfer: xr.Dataset, attributes: Mapping[str, Any]) -> xr.Da
     return transfer.assign(exposure=words)
 
 
-def _with_units(held: xr.Dataset, attributes: Mapping[str, Any]) -> xr.Dataset:
-    """Say in which units each cohort states each quantity; empty where nothing says it."""
+def _with_units(held: xr.Dataset, attributes: Mapping[str, Any], of: str) -> xr.Dataset:
+    """Say in which units each cohort, or each target, states each quantity; empty where nothing says it."""
     about = "units of the quantity in the cohort, as stated"
-    return held.assign(units=_told(held, ("cohort", "quantity"), attributes.get("cohorts", "{}"), "units", "", about))
+    return held.assign(units=_told(held, (of, "quantity"), attributes.get("cohorts", "{}"), "units", "", about))
 
 
 def _told(held: xr.Dataset, dims: tuple[str, str], text: str, field: str, missing: str, about: str) -> xr.Variable:

@@ -19,7 +19,7 @@ from pytest_ecgfm.cohorts.base import Cohort
 from pytest_ecgfm.cohorts.endpoints import with_labels
 from pytest_ecgfm.cohorts.limit import limited
 from pytest_ecgfm.cohorts.pseudonyms import WITHHELD, pseudonym_key, pseudonymous, withheld
-from pytest_ecgfm.cohorts.quantities import Quantity, quantity_values, units_of
+from pytest_ecgfm.cohorts.quantities import is_measured, quantity_values, units_of
 from pytest_ecgfm.embeddings import EmbeddingCache, Part, Progress, chunk_rows, embed_stretches
 from pytest_ecgfm.encoders.base import Encoder
 from pytest_ecgfm.encoders.preprocessing import lacking
@@ -30,6 +30,7 @@ from pytest_ecgfm.run.watch import Watch
 from pytest_ecgfm.signals.records import FloatArray, RecordBatch
 
 if TYPE_CHECKING:
+    import pandas as pd
     import xarray as xr
 
     from pytest_ecgfm.embeddings.cluster import Cluster
@@ -301,8 +302,28 @@ class Run:
 
     def labelled(self, cohort: Cohort, label: str) -> Labelled:
         """Return the records whose label, or whose quantity of this name, is known, with their split."""
+        quantity = label in self.settings.quantities
+        key = ("labelled", cohort.name, label)
+        return self.once(key, lambda: _labelled(cohort, self._values(cohort, label), quantity))
+
+    def _values(self, cohort: Cohort, label: str) -> "pd.Series":
         quantity = self.settings.quantities.get(label)
-        return self.once(("labelled", cohort.name, label), lambda: _labelled(cohort, label, quantity))
+        if quantity is None:
+            return cohort.labels[label]
+        return self._rates(cohort) if is_measured(quantity, cohort) else quantity_values(quantity, cohort)
+
+    def _rates(self, cohort: Cohort) -> "pd.Series":
+        """Return the heart rate of each record, measured from its signals or found measured."""
+        import pandas as pd
+
+        from pytest_ecgfm.encoders.registry import load_encoder
+        from pytest_ecgfm.run.heart_rates import MODULES, measured_rates
+
+        part = Part("heart rate", "heart rate", len(cohort), MODULES)
+        # What reads the beats, too, lends its name: what the cache keeps belongs to an encoder.
+        encoder = load_encoder("demographics")
+        rates = self.derived(encoder, cohort, part, lambda progress: measured_rates(cohort, progress))
+        return pd.Series(rates, cohort.records)
 
     def keep(self, identity: tuple[str, ...], dataset: "xr.Dataset") -> str:
         """Write arrays too large for a row; return the file's name. The attribute `group` says where they go."""
@@ -314,10 +335,9 @@ class Run:
         return f"arrays/{name}"
 
 
-def _labelled(cohort: Cohort, label: str, quantity: Quantity | None) -> Labelled:
-    values = cohort.labels[label] if quantity is None else quantity_values(quantity, cohort)
+def _labelled(cohort: Cohort, values: "pd.Series", quantity: bool) -> Labelled:
     known = values.notna().to_numpy()
-    targets = values[known].to_numpy(dtype=bool if quantity is None else np.float64)
+    targets = values[known].to_numpy(dtype=np.float64 if quantity else bool)
     found = Labelled(known, targets, cohort.patients[known].to_numpy(dtype=str), None)
     if min(found.counts) < 5:
         return found
