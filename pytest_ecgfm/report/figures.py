@@ -115,7 +115,7 @@ def _show_names(figure: "Figure") -> None:
     from matplotlib.ticker import FuncFormatter
 
     for text in figure.findobj(Text):
-        text.set_text(_shown(text.get_text()))  # type: ignore[attr-defined]
+        text.set_text(_shown(text.get_text()))
     for axes in figure.axes:
         for axis in (axes.xaxis, axes.yaxis):
             # Names of ticks are written anew when they are drawn, by a function of the axis.
