@@ -89,6 +89,7 @@ class Trial:
         self.out = folder / "out"
         self.cache = folder / "cache"
         self.user: int | None = None
+        self.python = sys.executable
         folder.mkdir(parents=True)
         (folder / "conftest.py").write_text(USER.replace("VERSION", version).replace("DELAY", str(delay)))
         (folder / "faults.toml").write_text(PROFILE)
@@ -96,7 +97,7 @@ class Trial:
     def start(self, *options: str, **environment: str) -> "subprocess.Popen[str]":
         """Start a run in a process group of its own; what it prints goes to a file."""
         held = {name: value for name, value in os.environ.items() if name not in ("ECGFM_DATA", "PYTEST_ADDOPTS")}
-        command = [sys.executable, "-m", "pytest", *OPTIONS, f"--ecgfm-out={self.out}", f"--ecgfm-cache={self.cache}"]
+        command = [self.python, "-m", "pytest", *OPTIONS, f"--ecgfm-out={self.out}", f"--ecgfm-cache={self.cache}"]
         with (self.folder / "printed.txt").open("w") as printed:
             return subprocess.Popen(
                 [*command, *options],
@@ -248,7 +249,7 @@ def read_only(folder: Path, args: argparse.Namespace, undisturbed: xr.DataTree, 
         trial.out.parent.mkdir()
         os.chown(trial.out.parent, NOBODY, NOBODY)
         (trial.folder / "printed.txt").touch()
-        trial.user = NOBODY
+        trial.user, trial.python = NOBODY, args.python
         status = trial.run()
         printed = trial.printed
         assert "Traceback" not in printed and "INTERNALERROR" not in printed, printed
@@ -258,7 +259,7 @@ def read_only(folder: Path, args: argparse.Namespace, undisturbed: xr.DataTree, 
             # Nothing that the model did: no check of it failed.
             assert {row["outcome"] for row in rows} <= {"pass", "error", "inconclusive"}, rows
         print(f"cache {state}, read-only: status {status}: {told(trial)}", flush=True)
-        trial.user = None
+        trial.user, trial.python = None, sys.executable
         print(f"    by its owner: next run right ({assert_right(trial, undisturbed)})", flush=True)
 
 
@@ -306,6 +307,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=0, help="as -n of pytest-xdist")
     parser.add_argument("--runs", type=int, default=2, help="of `together`: at the same time")
     parser.add_argument("--kilobytes", type=int, nargs="+", default=[64, 1100, 1200, 1300, 1500])
+    parser.add_argument("--python", default=sys.executable, help="of `read-only`: one that every user may start")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as place:

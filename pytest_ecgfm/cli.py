@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 from tqdm import tqdm
 
 from pytest_ecgfm.cards.bounded_files import read_bounded
-from pytest_ecgfm.encoders import parity
 from pytest_ecgfm.errors import EcgfmError
 from pytest_ecgfm.report import commands
 from pytest_ecgfm.report.escape import csv_cell, json_text, terminal
@@ -268,7 +267,9 @@ COMMANDS: tuple[Command, ...] = (
         commands.verify_arguments,
         commands.verify,
     ),
-    Command("parity", "hold an adapter against official embeddings of one's own", parity.arguments, parity.command),
+    Command(
+        "parity", "hold an adapter against official embeddings of one's own", commands.parity_arguments, commands.parity
+    ),
     Command("table", "print and write the paper's tables of finished runs", commands.table_arguments, commands.table),
 )
 """Every subcommand."""

@@ -182,3 +182,40 @@ def compare(args: argparse.Namespace) -> int:
         for line in lines_of(before, load(run)):
             say(line)
     return 0
+
+
+def parity_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what ``ecgfm parity`` takes."""
+    parser.add_argument("model", metavar="MODEL", help="a model's name, a card (model.toml), or FILE.py::NAME")
+    parser.add_argument("--checkpoint", metavar="PATH", help="its weights: a file, a folder, or hf://owner/repo/file")
+    parser.add_argument("--vectors", metavar="FILE.npz", type=Path, required=True, help="official embeddings")
+    parser.add_argument("--device", default="cpu", help="where a torch model runs (default: %(default)s)")
+
+
+def parity(args: argparse.Namespace) -> int:
+    """Return 0 if the adapter equals the official code on all records, else 1, and say how far it is from it."""
+    import numpy as np
+
+    from pytest_ecgfm.cards.parity import weights_in_words
+    from pytest_ecgfm.encoders.parity import differences, load_named, read_vectors
+
+    vectors = read_vectors(args.vectors)
+    encoder = load_named(args.model, args.checkpoint, args.device)
+    card = encoder.card
+    if card.checkpoint:
+        say(f"{card.name}: {weights_in_words(card.published_sha256, encoder.checkpoint_sha256)}")
+    status = 0
+    for how, found in differences(encoder, vectors).items():
+        row, column = np.unravel_index(np.abs(found).argmax(), found.shape)
+        worst, official = abs(found[row, column]), vectors.embedding[row, column]
+        line = (
+            f"{card.name} {how}: {len(found)} records, largest difference {worst:.2g} (allowed {vectors.tolerance:g})"
+        )
+        if not worst <= vectors.tolerance:
+            status = 1
+            line += (
+                f": record {row}, dimension {column} is {official + found[row, column]:.6g}, officially {official:.6g}"
+            )
+        say(line)
+    say(f"{card.name}: {'equal to' if status == 0 else 'NOT equal to'} the official embeddings of {args.vectors}")
+    return status

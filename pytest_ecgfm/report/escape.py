@@ -19,6 +19,13 @@ _LATEX = {
 _BEGINS_A_COMMAND = re.compile(r"^(\s*):(?=:)|##(?=\w*\[)")
 """How a line speaks to what runs a job: ``::error`` at its beginning, ``##[group]`` or ``##vso[...]`` anywhere."""
 
+_UNSEEN = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u0600-\u0605\u061c\u06dd\u070f\u0890\u0891\u08e2\u180e\u200b\u200e\u200f\u2028-\u202e"
+    "\u2060-\u2064\u2066-\u206f\ud800-\udfff\ufeff\ufff9-\ufffb\ufffe\uffff\U000110bd\U000110cd"
+    "\U00013430-\U0001343f\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0001\U000e0020-\U000e007f]"
+)
+"""Of the characters that `terminal` shows as escapes, all but ends of lines, tabs, and what joins letters in a word."""
+
 
 def terminal(text: str) -> str:
     """Return one line that moves no cursor and is no command to what runs a job.
@@ -57,6 +64,14 @@ def json_text(value: Any) -> str:
     shown = ["".join(one if _harmless(one) else _in_json(one) for one in line) for line in lines]
     # Two such signs are nothing but part of a text.
     return "\n".join(re.sub(r"##(?=\w*\[)", r"\\u0023\\u0023", line) for line in shown)
+
+
+def page(text: str) -> str:
+    """Return a whole page in which no name can turn the order of what follows: its marks are shown as escapes.
+
+    Markup was escaped where names were put in.
+    """
+    return _UNSEEN.sub(lambda found: _shown(found[0]), text)
 
 
 def _visible(text: str) -> str:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -10,6 +11,7 @@ from uuid import uuid4
 import numpy as np
 
 from pytest_ecgfm.report.changes import baseline_checks
+from pytest_ecgfm.report.escape import terminal
 from pytest_ecgfm.report.leads import LAYOUT, beat_scale
 from pytest_ecgfm.report.loaded import Loaded, in_order
 from pytest_ecgfm.report.marks import Line
@@ -93,6 +95,7 @@ def write_figures(run: Loaded, folder: Path) -> list[Path]:
     with rc_context(_SETTINGS):
         for build in FIGURES:
             for drawn in build(run):
+                _show_names(drawn.figure)
                 folder.mkdir(parents=True, exist_ok=True)
                 for ending, about in (("svg", {"Date": None}), ("png", {"Software": None})):
                     path = folder / f"{_stem(drawn.name)}.{ending}"
@@ -104,6 +107,29 @@ def write_figures(run: Loaded, folder: Path) -> list[Path]:
                         temporary.unlink(missing_ok=True)
                     written.append(path)
     return written
+
+
+def _show_names(figure: "Figure") -> None:
+    """Show as escapes what no font has, and no SVG may hold: control characters in names."""
+    from matplotlib.text import Text
+    from matplotlib.ticker import FuncFormatter
+
+    for text in figure.findobj(Text):
+        text.set_text(_shown(text.get_text()))
+    for axes in figure.axes:
+        for axis in (axes.xaxis, axes.yaxis):
+            # Names of ticks are written anew when they are drawn, by a function of the axis.
+            formatter = axis.get_major_formatter()
+            if isinstance(formatter, FuncFormatter):
+                formatter.func = partial(_labelled, formatter.func)
+
+
+def _labelled(held: Callable[..., str], value: float, place: int | None = None) -> str:
+    return _shown(held(value, place))
+
+
+def _shown(text: str) -> str:
+    return "\n".join(map(terminal, text.split("\n")))
 
 
 def _stem(name: str) -> str:

@@ -11,6 +11,7 @@ from markupsafe import Markup
 
 from pytest_ecgfm.report.addresses import PAGE
 from pytest_ecgfm.report.banner import banner
+from pytest_ecgfm.report.escape import page as shown_page
 from pytest_ecgfm.report.loaded import Loaded, load
 from pytest_ecgfm.report.sections import SECTIONS
 from pytest_ecgfm.report.words import MEANINGS, SIGNS, listed
@@ -94,14 +95,16 @@ def filled(*, title: str, subtitle: str, banner: Markup, sections: Sequence[Show
     """
     # Everything that is not markup already is escaped.
     template = Environment(autoescape=True).from_string(_file("page.html"))
-    return template.render(
-        title=title,
-        subtitle=subtitle,
-        banner=banner,
-        sections=sections,
-        meanings="; ".join(f"{SIGNS[word]} {word} {meaning}" for word, meaning in MEANINGS.items()),
-        style=Markup(_file("page.css")),
-        script=Markup("".join(_file(name) for name in scripts)),
+    return shown_page(
+        template.render(
+            title=title,
+            subtitle=subtitle,
+            banner=banner,
+            sections=sections,
+            meanings="; ".join(f"{SIGNS[word]} {word} {meaning}" for word, meaning in MEANINGS.items()),
+            style=Markup(_file("page.css")),
+            script=Markup("".join(_file(name) for name in scripts)),
+        )
     )
 
 

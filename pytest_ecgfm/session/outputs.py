@@ -166,6 +166,7 @@ class Outputs:
         problems = [*trouble, *self.problems]
         verdict = self._decide(rows, planned, problems, notes)
         self._write_verdict(verdict, rows)
+        stands = "" if any(one.startswith("verdict.json") for one in self.problems) else verdict.outcome
         self._write("rows.jsonl", "".join(row.to_json() + "\n" for row in sorted(rows, key=lambda row: row.key)))
         profile = self.settings.resolved_profile().model_dump(mode="json")
         self._write("run.toml", tomli_w.dumps(_plain(profile)))
@@ -185,9 +186,10 @@ class Outputs:
         written = len(self.problems)
         self._write_verdict(verdict, rows, self._digests())
         if len(self.problems) > written:
-            # The one that is there may say pass, and no longer holds.
-            with suppress(OSError):
-                (self.folder.path / "verdict.json").unlink(missing_ok=True)
+            if stands == "pass":
+                # It no longer holds.
+                with suppress(OSError):
+                    (self.folder.path / "verdict.json").unlink(missing_ok=True)
             verdict = self._decide(rows, planned, [*trouble, *dict.fromkeys(self.problems)], notes)
         self._write("badge.json", json.dumps(badge(verdict)) + "\n")
         self._write_page()

@@ -1,15 +1,18 @@
 """Figures for papers: all that a run has, one column wide, named so that nothing leaves the folder."""
 
 import ast
+import io
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 import matplotlib
+import matplotlib.figure
 import pytest
 from PIL import Image
 
 from pytest_ecgfm.cli import main
 from pytest_ecgfm.report import figures
+from pytest_ecgfm.report.escape import terminal
 from pytest_ecgfm.report.loaded import load
 from tests.report.runs import write_run
 
@@ -43,6 +46,24 @@ def test_the_command_writes_each_figure_as_svg_and_png(drawn):
 def test_names_are_no_markup_and_no_formulas(drawn):
     text = (drawn / "relevance-..-x----..-a-script--AF.svg").read_text()
     assert "..$x^{$, ../a&lt;script&gt;, AF: relevance of leads" in text and "<script" not in text
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("name", ["\x1b[2J", "\x00", "a\nb", "\x9b", "\ufffe", "\u202eFA", "\udcff", "$x^{$"])
+def test_what_no_svg_may_hold_is_shown_as_an_escape(name):
+    with matplotlib.rc_context(figures._SETTINGS):
+        figure = matplotlib.figure.Figure()
+        axes = figure.subplots()
+        axes.plot([0, 1], [0, 1], label=name)
+        axes.set_xticks([0, 1], [name, "b"])
+        axes.legend()
+        figure.suptitle(name)
+        figures._show_names(figure)
+        file = io.BytesIO()
+        figure.savefig(file, format="svg")
+    told = "".join(ElementTree.fromstring(file.getvalue()).itertext())
+    shown = [terminal(line) for line in name.split("\n")]
+    assert all(told.count(line) >= 3 for line in shown) and terminal(told.replace("\n", "")) == told.replace("\n", "")
 
 
 def test_what_is_drawn_is_what_the_cube_holds(made):
