@@ -43,7 +43,7 @@ def downstream(tree: xr.DataTree) -> None:
 
 
 def quantities(tree: xr.DataTree) -> None:
-    """Print the R2 of each quantity at each fraction: of age, ``--ecgfm-labels=age``."""
+    """Print the R2 of each quantity at each fraction: ``--ecgfm-labels=age,quantity:heart_rate``."""
     cells = tree["quantities"]["r2_mean"]
     print(f"\nmean R2 over seeds: worst / median of {cells.sizes['cohort']} cohorts")
     print("| quantity | fraction | " + " | ".join(ENCODERS) + " |")
@@ -61,8 +61,8 @@ def others(tree: xr.DataTree) -> None:
     table["kind"] = table["check"].astype(str).str.partition(": ")[2].str.partition("[")[0]
     table = table[~table["suite"].isin(["contract", "downstream"]) & table["value"].notna()]
     table["for"] = table["perturbation"].astype(str) + table["space"].astype(str)
-    priors = table["kind"] == "relevance.prior"
-    table.loc[priors, "for"] = table.loc[priors, "label"]
+    by_label = table["kind"].isin(["relevance.prior", "transfer.spearman_drop"])
+    table.loc[by_label, "for"] = table.loc[by_label, "label"]
     print("\nworst value of each check over its cells, and the threshold")
     print("| check | for | " + " | ".join(ENCODERS) + " | threshold |")
     print("| --- | --- |" + " --- |" * (len(ENCODERS) + 1))

@@ -5,6 +5,7 @@ import textwrap
 from pathlib import Path
 
 from pytest_ecgfm.cards import ModelCard, parse_card
+from pytest_ecgfm.cards.parity import parity_in_words
 from pytest_ecgfm.encoders.registry import builtin_models
 
 HEAD = """# Models
@@ -12,10 +13,10 @@ HEAD = """# Models
 Made from the cards in `fixtures/` by `docs/make_models.py`; a test keeps the two equal.
 
 A foundation model is loaded from its official checkpoint file, as its authors publish it, and embeds records
-exactly as their code does: preprocessing, crops and aggregation included. Adapters were compared with the
-output of the official implementations on synthetic weights (embeddings within 1e-5, preprocessed inputs within
-1e-5); of the official weights only those of `openecg_codec` were at hand, and its adapter was compared with
-them too. They come in a Python package: that model runs without a download by hand.
+exactly as their code does: preprocessing, crops and aggregation included. **verified** says for each what it was
+compared with, how closely, and what was not compared. Of the official weights only those of `openecg_codec`
+were at hand; they come in a Python package, so that this model runs without a download by hand. All others were
+compared on synthetic weights. If you have the weights of one, [compare it yourself](#compare-it-yourself).
 
 ```sh
 pip install -c constraints.txt '.[openecg]'
@@ -38,6 +39,9 @@ anything in them. One that needs more than tensors and plain containers is refus
 `ecgfm convert IN OUT.safetensors --trust` converts it once, and is the only place that may run what a file
 says. The SHA-256 of the weights goes into the run.
 
+**SHA-256** lists the digests of the file that somebody published. The page of a run says "weights not verified"
+where the file that was read has none of them.
+
 **seen** and **unknown** name cohorts that the model saw, or may have seen, in pretraining; all others count as
 unseen.
 """
@@ -59,6 +63,33 @@ the trained weights, 0.515 [0.452, 0.577] and 0.556 [0.462, 0.647] with random o
 against 0.628 and 0.528 (494 and 165 records with a known label, profile `default`). PTB-XL, with its labels, was
 seen in training; CPSC 2018 was not. `tests/end_to_end/test_trained_and_redrawn.py` asks that the trained network
 passes, and that three random ones pass the contract and nothing else.
+
+## Compare it yourself
+
+Run the official code on a few records, keep what it returns, and hold the adapter against it: in a batch, one by
+one, and with the leads in another order. It works for every adapter: one of these, a card (`model.toml`), or one
+that a Python file declares (`FILE.py::NAME`).
+
+```sh
+ecgfm parity ecgfounder --checkpoint=12_lead_ECGFounder.pth --vectors=official.npz
+ecgfm parity conftest.py::my_model --vectors=official.npz
+```
+
+The exit status is 0 if no number differs by more than the tolerance, 1 if one does, 2 if something cannot be read:
+one line is a step of CI. The file is written by numpy; nothing in it is unpickled.
+
+```python
+import numpy as np
+
+np.savez(
+    "official.npz",
+    signals=signals,  # (records, leads, samples), in mV, before any preprocessing
+    leads=np.array(["I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6"]),
+    sampling_rate=500,  # Hz
+    embedding=embedding,  # (records, dimensions), as the official code returns it
+    tolerance=1e-4,  # largest absolute difference; 1e-4 where it is left out
+)
+```
 
 ## Traps
 
@@ -103,6 +134,10 @@ def _source(card: ModelCard) -> str:
     return f"PyPI package `{package}` (`{file}` in it, SHA-256 `{digest}`), which the extra `{package}` installs"
 
 
+def _digests(card: ModelCard) -> str:
+    return "; ".join(f"`{digest}`, {who}" for digest, who in card.published_sha256.items()) or "none published"
+
+
 def _row(card: ModelCard) -> str:
     length = "any" if card.seconds is None else f"{card.seconds:g} s"
     leads = f"{len(card.leads)} lead{'s' if len(card.leads) > 1 else ''}"
@@ -114,10 +149,13 @@ def _section(card: ModelCard) -> str:
     facts = [
         f"- **file**: `{card.checkpoint}`, from {_source(card)}",
         f"- **licence**: {card.licence}",
+        f"- **verified**: {parity_in_words(card.parity)}",
+        f"- **SHA-256**: {_digests(card)}",
         _exposure(card),
         f"- **leads**: {' '.join(card.leads)}",
         f"- **cite**: {card.citation}",
     ]
+    facts += [f"- **trap**: {trap}" for trap in card.traps]
     lines = [_wrapped(card.description), "", *(_wrapped(fact, "  ") for fact in facts)]
     return f"## {card.name}\n\n" + "\n".join(lines) + "\n"
 

@@ -4,7 +4,6 @@ Each subcommand is one row of `COMMANDS`. What a command needs is imported when 
 """
 
 import argparse
-import json
 import os
 import sys
 import time
@@ -17,8 +16,10 @@ from typing import TYPE_CHECKING, Any
 from tqdm import tqdm
 
 from pytest_ecgfm.cards.bounded_files import read_bounded
+from pytest_ecgfm.encoders import parity
 from pytest_ecgfm.errors import EcgfmError
 from pytest_ecgfm.report import commands
+from pytest_ecgfm.report.escape import csv_cell, json_text, terminal
 from pytest_ecgfm.report.printed import complain, say
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ class Command:
 @contextmanager
 def bar(description: str, unit: str = "record") -> Iterator[Callable[[int, int], None]]:
     """Show a progress bar on the standard error output, if that is a terminal; yields a function of (done, total)."""
-    with tqdm(desc=description, unit=unit, leave=False, disable=None, file=sys.stderr) as shown:
+    with tqdm(desc=terminal(description), unit=unit, leave=False, disable=None, file=sys.stderr) as shown:
 
         def show(done: int, total: int) -> None:
             shown.total = total
@@ -125,13 +126,14 @@ def _cohorts(args: argparse.Namespace) -> int:
         if args.records:
             rows = table.reset_index()
             rows.insert(0, "cohort", cohort.name)
+            rows = rows.rename(columns=csv_cell).map(lambda one: csv_cell(one) if isinstance(one, str) else one)
             rows.to_csv(sys.stdout, header=not reports, index=False, lineterminator="\n")
         elif not args.json:
             for line in (*lines(about, [Path(path) for path in place["paths"]]), ""):
                 say(line)
         reports.append(about)
     if args.json:
-        say(json.dumps(reports, indent=2, ensure_ascii=False, allow_nan=False))
+        sys.stdout.write(f"{json_text(reports)}\n")
     # To see a fixture's cohort, its file would have to be run; this command only reads.
     with suppress(OSError, EcgfmError):
         if b"ecg_cohort" in read_bounded(Path("conftest.py"), 1_000_000):
@@ -151,7 +153,7 @@ def _fetch_arguments(parser: argparse.ArgumentParser) -> None:
 def _fetch(args: argparse.Namespace) -> int:
     from pytest_ecgfm.cohorts.fetch import fetch
 
-    with tqdm(desc=args.cohort, unit="file", leave=False, disable=None, delay=1.0, file=sys.stderr) as shown:
+    with tqdm(desc=terminal(args.cohort), unit="file", leave=False, disable=None, delay=1.0, file=sys.stderr) as shown:
 
         def show(done: int, total: int, size: int) -> None:
             shown.total = total
@@ -173,7 +175,7 @@ def _fetch(args: argparse.Namespace) -> int:
 
 def _agreed(text: str, yes: bool) -> bool:
     """Ask whoever is there to agree, unless they did so beforehand."""
-    sys.stderr.write(f"{text}\n")
+    sys.stderr.write("\n".join(map(terminal, text.split("\n"))) + "\n")
     if yes:
         return True
     if not sys.stdin.isatty():
@@ -223,7 +225,7 @@ def _cache(args: argparse.Namespace) -> int:
     ]
     total = f"{counted(len(found))}, {sum(one.size for one in found) / 1e6:.1f} MB in {folder}"
     if args.json:
-        say(json.dumps([{**asdict(one), "folder": str(one.folder)} for one in found], indent=2, ensure_ascii=False))
+        sys.stdout.write(f"{json_text([{**asdict(one), 'folder': str(one.folder)} for one in found])}\n")
     else:
         for line in table_lines(found):
             say(line)
@@ -266,6 +268,7 @@ COMMANDS: tuple[Command, ...] = (
         commands.verify_arguments,
         commands.verify,
     ),
+    Command("parity", "hold an adapter against official embeddings of one's own", parity.arguments, parity.command),
     Command("table", "print and write the paper's tables of finished runs", commands.table_arguments, commands.table),
 )
 """Every subcommand."""

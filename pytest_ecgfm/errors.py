@@ -82,10 +82,11 @@ def once_in_full(error: BaseException, said: set[str]) -> BaseException:
 def utf8(value: Any) -> Any:
     """Return a text that every file can hold; also of whatever is inside a dictionary or a list.
 
-    Names of files, and so of records, and texts of exceptions may hold bytes that are no UTF-8: they become escapes.
+    Names of files, and so of records, and texts of exceptions may hold bytes that are no UTF-8, and NUL, which no cube
+    holds: they become escapes.
     """
     if isinstance(value, str):
-        return value.encode("utf-8", "backslashreplace").decode("utf-8")
+        return value.encode("utf-8", "backslashreplace").decode("utf-8").replace("\0", "\\x00")
     if isinstance(value, dict):
         return {utf8(key): utf8(one) for key, one in value.items()}
     return [utf8(one) for one in value] if isinstance(value, list | tuple) else value

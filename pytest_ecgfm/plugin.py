@@ -52,6 +52,12 @@ OPTIONS = {
 }
 """Option (without the prefix) to placeholder and help."""
 
+SWITCHES = {
+    "skip_bad_records": "leave out records that cannot be read, and count them, instead of stopping",
+    "pseudonyms": "replace the names of records and patients by pseudonyms in all that a run writes and prints",
+}
+"""Option without a value (without the prefix) to help."""
+
 REPEATABLE = ("", "checkpoint", "cohorts", "labels", "fractions", "suites", "reference", "baseline")
 
 MARKERS = {
@@ -75,14 +81,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action = "append" if name in REPEATABLE else "store"
         group.addoption(flag, dest=key, action=action, default=None, metavar=placeholder, help=text)
         parser.addini(key, text.replace("%%", "%"), default="")
-    group.addoption(
-        "--ecgfm-skip-bad-records",
-        dest="ecgfm_skip_bad_records",
-        action="store_true",
-        default=False,
-        help="leave out records that cannot be read, and count them, instead of stopping",
-    )
-    parser.addini("ecgfm_skip_bad_records", "leave out records that cannot be read, and count them", type="bool")
+    for name, text in SWITCHES.items():
+        flag = f"--ecgfm-{name.replace('_', '-')}"
+        group.addoption(flag, dest=f"ecgfm_{name}", action="store_true", default=False, help=text)
+        parser.addini(f"ecgfm_{name}", text, type="bool")
     group.addoption(
         "--ecgfm-list",
         dest="ecgfm_list",
@@ -104,12 +106,13 @@ def _asked_for(config: pytest.Config) -> bool:
     if not profile or not str(profile).endswith(".toml"):
         return False
     from pytest_ecgfm.errors import EcgfmError
+    from pytest_ecgfm.report.escape import terminal
     from pytest_ecgfm.results.profiles import names_models
 
     try:
         return names_models(profile)
     except EcgfmError as error:
-        raise pytest.UsageError(str(error)) from None
+        raise pytest.UsageError(terminal(str(error))) from None
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -115,7 +115,13 @@ MATRIX = (
     Entry(
         "coding the cohort",
         leads.KnowingCohorts,
-        ("transfer.drop", "relevance.cohorts", "separability.robustness", "separability.cohort_auroc"),
+        (
+            "transfer.drop",
+            "transfer.spearman_drop",
+            "relevance.cohorts",
+            "separability.robustness",
+            "separability.cohort_auroc",
+        ),
         ("relevance.efficiency", "contract.repeatable", "stability.effective_rank"),
         AS_STORED,
     ),
@@ -220,7 +226,7 @@ MATRIX = (
         representation.HashOfBytes,
         ("downstream.auroc", "stability.displacement[gain@1.1]"),
         CONTRACT,
-        undecided=("separability.robustness", "transfer.drop"),
+        undecided=("separability.robustness", "transfer.drop", "transfer.spearman_drop"),
     ),
     Entry(
         "at chance, with weights that were never trained",

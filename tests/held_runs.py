@@ -8,7 +8,7 @@ import pandas as pd
 from pytest_ecgfm.cohorts import load_cohort
 from pytest_ecgfm.cohorts.base import Cohort
 from pytest_ecgfm.cohorts.limit import limited
-from pytest_ecgfm.cohorts.quantities import quantity_of
+from pytest_ecgfm.cohorts.quantities import HEART_RATE, quantity_of
 from pytest_ecgfm.encoders.base import Encoder
 from pytest_ecgfm.encoders.preprocessing import resample
 from pytest_ecgfm.encoders.registry import load_encoder
@@ -115,7 +115,7 @@ def settings_of(name, cohorts, folder, baselines=()):
         data=None,
         cohorts=tuple(cohorts),
         labels=profile.grid.labels,
-        quantities={QUANTITY: quantity_of(QUANTITY, {}, where="matrix")},
+        quantities={QUANTITY: quantity_of(QUANTITY, {}, where="matrix"), HEART_RATE.name: HEART_RATE},
         sets={"rhythm": profile.grid.labels},
         fractions=profile.grid.fractions,
         seeds=1,
@@ -139,7 +139,7 @@ def planned(settings: Settings) -> dict[Case, Any]:
         case: demanded
         for case, demanded in settings.planned().items()
         # Which cohort's own probe is good enough to lose something depends on its records.
-        if case.cohort in ("", EUROPE) or case.check == "transfer.drop"
+        if case.cohort in ("", EUROPE) or case.check in ("transfer.drop", "transfer.spearman_drop")
     }
 
 

@@ -32,7 +32,7 @@ from pytest_ecgfm.evaluations.probes import C_GRID, FALLBACK_C
 from pytest_ecgfm.evaluations.separability import PERMUTATIONS
 from pytest_ecgfm.evaluations.statistics.bootstrap import RESAMPLES
 from pytest_ecgfm.measurements.relevance import SHUFFLES
-from pytest_ecgfm.plugin import OPTIONS
+from pytest_ecgfm.plugin import OPTIONS, SWITCHES
 from pytest_ecgfm.report.sections import SECTIONS
 from pytest_ecgfm.results import cube, cube_files
 from pytest_ecgfm.results.checks import CHECKS, GATED_POSITIVES, MINIMUM_POSITIVES, SUITES
@@ -93,8 +93,8 @@ def test_every_page_is_in_the_site_once():
 
 @every_page
 def test_options_named_in_the_pages_exist(page):
-    known = {"--ecgfm", "--ecgfm-list", "--ecgfm-skip-bad-records"}
-    known |= {f"--ecgfm-{name.replace('_', '-')}" for name in OPTIONS if name}
+    known = {"--ecgfm", "--ecgfm-list"}
+    known |= {f"--ecgfm-{name.replace('_', '-')}" for name in (*OPTIONS, *SWITCHES) if name}
     assert set(re.findall(r"--ecgfm(?:-[a-z]+)*", page.read_text(encoding="utf-8"))) <= known
 
 
@@ -345,7 +345,7 @@ def test_the_models_page_calls_loaders_by_their_signatures(monkeypatch):
     encoder = create_autospec(Encoder, instance=True)
     load = create_autospec(pytest_ecgfm.load_encoder, return_value=encoder)
     monkeypatch.setattr(pytest_ecgfm, "load_encoder", load, raising=False)
-    (block,) = blocks(DOCS / "models.md", "python")
+    block, _ = blocks(DOCS / "models.md", "python")
     exec(block.body, {"signal": object()})
     assert load.call_args.args[0] in builtin_models()
     inspect.signature(Encoder.embed).bind(encoder, *encoder.embed.call_args.args, **encoder.embed.call_args.kwargs)

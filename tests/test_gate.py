@@ -1,6 +1,7 @@
 """A gate on files, and the clock of a batch."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -29,11 +30,13 @@ def put(folder, **changes):
         ({"schema": 3}, 1),
         ({"complete": "yes"}, 1),
         ({"started": None}, 1),
+        ({"outcome": "\x1b[2Jpass"}, 1),
+        ({"outcome": ["pass"]}, 1),
     ],
 )
 def test_only_a_complete_pass_passes(tmp_path, changes, status, capsys):
     assert main(["gate", str(put(tmp_path / "run", **changes))]) == status
-    capsys.readouterr()
+    assert "\x1b" not in "".join(capsys.readouterr())
 
 
 def test_no_run_is_no_pass(tmp_path, capsys):
@@ -42,6 +45,16 @@ def test_no_run_is_no_pass(tmp_path, capsys):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "verdict.json").write_text("[")
     assert main(["gate", str(tmp_path / "run")]) == 1
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes")
+def test_a_pipe_is_no_verdict_and_nobody_waits_for_it(tmp_path, capsys):
+    run = put(tmp_path / "run")
+    (run / "verdict.json").unlink()
+    os.mkfifo(run / "verdict.json")
+    assert main(["gate", str(run)]) == 1
+    said = capsys.readouterr()
+    assert "not a regular file" in said.err and not said.out
 
 
 def test_an_earlier_pass_does_not_stand_in_for_a_later_run(tmp_path):

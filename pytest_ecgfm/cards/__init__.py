@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from pytest_ecgfm.cards.parity import Digests, Parity
 from pytest_ecgfm.errors import EcgfmError, nearest, unknown_name
 from pytest_ecgfm.signals.records import LEADS, canonical_leads
 
@@ -104,6 +105,12 @@ class ModelCard(BaseModel):
     source : str
         Where the checkpoint is published, such as ``hf://owner/repo``. ``package://PACKAGE/FILE#sha256=DIGEST`` is a
         file of an installed package; it is read if ``--ecgfm-checkpoint`` names no other.
+    published_sha256 : dict of str to str
+        SHA-256 of the checkpoint's file, to who published it. Any other file is said to be not verified.
+    parity : Parity or None
+        What the adapter was compared with (`pytest_ecgfm.cards.parity.Parity`).
+    traps : tuple of str
+        What users of the model trip over, each in a sentence that says where it is from.
     expected_failures : dict
         From the name of a check, with its cell, to a reason. Such a check does not block if it fails; if it passes
         after all, this counts as a failure.
@@ -131,6 +138,9 @@ class ModelCard(BaseModel):
     possibly_pretrained_on: tuple[str, ...] = ()
     checkpoint: str = ""
     source: str = ""
+    published_sha256: Digests = Field(default_factory=dict)
+    parity: Parity | None = None
+    traps: tuple[str, ...] = ()
     expected_failures: dict[str, str] = Field(default_factory=dict)
     version: str = ""
     description: str = ""
@@ -149,6 +159,11 @@ class ModelCard(BaseModel):
             if name not in COHORTS:
                 raise unknown_name("cohort", name, COHORTS)
         return value
+
+    def identity(self) -> dict[str, Any]:
+        """Return the fields that belong to what an embedding depends on: not what was verified of it, or expected."""
+        told = {"expected_failures", "published_sha256", "parity", "traps"}
+        return self.model_dump(mode="json", exclude=told)
 
     def exposure(self, cohort: str) -> Literal["seen", "unseen", "unknown"]:
         """Say whether the encoder saw `cohort` in pretraining."""

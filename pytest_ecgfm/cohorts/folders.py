@@ -111,22 +111,9 @@ class Folder:
         EcgfmError
             If the file is missing, unreadable, not a regular file, too large, or a link that leads out of the folder.
         """
-        self.inside(path, where=where)
-        if not _NOFOLLOW:
-            self.check(path, where=where)
+        descriptor = self._open(path, where)
         try:
-            descriptor = os.open(path, _FLAGS)
-        except OSError as error:
-            if error.errno != errno.ELOOP:
-                raise EcgfmError(f"{where}: cannot read {path} ({error.strerror or error}).") from None
-            descriptor = self._open_link(path, where)
-        except ValueError as error:
-            raise EcgfmError(f"{where}: cannot read {str(path)!r} ({error}).") from None
-        try:
-            status = os.fstat(descriptor)
-            if not stat.S_ISREG(status.st_mode):
-                raise EcgfmError(f"{where}: {path} is not a regular file.")
-            size = status.st_size
+            size = _regular(descriptor, path, where).st_size
             if limit is not None and size > limit:
                 raise EcgfmError(f"{where}: {path} holds {size} bytes; at most {limit} are plausible.")
             return _read_all(descriptor, size)
@@ -135,6 +122,33 @@ class Folder:
         finally:
             os.close(descriptor)
 
+    def require(self, path: Path, *, where: str) -> None:
+        """Refuse what `read` would refuse, whatever its size.
+
+        Raises
+        ------
+        EcgfmError
+            As `read`.
+        """
+        descriptor = self._open(path, where)
+        try:
+            _regular(descriptor, path, where)
+        finally:
+            os.close(descriptor)
+
+    def _open(self, path: Path, where: str) -> int:
+        self.inside(path, where=where)
+        if not _NOFOLLOW:
+            self.check(path, where=where)
+        try:
+            return os.open(path, _FLAGS)
+        except OSError as error:
+            if error.errno != errno.ELOOP:
+                raise EcgfmError(f"{where}: cannot read {path} ({error.strerror or error}).") from None
+            return self._open_link(path, where)
+        except ValueError as error:
+            raise EcgfmError(f"{where}: cannot read {str(path)!r} ({error}).") from None
+
     def _open_link(self, path: Path, where: str) -> int:
         """Open a symbolic link whose target lies below the folder."""
         self.check(path, where=where)
@@ -142,6 +156,30 @@ class Folder:
             return os.open(path.resolve(), _FLAGS)
         except OSError as error:
             raise EcgfmError(f"{where}: cannot read {path} ({error.strerror or error}).") from None
+
+
+def _regular(descriptor: int, path: Path, where: str) -> os.stat_result:
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode):
+        raise EcgfmError(f"{where}: {path} is not a regular file.")
+    return status
+
+
+def beginning(path: Path, most: int) -> bytes:
+    """Return the first bytes of a regular file, to see what it is; nothing of a pipe or a device.
+
+    Links are followed wherever they lead: what is returned must not be shown.
+
+    Raises
+    ------
+    OSError
+        If it cannot be read.
+    """
+    # Looked at before it is opened: opening alone can wait, or set a device going.
+    if not stat.S_ISREG(path.stat().st_mode):
+        return b""
+    with os.fdopen(os.open(path, _FLAGS & ~_NOFOLLOW), "rb") as file:
+        return file.read(most) if stat.S_ISREG(os.fstat(file.fileno()).st_mode) else b""
 
 
 def _read_all(descriptor: int, size: int) -> bytes:

@@ -19,6 +19,7 @@ from pytest_ecgfm.cohorts import (
     stated,
 )
 from pytest_ecgfm.cohorts.base import LABELS, Cohort
+from pytest_ecgfm.cohorts.folders import Folder, beginning
 from pytest_ecgfm.errors import EcgfmError
 
 
@@ -69,6 +70,10 @@ class Layout:
     has_patients: bool
 
 
+_MOST_COUNTED = 1_000_000_000
+"""Bytes of a table, to tell the larger of two copies."""
+
+
 def _see_ptb_xl(listing: Listing) -> list[Sighting]:
     if ptb_xl.DATABASE not in listing.files:
         return []
@@ -87,8 +92,7 @@ def _is_challenge_source(path: Path) -> bool:
         for header, _ in challenge.list_headers(path):
             if path.name in challenge.SOURCES:
                 return True
-            with header.open("rb") as file:
-                return b"Dx:" in file.read(1 << 16)
+            return b"Dx:" in beginning(header, 1 << 16)
     except (OSError, EcgfmError):
         return False
     return False
@@ -126,8 +130,7 @@ def _columns(listing: Listing, table: str) -> tuple[str, ...]:
     if table not in listing.files:
         return ()
     try:
-        with (listing.path / table).open("rb") as file:
-            line = file.readline(1 << 16).decode("utf-8-sig", "replace")
+        line = beginning(listing.path / table, 1 << 16).partition(b"\n")[0].decode("utf-8-sig", "replace")
     except OSError:
         return ()
     return tuple(name.strip().strip('"') for name in line.split(","))
@@ -142,11 +145,17 @@ def unread_table(listing: Listing) -> str | None:
     """Say what is wrong with the table of a folder that no layout takes, if there are WFDB records; else None."""
     if folder.TABLE not in listing.files or not _holds_headers(listing):
         return None
+    # What it holds is about to be shown.
+    path = listing.path / folder.TABLE
+    try:
+        Folder(listing.path).require(path, where=str(path))
+    except EcgfmError as error:
+        return str(error)
     names = _columns(listing, folder.TABLE)
     labels = f"a column of a label ({', '.join(LABELS)}, or one of another name)"
     wanted = "a column `record`" if "record" not in names else labels
     seen = ", ".join(name for name in names if name)[:200] or "nothing"
-    return f"{listing.path / folder.TABLE}: its first line lacks {wanted}; it has, separated by commas: {seen}."
+    return f"{path}: its first line lacks {wanted}; it has, separated by commas: {seen}."
 
 
 def _holds_headers(listing: Listing) -> bool:
@@ -175,7 +184,7 @@ def _count_rows(table: str) -> Callable[[tuple[Path, ...]], int]:
 
     def count(paths: tuple[Path, ...]) -> int:
         try:
-            return (paths[0] / table).read_bytes().count(b"\n")
+            return beginning(paths[0] / table, _MOST_COUNTED).count(b"\n")
         except OSError:
             return 0
 

@@ -3,12 +3,12 @@
 A quantity is asked for by ``quantity:EF``, beside labels. Its column is called ``EF``, or ``EF [%]`` with the units;
 ``[quantity.EF]`` in a file of labels or in a profile may say more: meaning, units, columns of other names, and the
 range of what is possible. Empty cells are unknown. What is no number, out of range, or seems to have other units than
-the rest is an error that names the record.
+the rest is an error that names the record. Heart rate is measured from the signals where no column states it.
 """
 
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -80,6 +80,14 @@ class Quantity:
 AGE = Quantity(f"{PREFIX}age", "age", "years", ())
 """Of each record, in every cohort that states it. Its range is checked where tables are read."""
 
+HEART_RATE = Quantity(f"{PREFIX}heart_rate", "heart rate", "bpm", ("heart_rate",))
+"""Of each record: as a column states it, or else as it is measured from the signals."""
+
+
+def is_measured(quantity: Quantity, cohort: Cohort) -> bool:
+    """Say whether a quantity is measured from a cohort's signals: heart rate is, where no column states it."""
+    return quantity.name == HEART_RATE.name and not _columns_of(quantity, cohort)
+
 
 def spelt(name: str) -> str:
     """Return the name of a quantity as checks have it; an empty text where the name is no quantity's."""
@@ -104,6 +112,8 @@ def quantity_of(name: str, definitions: Mapping[str, QuantityDefinition], *, whe
     require_name(plain, where=where)
     if plain in definitions:
         return defined_quantity(plain, definitions[plain], where=where)
+    if name == HEART_RATE.name:
+        return HEART_RATE
     return Quantity(name, f"column {plain} of the cohort's own table", "", (plain,))
 
 
@@ -113,17 +123,21 @@ def defined_quantity(name: str, definition: QuantityDefinition, *, where: str) -
     Raises
     ------
     EcgfmError
-        If the name is taken, or the range is empty.
+        If the name is taken, the range is empty, or heart rate gets other units.
     """
     place = f"{where}: quantity.{name}"
     require_name(name, where=where)
     if name == "age":
         raise EcgfmError(f"{place}: age is built in; choose another name.")
+    own = HEART_RATE if f"{PREFIX}{name}" == HEART_RATE.name else None
+    if own is not None and definition.units not in ("", own.units):
+        raise EcgfmError(f"{place}.units: {name} is in {own.units}, as it is measured; choose another name.")
     low, high = definition.low, definition.high
     if low is not None and high is not None and low >= high:
         raise EcgfmError(f"{place}: low = {low:g} should be below high = {high:g}.")
-    meaning = definition.meaning or f"column {name} of the cohort's own table"
-    return Quantity(f"{PREFIX}{name}", meaning, definition.units, definition.column or (name,), low, high)
+    meaning = definition.meaning or (own.meaning if own else f"column {name} of the cohort's own table")
+    units = own.units if own else definition.units
+    return Quantity(f"{PREFIX}{name}", meaning, units, definition.column or (name,), low, high)
 
 
 def split_header(column: str) -> tuple[str, str]:
@@ -158,6 +172,8 @@ def units_of(quantity: Quantity, cohort: Cohort) -> str:
 
 def quantity_values(quantity: Quantity, cohort: Cohort) -> "pd.Series":
     """Return a quantity for each record of a cohort, as float; NaN where it is unknown.
+
+    What is measured from signals (`is_measured`) is unknown here: no table holds it.
 
     Raises
     ------
@@ -211,8 +227,41 @@ def _require_one_unit(values: "pd.Series", column: str, quantity: Quantity, path
     )
 
 
+def require_one_scale(quantity: Quantity, cohorts: Iterable[Cohort]) -> None:
+    """Refuse a quantity that cohorts state in different units: a probe of one would be worth nothing in another.
+
+    Raises
+    ------
+    EcgfmError
+        Which cohorts, and their units; or, where none states any, medians that differ by a factor of `MIXED`.
+    """
+    if quantity == AGE:
+        return
+    units, middles = {}, {}
+    for cohort in cohorts:
+        # A cohort may have the column, and no value in it.
+        values = quantity_values(quantity, cohort).dropna()
+        if is_measured(quantity, cohort) or values.size:
+            units[cohort.name] = units_of(quantity, cohort)
+            middles[cohort.name] = float(values.median()) if values.size else math.nan
+    name = quantity.name.removeprefix(PREFIX)
+    mend = f"transfer needs one. Mend a table, or declare [quantity.{name}], units = ..."
+    if len(set(units.values())) > 1:
+        words = ", ".join(f"{cohort} in {one or 'none'}" for cohort, one in units.items())
+        raise EcgfmError(f"{quantity.name}: units differ: {words}; {mend}")
+    if any(units.values()) or quantity.low is not None or quantity.high is not None:
+        return
+    sizes = sorted((value, cohort) for cohort, value in middles.items() if value > 0)
+    if sizes and sizes[-1][0] >= MIXED * sizes[0][0]:
+        words = ", ".join(f"{cohort} {value:g}" for value, cohort in (sizes[0], sizes[-1]))
+        raise EcgfmError(f"{quantity.name}: no units are stated, and medians are far apart: {words}; {mend}")
+
+
 def offered_quantities(cohort: Cohort) -> Iterator[tuple[str, str]]:
-    """Yield the quantities that a cohort offers, each with how many records have it, its range and its units."""
+    """Yield the quantities that a cohort offers, each with how many records have it, its range and its units.
+
+    What is measured from the signals is told without them: who asks may not want them read.
+    """
     columns = numeric_columns(cohort.columns)
     named = [AGE, *(Quantity(PREFIX + split_header(one)[0], "", "", (one,)) for one in columns)]
     for quantity in named:
@@ -221,6 +270,8 @@ def offered_quantities(cohort: Cohort) -> Iterator[tuple[str, str]]:
         if len(there):
             units = AGE.units if quantity == AGE else split_header(quantity.columns[0])[1]
             yield quantity.name, f"{len(there)} ({there.min():g} to {there.max():g}{f' {units}' if units else ''})"
+    if is_measured(HEART_RATE, cohort):
+        yield HEART_RATE.name, f"measured from the signals ({HEART_RATE.units})"
 
 
 def _plain_numbers(column: "pd.Series") -> "pd.Series":

@@ -95,6 +95,7 @@ class Encoder:
         self.model = model
         self._asked_device = device
         self.precision = precision
+        self.checkpoint_sha256 = ""
         self._dimensions = card.dimensions
         self.watching: Callable[[str, Sequence[str]], AbstractContextManager[None]] = lambda *_: nullcontext()
         self._is_module = is_torch_module(model)
@@ -319,7 +320,7 @@ class Encoder:
         bases = type(self.model).__mro__
         return digest(
             [
-                json.dumps(self.card.model_dump(mode="json", exclude={"expected_failures"}), sort_keys=True).encode(),
+                json.dumps(self.card.identity(), sort_keys=True).encode(),
                 self.precision.encode(),
                 self.weights_sha256.encode(),
                 code_digest(Encoder.__module__, *(base.__module__ for base in bases)).encode(),

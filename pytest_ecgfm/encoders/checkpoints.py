@@ -70,14 +70,26 @@ def _read_safetensors(path: Path) -> dict[str, Any]:
 
 
 def inert_types() -> list[Any]:
-    """Types beside tensors that official checkpoints hold and that do nothing when made: numpy numbers, containers."""
+    """Types beside tensors that official checkpoints hold and that do nothing when made: numpy numbers, containers.
+
+    Among them is the namespace in which many training scripts keep their options.
+    """
+    import argparse
     import collections
 
     import numpy as np
 
     scalar = np.core.multiarray.scalar if np.lib.NumpyVersion(np.__version__) < "2.0.0" else np._core.multiarray.scalar
     dtypes = [type(np.dtype(kind)) for kind in ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "?")]
-    return [scalar, (scalar, "numpy.core.multiarray.scalar"), np.dtype, *dtypes, collections.OrderedDict, set]
+    return [
+        scalar,
+        (scalar, "numpy.core.multiarray.scalar"),
+        np.dtype,
+        *dtypes,
+        collections.OrderedDict,
+        set,
+        argparse.Namespace,
+    ]
 
 
 def descend(checkpoint: Mapping[str, Any], nesting: Sequence[str], *, path: Path) -> dict[str, Any]:

@@ -105,7 +105,7 @@ class FeatureExtractor(nn.Module):
 
 
 class Transformer(nn.Module):
-    """Twelve layers; a normalisation before the first, and none after the last."""
+    """Layers; a normalisation before the first, and none after the last."""
 
     def __init__(self, depth: int = 12) -> None:
         super().__init__()
@@ -121,26 +121,36 @@ class Transformer(nn.Module):
 
 
 class ECGFMBackbone(nn.Module):
-    """ECG-FM without its heads of pretraining; state-dict keys are the official ones."""
+    """ECG-FM without its heads of pretraining; state-dict keys are the official ones.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    depth : int
+        Layers of the transformer: 12 in ECG-FM; MELP and D-BETA have the same network with 8.
+    """
+
+    def __init__(self, depth: int = 12) -> None:
         super().__init__()
         self.feature_extractor = FeatureExtractor()
         self.layer_norm = nn.LayerNorm(_CHANNELS)
         self.post_extract_proj = nn.Linear(_CHANNELS, _WIDTH)
         self.conv_pos = nn.ModuleDict({"pos_conv": nn.ModuleList([PositionConvolution()])})
-        self.encoder = Transformer()
+        self.encoder = Transformer(depth)
 
     def project(self, x: Tensor) -> Tensor:
         """(batch, 12, samples) to tokens before positions, (batch, tokens, width)."""
         out: Tensor = self.post_extract_proj(self.layer_norm(self.feature_extractor(x).transpose(1, 2)))
         return out
 
-    def tokens(self, x: Tensor) -> Tensor:
-        """(batch, 12, samples) to the last layer's tokens, (batch, samples // 16, width)."""
+    def placed(self, x: Tensor) -> Tensor:
+        """(batch, 12, samples) to tokens with their positions, before the transformer, (batch, tokens, width)."""
         x = self.project(x)
         position = self.conv_pos.get_submodule("pos_conv.0")
-        out: Tensor = self.encoder(x + functional.gelu(position(x.transpose(1, 2))).transpose(1, 2))
+        return x + functional.gelu(position(x.transpose(1, 2))).transpose(1, 2)
+
+    def tokens(self, x: Tensor) -> Tensor:
+        """(batch, 12, samples) to the last layer's tokens, (batch, samples // 16, width)."""
+        out: Tensor = self.encoder(self.placed(x))
         return out
 
     def forward(self, x: Tensor) -> Tensor:

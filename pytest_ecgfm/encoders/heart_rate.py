@@ -1,4 +1,4 @@
-"""Heart rate of a stored record, for the report on cohorts."""
+"""Heart rate of a stored record: for the report on cohorts, and as a quantity."""
 
 from pytest_ecgfm.encoders.beats import find_beats, heart_rate
 from pytest_ecgfm.signals.records import Recording

@@ -1,5 +1,6 @@
 """Names of built-in models, and cards in files, to encoders. Works without a pytest run."""
 
+import inspect
 from importlib import import_module
 from pathlib import Path
 from pkgutil import iter_modules
@@ -8,8 +9,8 @@ from typing import Any
 from pytest_ecgfm.cards import parse_card
 from pytest_ecgfm.cards.declarations import Declaration, declared_in
 from pytest_ecgfm.encoders.base import Encoder, require_device
-from pytest_ecgfm.encoders.sources import resolve_checkpoint
-from pytest_ecgfm.errors import unknown_name
+from pytest_ecgfm.encoders.sources import checkpoint_digest, resolve_checkpoint
+from pytest_ecgfm.errors import EcgfmError, unknown_name
 
 
 def fixture_modules() -> list[Any]:
@@ -49,9 +50,31 @@ def load_encoder(
     models = builtin_models()
     if name not in models:
         raise unknown_name("model", name, models)
-    declaration = models[name]
+    return load_declared(models[name], checkpoint=checkpoint, device=device, precision=precision)
+
+
+def load_declared(
+    declaration: Declaration,
+    *,
+    checkpoint: str | Path | None = None,
+    device: str = "auto",
+    precision: str = "float32",
+) -> Encoder:
+    """Load the encoder that a fixture declares, whose function asks for its checkpoint at most; see `load_encoder`."""
+    name = declaration.name
     card = parse_card(name, declaration.fields, where=declaration.where)
     given = {} if checkpoint is None else {name: str(checkpoint)}
+    files: list[Path] = []
+
+    def find(_: str) -> Path:
+        files.append(resolve_checkpoint(card, given))
+        return files[-1]
+
     # Foundation models ask for this fixture, reference encoders for none.
-    wanted = {"ecgfm_checkpoint": lambda _: resolve_checkpoint(card, given)} if card.checkpoint else {}
-    return Encoder(card, declaration.function(**wanted), device=require_device(device), precision=precision)
+    asks = "ecgfm_checkpoint" in inspect.signature(declaration.function).parameters
+    model = declaration.function(**({"ecgfm_checkpoint": find} if asks else {}))
+    if given and not files:
+        raise EcgfmError(f"model {name!r} does not read {checkpoint}: its fixture asks for no checkpoint.")
+    encoder = Encoder(card, model, device=require_device(device), precision=precision)
+    encoder.checkpoint_sha256 = checkpoint_digest(files[-1]) if files else ""
+    return encoder

@@ -87,6 +87,16 @@ def resolve_checkpoint(
     return path
 
 
+def checkpoint_digest(path: Path) -> str:
+    """SHA-256 of a checkpoint's file, of ``model.safetensors`` in a folder; empty where it cannot be read."""
+    file = path / "model.safetensors" if path.is_dir() else path
+    try:
+        with file.open("rb") as opened:
+            return hashlib.file_digest(opened, "sha256").hexdigest()
+    except OSError:
+        return ""
+
+
 def _missing(card: ModelCard) -> str:
     said = [f"model {card.name!r} needs its weights: {card.checkpoint or 'a checkpoint'}"]
     said += [f"from {card.source}"] if card.source else []
@@ -128,11 +138,9 @@ def packaged(address: str, *, needed_by: str) -> Path:
     installed = f"{package} {_version(package)} is installed; {_how_to_install(package)}"
     if file is None:
         raise EcgfmError(f"{needed_by}: package {package!r} has no file {match['file']} ({installed}).")
-    try:
-        with file.open("rb") as opened:
-            found = hashlib.file_digest(opened, "sha256").hexdigest()
-    except OSError as error:
-        raise EcgfmError(f"{needed_by}: {file}: cannot be read ({error.strerror}).") from None
+    found = checkpoint_digest(file)
+    if not found:
+        raise EcgfmError(f"{needed_by}: {file}: cannot be read.")
     if found != match["digest"]:
         raise EcgfmError(
             f"{needed_by}: {file}: expected SHA-256 {match['digest']}, found {found}: other weights ({installed})."

@@ -11,6 +11,7 @@ from scipy.stats import rankdata
 
 from pytest_ecgfm.evaluations.downstream import DownstreamResult
 from pytest_ecgfm.evaluations.measured import described
+from pytest_ecgfm.evaluations.probe_kinds import RIDGE
 from pytest_ecgfm.evaluations.probes import Probe, fit_probe
 from pytest_ecgfm.evaluations.splits import Split
 from pytest_ecgfm.evaluations.statistics import Estimate, mean_auroc, mean_auroc_difference
@@ -37,14 +38,15 @@ class Source:
     Attributes
     ----------
     embeddings : ndarray of float32, shape (n, d)
-    targets : ndarray of bool, shape (n,)
+    targets : ndarray of bool or float64, shape (n,)
+        A label, or the values of a quantity.
     patients : ndarray of str, shape (n,)
     split : Split
         Its first fold's training and validation parts are used; its test part is not.
     """
 
     embeddings: npt.NDArray[Any]
-    targets: npt.NDArray[np.bool_]
+    targets: npt.NDArray[Any]
     patients: npt.NDArray[Any]
     split: Split
 
@@ -76,19 +78,21 @@ class TransferResult:
 def fit_source(sources: Sequence[Source], *, seed: int = 0) -> Probe | None:
     """Fit a probe to the training records of one cohort, or of several together.
 
-    Each cohort's features are standardised together with the others': the probe has one scale for all.
+    It is a logistic regression of a label, and a ridge regression of a quantity. Each cohort's features are
+    standardised together with the others': the probe has one scale for all.
 
     Parameters
     ----------
     sources : sequence of Source
-        Of one label. With several, patients of different cohorts are different patients.
+        Of one label, or of one quantity in the same units. With several, patients of different cohorts are different
+        patients.
     seed : int
         Of inner folds, where validation has too few positives to choose C.
 
     Returns
     -------
     Probe or None
-        None where the training records lack a class.
+        None where the training records lack a class, or all hold one value.
     """
     folds = [one.split.folds[0] for one in sources]
     train = [
@@ -100,10 +104,11 @@ def fit_source(sources: Sequence[Source], *, seed: int = 0) -> Probe | None:
         for one, fold in zip(sources, folds, strict=True)
     ]
     rows, targets, patients = (np.concatenate(parts) for parts in zip(*train, strict=True))
-    if targets.all() or not targets.any():
+    if not targets.size or (targets == targets[0]).all():
         return None
     held_rows, held_targets = (np.concatenate(parts) for parts in zip(*held, strict=True))
-    return fit_probe("logistic", rows, targets, patients, held_rows, held_targets, seed=seed)
+    kind = RIDGE if targets.dtype.kind == "f" else "logistic"
+    return fit_probe(kind, rows, targets, patients, held_rows, held_targets, seed=seed)
 
 
 def _named(patients: npt.NDArray[Any], cohort: int) -> npt.NDArray[np.str_]:

@@ -74,8 +74,7 @@ class DownstreamCell:
         if not isinstance(self.result, QuantityResult):
             return ""
         error, order = (self.result.agreement[name].mean for name in ("mae", "spearman"))
-        size = f"mean absolute error {error.value:.3g} [{error.low:.3g}, {error.high:.3g}] {self.units}".rstrip()
-        return f"{size}; Spearman {order.value:.2f} [{order.low:.2f}, {order.high:.2f}]"
+        return errors_in_words(error, order, self.units)
 
     @cached_property
     def cells(self) -> tuple[Cell, ...]:
@@ -99,6 +98,12 @@ class DownstreamCell:
             values = {str(name): float(one[name]) for name, array in dataset.data_vars.items() if array.dims}
             out.append(Cell(group, {**at, "seed": int(seed)}, values))
         return tuple(out)
+
+
+def errors_in_words(error: Estimated, order: Estimated, units: str) -> str:
+    """Say how large the errors of a quantity are, in its units, and how well its order is found."""
+    size = f"mean absolute error {error.value:.3g} [{error.low:.3g}, {error.high:.3g}] {units}".rstrip()
+    return f"{size}; Spearman {order.value:.2f} [{order.low:.2f}, {order.high:.2f}]"
 
 
 def evaluated(run: Run, encoder: Encoder, case: Case, probe: str = "") -> DownstreamCell:

@@ -1,56 +1,100 @@
 """Transfer of one probe from one cohort, or from all others, to another (docs/method.md#transfer)."""
 
+from pytest_ecgfm.cohorts.quantities import units_of
 from pytest_ecgfm.encoders.base import Encoder
 from pytest_ecgfm.evaluations.downstream import DownstreamResult
 from pytest_ecgfm.evaluations.measured import Cell, Measured
 from pytest_ecgfm.evaluations.probes import Probe
+from pytest_ecgfm.evaluations.quantities import QuantityResult
+from pytest_ecgfm.evaluations.quantity_transfer import transfer_quantity
+from pytest_ecgfm.evaluations.splits import strata
 from pytest_ecgfm.evaluations.transfer import Source, fit_source, transfer
-from pytest_ecgfm.measurements.downstream import evaluated
+from pytest_ecgfm.measurements.downstream import DownstreamCell, errors_in_words, evaluated
+from pytest_ecgfm.measurements.without_age import embeddings_for
 from pytest_ecgfm.results.checks import OTHERS, Case, judge
 from pytest_ecgfm.results.profiles import demanded
 from pytest_ecgfm.run.run import Run
+from pytest_ecgfm.signals.records import FloatArray
 
 
 def drop(run: Run, encoder: Encoder, case: Case) -> Measured:
     """AUROC of the target's own probe minus that of a foreign one, paired; gated where the target is unseen."""
-    exposure = encoder.card.exposure(case.cohort)
-    reasons = [] if exposure == "unseen" else [f"the encoder has {_PHRASES[exposure]} this cohort in pretraining"]
-    few = _fewest(run, case)
-    if few < _ENOUGH:
-        reasons.append(f"the source has {few} training records of a class")
-    advisory = "; ".join(reasons)
+    advisory = _advisory(run, encoder, case, "of a class", 1)
     at_home = Case("downstream.auroc", case.encoder, case.cohort, case.label, 1.0)
     own = evaluated(run, encoder, at_home, "logistic")
     probe = _source_probe(run, encoder, case)
     if not isinstance(own.result, DownstreamResult) or probe is None:
-        where = case.cohort if own.result is None else case.source
-        return Measured.insufficient(f"too few records of a class in {where} for a probe", advisory=advisory)
+        return Measured.insufficient(
+            f"too few records of a class in {_lacking(own, case)} for a probe", advisory=advisory
+        )
     tested = {"positives": own.positives, "negatives": own.negatives, "split": own.split}
-    if reason := _at_chance(run, at_home, own.over_seeds()):
+    if reason := _at_chance(run, at_home, own.over_seeds(), 0.5):
         return Measured.insufficient(reason, **tested, advisory=advisory)
-    target = run.cohort(case.cohort)
-    embeddings = run.embeddings(encoder, target)[run.labelled(target, case.label).known]
-    result = transfer(probe, embeddings, own.result)
+    result = transfer(probe, _target(run, encoder, case), own.result)
     at = {"encoder": case.encoder, "source": case.source, "target": case.cohort, "label": case.label}
     cells = (Cell("transfer", at, result.values()),)
-    return Measured.of(result.drop, **tested, cells=cells, note=exposure, advisory=advisory)
+    return Measured.of(result.drop, **tested, cells=cells, note=encoder.card.exposure(case.cohort), advisory=advisory)
 
 
-def _at_chance(run: Run, case: Case, own: Measured) -> str:
+def spearman_drop(run: Run, encoder: Encoder, case: Case) -> Measured:
+    """Spearman correlation of the target's own probe of a quantity minus that of a foreign one, paired."""
+    advisory = _advisory(run, encoder, case, "of the quantity", 2)
+    at_home = Case("downstream.r2", case.encoder, case.cohort, case.label, 1.0)
+    own = evaluated(run, encoder, at_home)
+    probe = _source_probe(run, encoder, case)
+    if not isinstance(own.result, QuantityResult) or probe is None:
+        return Measured.insufficient(
+            f"too few records of {_lacking(own, case)} state it for a probe", advisory=advisory
+        )
+    tested = {"records": own.positives + own.negatives, "split": own.split}
+    if reason := _at_chance(run, at_home, own.over_seeds(), 0.0):
+        return Measured.insufficient(reason, **tested, advisory=advisory)
+    result = transfer_quantity(probe, _target(run, encoder, case), own.result)
+    at = {"encoder": case.encoder, "source": case.source, "target": case.cohort, "quantity": case.label}
+    cells = (Cell("quantity_transfer", at, result.values()),)
+    units = units_of(run.settings.quantities[case.label], run.cohort(case.cohort))
+    errors = errors_in_words(result.mae, result.spearman, units)
+    note = f"{encoder.card.exposure(case.cohort)}; the foreign probe's R2 {result.r2.value:.3f}, {errors}"
+    return Measured.of(result.spearman_drop, **tested, cells=cells, note=note, advisory=advisory)
+
+
+def _advisory(run: Run, encoder: Encoder, case: Case, what: str, classes: int) -> str:
+    """Say why a drop never blocks; empty where it may."""
+    exposure = encoder.card.exposure(case.cohort)
+    reasons = [] if exposure == "unseen" else [f"the encoder has {_PHRASES[exposure]} this cohort in pretraining"]
+    few = _fewest(run, case) * classes
+    if few < _ENOUGH * classes:
+        reasons.append(f"the source has {few} training records {what}")
+    return "; ".join(reasons)
+
+
+def _lacking(own: DownstreamCell, case: Case) -> str:
+    return case.cohort if own.result is None else case.source
+
+
+def _target(run: Run, encoder: Encoder, case: Case) -> FloatArray:
+    target = run.cohort(case.cohort)
+    return embeddings_for(run, encoder, target, case.label)[run.labelled(target, case.label).known]
+
+
+def _at_chance(run: Run, case: Case, own: Measured, chance: float) -> str:
     """Say why there is nothing to lose: the target's own probe does not reach its own threshold. Empty where it does.
 
     A profile that demands too little, or decides by the value, must not make noise travel well: the interval has to
-    lie above one half in any case.
+    lie above `chance` in any case.
     """
     threshold = demanded(run.settings.profile, case)
     outcome, _ = judge(own.value, own.low, own.high, threshold)
-    if outcome == "pass" and own.low > 0.5:
+    if outcome == "pass" and own.low > chance:
         return ""
     found = f"{own.value:.3f} [{own.low:.3f}, {own.high:.3f}]"
-    return f"nothing to lose: AUROC {found} of {case.cohort}'s own probe is not shown to reach {threshold.bound:g}"
+    name = "AUROC" if case.check == "downstream.auroc" else "R2"
+    return f"nothing to lose: {name} {found} of {case.cohort}'s own probe is not shown to reach {threshold.bound:g}"
 
 
-_ENOUGH = 50  # training records of a class below which a drop tells of the source's size
+_ENOUGH = (
+    50  # training records of a class, or on either side of a median, below which a drop tells of the source's size
+)
 
 _PHRASES = {"seen": "seen", "unknown": "perhaps seen"}
 
@@ -62,12 +106,12 @@ def _sources(run: Run, case: Case) -> list[str]:
 
 
 def _fewest(run: Run, case: Case) -> int:
-    """Count the source's training records of its rarer class."""
+    """Count the source's training records of its rarer class; of a quantity, on the smaller side of its median."""
     counts = [0, 0]
     for name in _sources(run, case):
         labelled = run.labelled(run.cohort(name), case.label)
         if labelled.split is not None:
-            targets = labelled.targets[labelled.split.folds[0].train]
+            targets = strata(labelled.targets[labelled.split.folds[0].train])
             counts = [counts[0] + int(targets.sum()), counts[1] + int((~targets).sum())]
     return min(counts)
 
@@ -87,5 +131,5 @@ def _source(run: Run, encoder: Encoder, name: str, label: str) -> Source | None:
     labelled = run.labelled(cohort, label)
     if labelled.split is None:
         return None
-    embeddings = run.embeddings(encoder, cohort)[labelled.known]
+    embeddings = embeddings_for(run, encoder, cohort, label)[labelled.known]
     return Source(embeddings, labelled.targets, labelled.patients, labelled.split)

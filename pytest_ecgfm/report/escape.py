@@ -1,46 +1,77 @@
 """Names, reasons and texts of exceptions are data: one function for each place in which they are shown."""
 
+import json
 import re
 import unicodedata
+from typing import Any
 
 from pytest_ecgfm.errors import utf8
 
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_FORMULA = ("=", "+", "-", "@")
 _LATEX = {
     "\\": r"\textbackslash{}",
     "~": r"\textasciitilde{}",
     "^": r"\textasciicircum{}",
     **{one: f"\\{one}" for one in "&%$#_{}"},
+    # Both would belong to a line break before them.
+    **{one: f"{{{one}}}" for one in "[*"},
 }
+_BEGINS_A_COMMAND = re.compile(r"^(\s*):(?=:)|##(?=\w*\[)")
+"""How a line speaks to what runs a job: ``::error`` at its beginning, ``##[group]`` or ``##vso[...]`` anywhere."""
 
 
 def terminal(text: str) -> str:
-    """Return one line without control characters, direction marks or surrogates: each is shown as its escape."""
-    return "".join(one if _harmless(one) else _shown(one) for one in utf8(text))
+    """Return one line that moves no cursor and is no command to what runs a job.
+
+    Control characters, direction marks and surrogates are shown as their escapes.
+    """
+    return _BEGINS_A_COMMAND.sub(lambda found: r"\x23\x23" if found[0] == "##" else rf"{found[1]}\x3a", _visible(text))
 
 
 def markdown(text: str) -> str:
     """Return one line that is no markup, no link, no fence and no command of GitHub's."""
-    plain = " ".join(terminal(" ".join(text.split())).split())
+    plain = " ".join(_visible(" ".join(text.split())).split())
     plain = plain.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    plain = re.sub(r"([\\`*_\[\]|~#!])", r"\\\1", plain)
+    # An underscore within a word marks nothing.
+    plain = re.sub(r"([\\`*\[\]|~#!]|(?<![^\W_])_|_(?![^\W_]))", r"\\\1", plain)
     # A line that begins with two colons is a command to a runner; one that begins with a sign is a list or a rule.
     return re.sub(r"^(::|[-+=]|\d+[.)])", lambda found: f"&#{ord(found[0][0])};{found[0][1:]}", plain)
 
 
 def latex(text: str) -> str:
     """Return text that LaTeX prints as it is."""
-    return "".join(_LATEX.get(one, one) for one in terminal(text))
+    return "".join(_LATEX.get(one, one) for one in _visible(text))
 
 
 def csv_cell(text: str) -> str:
     """Return a cell that no spreadsheet takes for a formula."""
     plain = terminal(text)
-    return f"'{plain}" if text.startswith(_FORMULA) or plain.lstrip().startswith(_FORMULA) else plain
+    # Some spreadsheets take the wide forms of the signs for the signs.
+    first = unicodedata.normalize("NFKC", plain.lstrip()[:1])
+    return f"'{plain}" if text[:1] in ("\t", "\r") or first.startswith(_FORMULA) else plain
+
+
+def json_text(value: Any) -> str:
+    """Return JSON that a terminal can show: what `terminal` shows as an escape is an escape of JSON's own."""
+    lines = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False).split("\n")
+    shown = ["".join(one if _harmless(one) else _in_json(one) for one in line) for line in lines]
+    # Two such signs are nothing but part of a text.
+    return "\n".join(re.sub(r"##(?=\w*\[)", r"\\u0023\\u0023", line) for line in shown)
+
+
+def _visible(text: str) -> str:
+    return "".join(one if _harmless(one) else _shown(one) for one in utf8(text))
 
 
 def _harmless(one: str) -> bool:
+    if ord(one) & 0xFFFE == 0xFFFE:  # no character, and not allowed in XML
+        return False
     return one == " " or unicodedata.category(one) not in ("Cc", "Cf", "Cs", "Zl", "Zp")
+
+
+def _in_json(one: str) -> str:
+    halves = one.encode("utf-16-be", "surrogatepass").hex()
+    return "".join(f"\\u{halves[at : at + 4]}" for at in range(0, len(halves), 4))
 
 
 def _shown(one: str) -> str:

@@ -3,6 +3,7 @@
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
+from pytest_ecgfm.report.escape import terminal
 from pytest_ecgfm.results.rows import Row
 
 
@@ -10,11 +11,11 @@ def properties_of(row: Row) -> list[tuple[str, str]]:
     """Return what JUnit and HTML show of a row: what people read, not the whole of it."""
     numbers = {name: getattr(row, name) for name in ("value", "low", "high", "threshold")}
     return [
-        ("check", row.check),
+        ("check", terminal(row.check)),
         ("outcome", row.outcome),
         ("tier", row.tier),
         *((name, f"{value:.6g}") for name, value in numbers.items()),
-        ("reason", row.reason),
+        ("reason", terminal(row.reason)),
     ]
 
 

@@ -2,13 +2,14 @@
 
 import math
 from collections.abc import Iterator, Mapping
+from itertools import product
 
 import numpy as np
 import xarray as xr
 from markupsafe import Markup
 
 from pytest_ecgfm.report.layout import NOTHING, table
-from pytest_ecgfm.report.loaded import Loaded, at, in_order, numbers
+from pytest_ecgfm.report.loaded import Loaded, at, estimate, in_order, numbers
 from pytest_ecgfm.report.words import percent, with_interval
 
 
@@ -29,6 +30,34 @@ def quantities(run: Loaded) -> Markup:
         rows.append([*named, *found, units or "not stated", f"{records:g}"])
     heads = ["encoder", "cohort", "quantity", "patients", "R2", "mean absolute error", "Spearman", "units", "records"]
     return table(heads, rows, "quantities")
+
+
+_TRAVELLED = {
+    "spearman": "Spearman",
+    "spearman_drop": "drop of Spearman",
+    "r2": "R2",
+    "r2_drop": "drop of R2",
+    "mae": "mean absolute error",
+}
+
+
+def travelled(run: Loaded) -> Markup:
+    """Tabulate what a probe of a quantity is worth in another cohort, and what it lost against the cohort's own."""
+    held = run.group("quantity_transfer")
+    if held is None or "r2" not in held:
+        return NOTHING
+    rows: list[list[object]] = []
+    names = {dim: held[dim].values.astype(str).tolist() for dim in ("quantity", "target", "source", "encoder")}
+    order = (names["quantity"], *(in_order(names[dim], run.cohorts) for dim in ("target", "source")))
+    for quantity, target, source, encoder in product(*order, in_order(names["encoder"], run.models)):
+        where = {"encoder": encoder, "source": source, "target": target, "quantity": quantity}
+        if not math.isfinite(float(at(held["r2"], **where))):
+            continue
+        found = [with_interval(*estimate(held, name, **where)) for name in _TRAVELLED]
+        units = str(at(held["units"], target=target, quantity=quantity)) if "units" in held else ""
+        rows.append([encoder, quantity, source, target, run.exposure(encoder, target), *found, units or "not stated"])
+    heads = ["encoder", "quantity", "from", "to", "seen?", *_TRAVELLED.values(), "units"]
+    return table(heads, rows, "transfer of quantities")
 
 
 def sets(run: Loaded) -> Markup:

@@ -15,7 +15,7 @@ from pytest_ecgfm.report.leads import relevance
 from pytest_ecgfm.report.loaded import Loaded, in_order
 from pytest_ecgfm.report.maps import maps
 from pytest_ecgfm.report.marks import Line
-from pytest_ecgfm.report.quantities import quantities, sets
+from pytest_ecgfm.report.quantities import quantities, sets, travelled
 from pytest_ecgfm.report.series import (
     auroc_limits,
     auroc_lines,
@@ -236,7 +236,7 @@ def _sections() -> Iterator[Section]:
     yield Section(
         "quantities",
         "Quantities",
-        "A ridge probe of each, in its own units. Transfer, stability, relevance and separability leave them out.",
+        "A ridge probe of each, in its own units. Stability, relevance and separability leave them out.",
         quantities,
     )
     yield Section(
@@ -244,6 +244,12 @@ def _sections() -> Iterator[Section]:
         "Transfer between cohorts",
         "AUROC of the source's probe on the target's test records, and its drop compared with the target's own probe.",
         transfer,
+    )
+    yield Section(
+        "quantity-transfer",
+        "Transfer of quantities",
+        "A ridge probe of the source on the target's test records, and what it loses against the target's own.",
+        travelled,
     )
     yield Section(
         "stability",

@@ -12,7 +12,7 @@ import pandas as pd
 import xarray as xr
 
 from pytest_ecgfm.cohorts.base import LABELS
-from pytest_ecgfm.report.escape import csv_cell, latex, terminal
+from pytest_ecgfm.report.escape import csv_cell, latex, markdown
 from pytest_ecgfm.report.loaded import Loaded, at, in_order
 
 METRICS = {"knn_agreement": "kNN@10", "centroid_separation": "centroid separation", "gmm_ari": "GMM ARI"}
@@ -136,12 +136,11 @@ def _flat(frame: pd.DataFrame) -> pd.DataFrame:
 
 def _markdown(table: Table) -> str:
     frame = _flat(table.frame)
-    cells = [["", *(terminal(str(one)) for one in frame.columns)], ["---"] * (1 + frame.shape[1])]
+    cells = [["", *(markdown(str(one)) for one in frame.columns)], ["---"] * (1 + frame.shape[1])]
     for name, row in frame.iterrows():
-        cells.append([terminal(str(name)), *("" if np.isnan(value) else f"{value:.3f}" for value in row)])
-    # A bar in a name would end its cell.
-    body = "\n".join("| " + " | ".join(part.replace("|", "\\|") for part in row) + " |" for row in cells)
-    return f"{table.title}\n\n{body}\n"
+        cells.append([markdown(str(name)), *("" if np.isnan(value) else f"{value:.3f}" for value in row)])
+    body = "\n".join("| " + " | ".join(row) + " |" for row in cells)
+    return f"{markdown(table.title)}\n\n{body}\n"
 
 
 def _csv(table: Table) -> str:
@@ -153,17 +152,15 @@ def _cell(name: object) -> str:
     return csv_cell(str(name))
 
 
-def _line(name: object) -> str:
-    return terminal(str(name))
+def _in_latex(name: object) -> str:
+    return latex(str(name))
 
 
 def _latex(table: Table) -> str:
     return str(
         table.frame.rename_axis(index=None)
-        .rename(index=_line, columns=_line)
-        .style.format("{:.3f}", na_rep="", escape="latex")
-        .format_index(escape="latex")
-        .format_index(escape="latex", axis="columns")
+        .rename(index=_in_latex, columns=_in_latex)
+        .style.format("{:.3f}", na_rep="")
         .to_latex(hrules=True, caption=latex(table.title), label=f"tab:{latex(table.name)}")
     )
 

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
+from pytest_ecgfm.cards.parity import told
 from pytest_ecgfm.report.addresses import anchor
 from pytest_ecgfm.report.layout import NOTHING, scrolled, stacked, table
 from pytest_ecgfm.report.loaded import Loaded, in_order
@@ -187,6 +188,7 @@ def provenance(run: Loaded) -> Markup:
         for name in ("run_id", "started", "finished", "platform", "device", "git_commit", "plugin_version")
     ]
     rows += [[f"weights of {name}", str(note.get("weights_sha256", ""))] for name, note in run.encoder_notes.items()]
+    rows += [[f"{what} of {name}", words] for name, note in run.encoder_notes.items() for what, words in told(note)]
     rows += [
         [f"records of {name}", f"{note.get('records', '')}, digest {note.get('digest', '')}"]
         for name, note in run.cohort_notes.items()

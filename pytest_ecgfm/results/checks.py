@@ -114,6 +114,15 @@ CHECKS = {
             "label",
             limits=_DIFFERENCE,
         ),
+        _kind(
+            "transfer.spearman_drop",
+            "Spearman correlation of a probe of this cohort minus that of another cohort's probe, on the same records",
+            "source",
+            "cohort",
+            "label",
+            limits=(-2.0, 2.0),
+            of="quantity",
+        ),
         _kind("stability.effective_rank", "Effective rank of the embedding: has it collapsed?", "cohort", limits=_ANY),
         _kind(
             "stability.displacement",

@@ -11,12 +11,13 @@ from uuid import uuid4
 import numpy as np
 import xarray as xr
 
-from pytest_ecgfm.errors import EcgfmError
+from pytest_ecgfm.errors import EcgfmError, utf8
 from pytest_ecgfm.evaluations import (
     downstream,
     features,
     macro,
     quantities,
+    quantity_transfer,
     relevance,
     separability,
     stability,
@@ -32,6 +33,7 @@ _DIMENSIONS = {
     "quantities": ("encoder", "cohort", "quantity", "fraction", "seed"),
     "sets": ("encoder", "cohort", "set", "probe", "fraction", "label"),
     "transfer": ("encoder", "source", "target", "label"),
+    "quantity_transfer": ("encoder", "source", "target", "quantity"),
     "stability": ("encoder", "cohort", "label", "perturbation", "severity"),
     "relevance": ("encoder", "cohort", "label", "fraction", "baseline", "removed", "lead"),
     "separability": ("encoder", "space", "grouping", "cohort", "label", "metric"),
@@ -41,6 +43,7 @@ _METRICS = {
     "quantities": quantities.METRICS,
     "sets": macro.METRICS,
     "transfer": transfer.METRICS,
+    "quantity_transfer": quantity_transfer.METRICS,
     "stability": stability.METRICS,
     "relevance": {**relevance.METRICS, **features.METRICS},
     "separability": separability.METRICS,
@@ -100,10 +103,12 @@ def build_cube(rows: Iterable[Row], folder: Path, attributes: Mapping[str, Any])
             raise EcgfmError(f"two results for {after.check} of {after.encoder}.")
     tree: dict[str, xr.Dataset] = {"/": xr.Dataset(attrs={"schema_version": SCHEMA_VERSION, **attributes})}
     tree |= {f"/{group}": dataset for group, dataset in cells_of(ordered).items()}
-    if "/transfer" in tree:
-        tree["/transfer"] = _with_exposure(tree["/transfer"], attributes)
-    if "/quantities" in tree:
-        tree["/quantities"] = _with_units(tree["/quantities"], attributes)
+    for group in ("/transfer", "/quantity_transfer"):
+        if group in tree:
+            tree[group] = _with_exposure(tree[group], attributes)
+    for group, of in (("/quantities", "cohort"), ("/quantity_transfer", "target")):
+        if group in tree:
+            tree[group] = _with_units(tree[group], attributes, of)
     files = [(row, folder / Path(name).name) for row in ordered for name in row.arrays]
     if scores := [(row, path) for row, path in files if path.suffix == ".npz"]:
         tree["/scores"] = _scores(scores)
@@ -167,10 +172,10 @@ def _with_exposure(transfer: xr.Dataset, attributes: Mapping[str, Any]) -> xr.Da
     return transfer.assign(exposure=words)
 
 
-def _with_units(held: xr.Dataset, attributes: Mapping[str, Any]) -> xr.Dataset:
-    """Say in which units each cohort states each quantity; empty where nothing says it."""
+def _with_units(held: xr.Dataset, attributes: Mapping[str, Any], of: str) -> xr.Dataset:
+    """Say in which units each cohort, or each target, states each quantity; empty where nothing says it."""
     about = "units of the quantity in the cohort, as stated"
-    return held.assign(units=_told(held, ("cohort", "quantity"), attributes.get("cohorts", "{}"), "units", "", about))
+    return held.assign(units=_told(held, (of, "quantity"), attributes.get("cohorts", "{}"), "units", "", about))
 
 
 def _told(held: xr.Dataset, dims: tuple[str, str], text: str, field: str, missing: str, about: str) -> xr.Variable:
@@ -273,7 +278,23 @@ def write_cube(tree: xr.DataTree, path: Path) -> None:
     temporary = path.with_name(f".{path.name}.{uuid4().hex}.tmp")
     try:
         # In memory first: on a full disk, the library that writes to it crashes the process.
-        temporary.write_bytes(tree.to_netcdf(engine="h5netcdf"))
+        temporary.write_bytes(_as_text(tree).to_netcdf(engine="h5netcdf"))
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _as_text(tree: xr.DataTree) -> xr.DataTree:
+    """Show what no file can hold (bytes that are no UTF-8, NUL) as escapes, in every text of a cube."""
+
+    def shown(dataset: xr.Dataset) -> xr.Dataset:
+        odd = {name: one for name, one in dataset.variables.items() if one.dtype.kind in "UO" and not _is_text(one)}
+        # By a new index, as one cannot be changed in place.
+        return dataset.assign({name: (one.dims, utf8(one.values.tolist()), one.attrs) for name, one in odd.items()})
+
+    return xr.map_over_datasets(shown, tree)
+
+
+def _is_text(held: xr.Variable) -> bool:
+    text = "".join(map(str, held.values.ravel().tolist()))
+    return bool(text == utf8(text))

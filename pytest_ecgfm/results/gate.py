@@ -1,13 +1,13 @@
 """A gate on files: is the newest run of a folder a pass? An exit status alone can come from anybody."""
 
-import json
 from pathlib import Path
 
+from pytest_ecgfm.cards.bounded_files import read_json
 from pytest_ecgfm.errors import EcgfmError
 from pytest_ecgfm.results.schema import SCHEMA
 
+_OUTCOMES = ("pass", "fail", "incomplete")
 _FILES = ("verdict.json", "rows.jsonl", "arrays")
-_MOST_BYTES = 50_000_000
 
 
 def newest(run: Path) -> tuple[Path, str]:
@@ -48,12 +48,12 @@ def _verdict(folder: Path) -> tuple[str, str]:
     """Return when a run began, and its outcome."""
     path = folder / "verdict.json"
     try:
-        if path.stat().st_size > _MOST_BYTES:
-            return "~", "verdict.json is too large"
-        held = json.loads(path.read_text(encoding="utf-8"))
+        held = read_json(path)
         outcome, complete, started = held["outcome"], held["complete"], held["started"]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        return "~", f"verdict.json cannot be read ({type(error).__name__})"
+    except (OSError, EcgfmError, KeyError, TypeError) as error:
+        return "~", f"verdict.json cannot be read ({error.strerror if isinstance(error, OSError) else error})"
     if held.get("schema") != SCHEMA or not isinstance(started, str):
         return "~", "verdict.json is of another version"
+    if outcome not in _OUTCOMES:
+        return started, "verdict.json holds no outcome"
     return started, "incomplete" if outcome == "pass" and complete is not True else str(outcome)

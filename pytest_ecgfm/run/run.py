@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -18,7 +18,8 @@ from pytest_ecgfm.cohorts.bad_records import without_bad_records
 from pytest_ecgfm.cohorts.base import Cohort
 from pytest_ecgfm.cohorts.endpoints import with_labels
 from pytest_ecgfm.cohorts.limit import limited
-from pytest_ecgfm.cohorts.quantities import Quantity, quantity_values, units_of
+from pytest_ecgfm.cohorts.pseudonyms import WITHHELD, pseudonym_key, pseudonymous, withheld
+from pytest_ecgfm.cohorts.quantities import is_measured, quantity_values, units_of
 from pytest_ecgfm.embeddings import EmbeddingCache, Part, Progress, chunk_rows, embed_stretches
 from pytest_ecgfm.encoders.base import Encoder
 from pytest_ecgfm.encoders.preprocessing import lacking
@@ -29,6 +30,7 @@ from pytest_ecgfm.run.watch import Watch
 from pytest_ecgfm.signals.records import FloatArray, RecordBatch
 
 if TYPE_CHECKING:
+    import pandas as pd
     import xarray as xr
 
     from pytest_ecgfm.embeddings.cluster import Cluster
@@ -77,28 +79,53 @@ class Run:
             As `make` does.
         """
         if name not in self._loaded:
-            self._loaded[name] = self.once(("own cohort", name), make)
+            with self._withholding(name):
+                self._loaded[name] = self.once(("own cohort", name), make)
 
     def cohort(self, name: str) -> Cohort:
         """Load a cohort, limited and without bad records where that was asked for."""
         if name not in self._cohorts:
-            settings = self.settings
-            cohort = self._loaded.get(name)
-            if cohort is None:
-                cohort = load_cohort(name, settings.data, cache=settings.cache, skip_bad=settings.skip_bad_records)
-            cohort = with_labels(cohort, settings.endpoints.values())
-            excluded = dict(getattr(cohort, "excluded", {}))
-            if settings.limit:
-                cohort = limited(cohort, settings.limit)
-            if settings.skip_bad_records:
-                with self._stage(f"reading {name}") as progress:
-                    cohort, bad = without_bad_records(cohort, progress)
-                excluded |= bad
+            cohort, excluded = self._loaded_as_asked(name)
             self._cohorts[name] = cohort
             about = _about(cohort, excluded)
-            about["units"] = {one.name: units_of(one, cohort) for one in settings.quantities.values()}
+            about["units"] = {one.name: units_of(one, cohort) for one in self.settings.quantities.values()}
             self._note("cohort", name, about)
         return self._cohorts[name]
+
+    def _loaded_as_asked(self, name: str) -> tuple[Cohort, dict[str, str]]:
+        """Load a cohort, limited, without bad records and under pseudonyms, with what was left out."""
+        settings = self.settings
+        if not settings.pseudonyms:
+            return self._load(name)
+        key = pseudonym_key(settings.cache)
+        with self._withholding(name):
+            cohort, excluded = self._load(name)
+        return pseudonymous(cohort, key), withheld(excluded, name, key)
+
+    @contextmanager
+    def _withholding(self, name: str) -> Iterator[None]:
+        """Let no message about a cohort name a record, a patient or a file, where pseudonyms are asked for."""
+        try:
+            yield
+        except EcgfmError as error:
+            if not self.settings.pseudonyms:
+                raise
+            raise reworded(error, f"cohort {name} cannot be loaded; {WITHHELD}.") from None
+
+    def _load(self, name: str) -> tuple[Cohort, dict[str, str]]:
+        settings = self.settings
+        cohort = self._loaded.get(name)
+        if cohort is None:
+            cohort = load_cohort(name, settings.data, cache=settings.cache, skip_bad=settings.skip_bad_records)
+        cohort = with_labels(cohort, settings.endpoints.values())
+        excluded = dict(getattr(cohort, "excluded", {}))
+        if settings.limit:
+            cohort = limited(cohort, settings.limit)
+        if settings.skip_bad_records:
+            with self._stage(f"reading {name}") as progress:
+                cohort, bad = without_bad_records(cohort, progress)
+            excluded |= bad
+        return cohort, excluded
 
     def loaded(self, cohorts: Mapping[str, Cohort]) -> None:
         """Take cohorts that were loaded before the run."""
@@ -128,12 +155,13 @@ class Run:
             tuple(about["sex"]),
         )
 
-    def encoder(self, card: ModelCard, model: Any) -> Encoder:
-        """Put a fixture's value behind its card."""
+    def encoder(self, card: ModelCard, model: Any, checkpoint_sha256: str = "") -> Encoder:
+        """Put a fixture's value behind its card, with the SHA-256 of the file that its weights are from."""
         if card.name not in self._encoders:
             settings = self.settings
             with blaming(card.name):
                 encoder = Encoder(card, model, device=settings.device, precision=settings.precision)
+            encoder.checkpoint_sha256 = checkpoint_sha256
             self.add_encoder(encoder)
         return self._encoders[card.name]
 
@@ -142,7 +170,8 @@ class Run:
         if self.watch is not None:
             encoder.watching = self.watch.batch
         self._encoders[encoder.card.name] = encoder
-        self._note("encoder", encoder.card.name, {"weights_sha256": encoder.weights_sha256, "device": encoder.device})
+        names = ("weights_sha256", "checkpoint_sha256", "device")
+        self._note("encoder", encoder.card.name, {name: getattr(encoder, name) for name in names})
 
     def spread(self, name: str) -> list[str]:
         """Return a few records from all over a cohort: what is embedded at the beginning and at the end of a run."""
@@ -273,8 +302,28 @@ class Run:
 
     def labelled(self, cohort: Cohort, label: str) -> Labelled:
         """Return the records whose label, or whose quantity of this name, is known, with their split."""
+        quantity = label in self.settings.quantities
+        key = ("labelled", cohort.name, label)
+        return self.once(key, lambda: _labelled(cohort, self._values(cohort, label), quantity))
+
+    def _values(self, cohort: Cohort, label: str) -> "pd.Series":
         quantity = self.settings.quantities.get(label)
-        return self.once(("labelled", cohort.name, label), lambda: _labelled(cohort, label, quantity))
+        if quantity is None:
+            return cohort.labels[label]
+        return self._rates(cohort) if is_measured(quantity, cohort) else quantity_values(quantity, cohort)
+
+    def _rates(self, cohort: Cohort) -> "pd.Series":
+        """Return the heart rate of each record, measured from its signals or found measured."""
+        import pandas as pd
+
+        from pytest_ecgfm.encoders.registry import load_encoder
+        from pytest_ecgfm.run.heart_rates import MODULES, measured_rates
+
+        part = Part("heart rate", "heart rate", len(cohort), MODULES)
+        # What reads the beats, too, lends its name: what the cache keeps belongs to an encoder.
+        encoder = load_encoder("demographics")
+        rates = self.derived(encoder, cohort, part, lambda progress: measured_rates(cohort, progress))
+        return pd.Series(rates, cohort.records)
 
     def keep(self, identity: tuple[str, ...], dataset: "xr.Dataset") -> str:
         """Write arrays too large for a row; return the file's name. The attribute `group` says where they go."""
@@ -286,10 +335,9 @@ class Run:
         return f"arrays/{name}"
 
 
-def _labelled(cohort: Cohort, label: str, quantity: Quantity | None) -> Labelled:
-    values = cohort.labels[label] if quantity is None else quantity_values(quantity, cohort)
+def _labelled(cohort: Cohort, values: "pd.Series", quantity: bool) -> Labelled:
     known = values.notna().to_numpy()
-    targets = values[known].to_numpy(dtype=bool if quantity is None else np.float64)
+    targets = values[known].to_numpy(dtype=np.float64 if quantity else bool)
     found = Labelled(known, targets, cohort.patients[known].to_numpy(dtype=str), None)
     if min(found.counts) < 5:
         return found

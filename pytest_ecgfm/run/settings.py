@@ -60,6 +60,7 @@ class Settings:
     precision: str
     limit: int | None
     skip_bad_records: bool
+    pseudonyms: bool = False
     references_named: bool = False
     timeout: float | None = None
     endpoints: Mapping[str, Endpoint] = field(default_factory=dict)
@@ -111,6 +112,7 @@ class Settings:
                 "cohorts": self.cohorts,
                 "limit": self.limit,
                 "skip_bad_records": self.skip_bad_records,
+                "pseudonyms": self.pseudonyms,
                 "precision": self.precision,
                 "baselines": tuple(str(one.path) for one in self.baselines.values()),
                 "probe_code": PROBES[self.profile.grid.probe].code,
@@ -374,6 +376,7 @@ def read_settings(config: pytest.Config, own_cohorts: Mapping[str, Sequence[str]
             or config.getini("ecgfm_skip_bad_records")
             or asked.skip_bad_records
         ),
+        pseudonyms=bool(config.getoption("ecgfm_pseudonyms") or config.getini("ecgfm_pseudonyms") or asked.pseudonyms),
         references_named=named_here,
         timeout=_timeout(options, dask),
         endpoints=targets.endpoints,

@@ -16,6 +16,10 @@ _GRACE = 10.0
 _STATUS = 1
 
 
+class Stopped(KeyboardInterrupt):
+    """Somebody asked the run to end. No exception of a model: no check may take it for one, and go on."""
+
+
 class Watch:
     """Ends a run whose model takes too long for one batch.
 
@@ -35,6 +39,7 @@ class Watch:
         self.seconds = seconds
         self.check = ""
         self.cohort = ""
+        self.stop: Callable[[], None] | None = None
         self._expired = expired
         self._at: dict[int, tuple[float, str]] = {}
         self._thread: threading.Thread | None = None
@@ -43,7 +48,9 @@ class Watch:
 
     @contextmanager
     def batch(self, model: str, records: Sequence[str]) -> Iterator[None]:
-        """Watch one batch."""
+        """Watch one batch; none begins once the run is asked to end."""
+        if self.stop is not None:
+            self.stop()
         if self.seconds is None:
             yield
             return
@@ -93,6 +100,20 @@ def on_sigterm(stop: Callable[[], None]) -> Any:
     if threading.current_thread() is not threading.main_thread():
         return None
     return signal.signal(signal.SIGTERM, lambda *_: stop())
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Let neither Ctrl-C nor SIGTERM end the writing of a run: all is measured by then, and it takes seconds."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {one: signal.signal(one, lambda *_: None) for one in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for one, handler in before.items():
+            signal.signal(one, signal.SIG_DFL if handler is None else handler)
 
 
 def restore_sigterm(before: Any) -> None:

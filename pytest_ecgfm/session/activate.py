@@ -2,6 +2,7 @@
 
 import pytest
 
+from pytest_ecgfm.cohorts.pseudonyms import pseudonym_key
 from pytest_ecgfm.errors import EcgfmError
 from pytest_ecgfm.report.escape import terminal
 from pytest_ecgfm.run.settings import read_settings
@@ -29,6 +30,8 @@ def activate(config: pytest.Config) -> None:
         register_declared(config)
         own = declared_cohorts(config)
         settings = read_settings(config, {name: card.labels for name, (_, _, card) in own.items()})
+        if settings.pseudonyms:
+            pseudonym_key(settings.cache)
         cards = model_cards(config, settings)
         chosen = {name: own[name] for name in settings.cohorts if name in own}
         known = require_known(settings, {name: card for name, (_, _, card) in chosen.items()}, config)

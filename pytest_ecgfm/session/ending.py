@@ -17,10 +17,11 @@ from pytest_ecgfm.results.collected import Results
 from pytest_ecgfm.results.verdict import Verdict, corrected
 from pytest_ecgfm.run.narrowing import selection
 from pytest_ecgfm.run.run import Run
-from pytest_ecgfm.run.watch import hangs, note_hang, on_sigterm, restore_sigterm
+from pytest_ecgfm.run.watch import Stopped, Watch, hangs, note_hang, on_sigterm, restore_sigterm, undisturbed
 from pytest_ecgfm.session.declared import forget_all_declared
 from pytest_ecgfm.session.outputs import Outputs, RunFolder
 
+_STOPPED = "the run was stopped by SIGTERM"
 _NO_FAILURE = (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED)
 
 
@@ -39,6 +40,8 @@ class Ending:
     verdict: Verdict | None
     html: HtmlColumns | None
     suites_collected: bool
+    watch: Watch
+    session: pytest.Session | None = None
     _sigterm: Any = None
     _ended_by_hang = False
     deselected = 0
@@ -59,11 +62,18 @@ class Ending:
         reporter.flush()
 
     def _stop(self) -> None:
-        self.trouble.append("the run was stopped by SIGTERM")
-        pytest.exit("stopped by SIGTERM")
+        if _STOPPED not in self.trouble:
+            self.trouble.append(_STOPPED)
+        # Python drops an exception that is raised while it collects garbage, and a model may drop any. Then the next
+        # batch, or the next check, ends the run.
+        self.watch.stop = self._stop
+        if self.session is not None:
+            self.session.shouldstop = "stopped by SIGTERM"
+        raise Stopped("stopped by SIGTERM")
 
-    def pytest_sessionstart(self) -> None:
+    def pytest_sessionstart(self, session: pytest.Session) -> None:
         """From here on, whoever asks the run to end gets what there is."""
+        self.session = session
         if not self.is_worker:
             self._sigterm = on_sigterm(self._stop)
 
@@ -95,7 +105,8 @@ class Ending:
             self.trouble.append("the run was interrupted")
         if not self.suites_collected and not self.results.rows:
             self.trouble.append("no suite was collected: give no path, or `--pyargs pytest_ecgfm.suites` beside yours")
-        self._finish()
+        with undisturbed():
+            self._finish()
         if self._ended_by_hang:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
         if self.verdict is not None and self.verdict.outcome != "pass" and session.exitstatus in _NO_FAILURE:

@@ -8,11 +8,20 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_ecgfm.cards import CohortCard
-from pytest_ecgfm.cohorts import available_cohorts, load_cohort
+from pytest_ecgfm.cohorts import load_cohort
 from pytest_ecgfm.cohorts.base import LABELS, Cohort
 from pytest_ecgfm.cohorts.endpoints import COLUMN, PREFIXES, Endpoint, values_of
 from pytest_ecgfm.cohorts.offered import nearest_label, unused_columns
-from pytest_ecgfm.cohorts.quantities import AGE, offered_quantities, quantity_values, spelt
+from pytest_ecgfm.cohorts.quantities import (
+    AGE,
+    HEART_RATE,
+    PREFIX,
+    is_measured,
+    offered_quantities,
+    quantity_values,
+    require_one_scale,
+    spelt,
+)
 from pytest_ecgfm.cohorts.stated import label_columns
 from pytest_ecgfm.errors import EcgfmError, nearest
 from pytest_ecgfm.run.settings import Options, Settings
@@ -28,6 +37,9 @@ _USED_BY = {
     "ludb": "ludb",
     "mimic": "mimic-iv-ecg",
 }
+
+_COLUMN_LAYOUTS = ("folder", "brugada-huca")
+"""Layouts whose tables have columns that are labels, or quantities, when they are asked for."""
 
 
 @dataclass
@@ -78,7 +90,7 @@ def require_known(settings: Settings, own: Mapping[str, CohortCard], config: pyt
         label
         for label in wanted
         if not any(label in map(_spelt, card.labels) for card in own.values())
-        and not (own and (label in LABELS or label == AGE.name))
+        and not (own and (label in LABELS or label in (AGE.name, HEART_RATE.name)))
         and not (open_cards and label in settings.quantities)
         and not (open_cards and COLUMN in _of(settings, label).true)
     ]
@@ -97,12 +109,15 @@ def require_known(settings: Settings, own: Mapping[str, CohortCard], config: pyt
         pending = [label for label in pending if label not in known_here]
         found.notes += unused_columns(cohort, _read_columns(settings.endpoints.values()))
     if settings.data is None:
-        from pytest_ecgfm.cohorts.synthetic.population import MODELLED
+        from pytest_ecgfm.cohorts.synthetic.population import FURTHER, MODELLED
 
         embedded = any(name not in own for name in settings.cohorts)
-        pending = [label for label in pending if not (embedded and label in (*MODELLED, AGE.name))]
+        pending = [
+            label for label in pending if not (embedded and label in (*MODELLED, *FURTHER, AGE.name, HEART_RATE.name))
+        ]
     if pending:
         raise _unknown(pending[0], settings, found.loaded)
+    _require_one_scale(settings, found.loaded)
     return found
 
 
@@ -118,6 +133,14 @@ def require_columns(run: "Run") -> None:
     for label in (*settings.endpoints, *settings.quantities):
         if not any(_knows(run.cohort(name), settings, label) for name in settings.cohorts):
             raise _unknown(label, settings, {name: run.cohort(name) for name in settings.cohorts})
+    _require_one_scale(settings, {name: run.cohort(name) for name in settings.cohorts} if settings.quantities else {})
+
+
+def _require_one_scale(settings: Settings, cohorts: Mapping[str, Cohort]) -> None:
+    """Refuse to transfer a quantity between cohorts that state it in different units."""
+    if "transfer" in settings.suites:
+        for quantity in settings.quantities.values():
+            require_one_scale(quantity, cohorts.values())
 
 
 def _of(settings: Settings, label: str) -> Endpoint:
@@ -130,7 +153,7 @@ def _spelt(name: str) -> str:
 
 def _without_quantities(settings: Settings) -> list[str]:
     """Say which suites leave quantities out: they have no meaning there."""
-    suites = [one for one in ("transfer", "stability", "relevance", "separability") if one in settings.suites]
+    suites = [one for one in ("stability", "relevance", "separability") if one in settings.suites]
     if not settings.quantities or not suites:
         return []
     return [f"not applicable to {', '.join(settings.quantities)}, a quantity: {', '.join(suites)}"]
@@ -138,7 +161,8 @@ def _without_quantities(settings: Settings) -> list[str]:
 
 def _knows(cohort: Cohort, settings: Settings, label: str) -> bool:
     if label in settings.quantities:
-        return bool(quantity_values(settings.quantities[label], cohort).notna().any())
+        quantity = settings.quantities[label]
+        return is_measured(quantity, cohort) or bool(quantity_values(quantity, cohort).notna().any())
     values = values_of(settings.endpoints[label], cohort) if label in settings.endpoints else cohort.labels[label]
     return bool(values.notna().any())
 
@@ -153,7 +177,7 @@ def _with_columns(root: Path | None) -> set[str]:
         return set()
     from pytest_ecgfm.cohorts.discovery import discover
 
-    return {name for name, one in discover(root).items() if one.layout in ("folder", "brugada-huca")}
+    return {name for name, one in discover(root).items() if one.layout in _COLUMN_LAYOUTS}
 
 
 def _unknown(label: str, settings: Settings, loaded: Mapping[str, Cohort]) -> EcgfmError:
@@ -185,20 +209,32 @@ def _unknown(label: str, settings: Settings, loaded: Mapping[str, Cohort]) -> Ec
 def _unknown_quantity(label: str, settings: Settings, loaded: Mapping[str, Cohort], others: list[str]) -> EcgfmError:
     """Build the error for a quantity that no chosen cohort states."""
     offered = dict.fromkeys(name for cohort in loaded.values() for name, _ in offered_quantities(cohort))
-    known = f" Here it is stated in: {', '.join(others)}." if others else nearest(label, offered)
-    valid = f" Valid: {', '.join(offered)}." if offered else ""
+    plain = {name.removeprefix(PREFIX): name for name in offered}
+    near = nearest(label.removeprefix(PREFIX), plain).replace(" '", f" '{PREFIX}")
+    known = f" Here it is stated in: {', '.join(others)}." if others else near
+    valid = f" Valid: {', '.join(offered)}; and columns of numbers in the tables of your own cohorts."
     where = ", ".join(settings.cohorts)
     return EcgfmError(f"--ecgfm-labels: quantity {label!r}: no chosen cohort ({where}) states it.{known}{valid}")
 
 
 def _elsewhere(label: str, settings: Settings, loaded: Mapping[str, Cohort]) -> list[str]:
-    """Name the cohorts of the data folder, not chosen, that know a label."""
+    """Name the cohorts of the data folder, not chosen, that know a label.
+
+    A column is sought only where tables have columns: to read the table of a large cohort takes long.
+    """
+    if settings.data is None:
+        return []
+    from pytest_ecgfm.cohorts.discovery import discover, load_found
+
+    there = discover(settings.data)
+    if label in settings.quantities and label != AGE.name:
+        there = {name: one for name, one in there.items() if one.layout in _COLUMN_LAYOUTS}
     out = []
-    for name in available_cohorts(settings.data) if settings.data is not None else ():
+    for name, one in there.items():
         if name in settings.cohorts or name in loaded:
             continue
         try:
-            if _knows(load_cohort(name, settings.data, skip_bad=settings.skip_bad_records), settings, label):
+            if _knows(load_found(one, skip_bad=settings.skip_bad_records), settings, label):
                 out.append(name)
         except EcgfmError:
             continue

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from pytest_ecgfm.cards import ModelCard, parse_card
+from pytest_ecgfm.cards.parity import parity_in_words
 from pytest_ecgfm.cohorts import available_cohorts, load_cohort
 from pytest_ecgfm.cohorts.endpoints import with_labels
 from pytest_ecgfm.cohorts.offered import offered_codes, offered_columns
@@ -13,6 +15,7 @@ from pytest_ecgfm.cohorts.quantities import offered_quantities
 from pytest_ecgfm.cohorts.targets import Definitions, Targets, chosen_targets, read_targets
 from pytest_ecgfm.errors import EcgfmError
 from pytest_ecgfm.evaluations.probe_kinds import PROBES
+from pytest_ecgfm.report.escape import terminal
 from pytest_ecgfm.results.checks import CHECKS, suites
 from pytest_ecgfm.results.profiles import load_profile, shipped
 from pytest_ecgfm.run.settings import Options
@@ -35,9 +38,9 @@ class Listing:
         try:
             for line in self._lines(session.config):
                 if reporter is not None:
-                    reporter.write_line(line)
+                    reporter.write_line(terminal(line))
         except EcgfmError as error:
-            raise pytest.UsageError(str(error)) from None
+            raise pytest.UsageError(terminal(str(error))) from None
         return True
 
     @pytest.hookimpl(tryfirst=True)
@@ -67,6 +70,7 @@ class Listing:
         yield "models:"
         for name, (_, declaration) in sorted(declared_models(config).items()):
             yield f"  {name}: {declaration.fields.get('description', '')} ({declaration.where})"
+            yield from _of_weights(parse_card(name, declaration.fields, where=declaration.where))
         endpoints = self._asked(config).endpoints
         yield f"cohorts ({self._root or 'embedded'}), with positives of known records for each label:"
         for name in self._cohorts:
@@ -105,3 +109,11 @@ class Listing:
         for kind in CHECKS.values():
             where = kind.definition if not kind.where else f"theirs: declared in {kind.where}"
             yield f"  {kind.name}: {kind.title} ({where})"
+
+
+def _of_weights(card: ModelCard) -> Iterator[str]:
+    """Say of a model with weights where they come from, under which licence, and what was verified."""
+    if card.checkpoint:
+        yield f"    weights: {card.checkpoint} from {card.source or 'nowhere stated'}"
+        yield f"    licence: {card.licence or 'none stated'}"
+        yield f"    verified: {parity_in_words(card.parity)}"

@@ -126,9 +126,11 @@ class Outputs:
         self._selection: Mapping[str, str] = {}
         self._cohorts: dict[str, Any] = {}
         self._weights: dict[str, str] = {}
+        self._checkpoints: dict[str, str] = {}
         self._devices: set[str] = set()
         folder.make()
         self._rows = folder.path / "rows.jsonl"
+        self._reserve = folder.path / f"{_RESERVE}-{uuid4().hex}"
         self._rows.unlink(missing_ok=True)
         self.problems: list[str] = []
         # From now on, a process that ends without a word leaves a run that is incomplete, and says so.
@@ -137,7 +139,7 @@ class Outputs:
         if self.problems:
             raise EcgfmError(f"--ecgfm-out: {self.problems[0]}.")
         with suppress(OSError):
-            (folder.path / _RESERVE).write_bytes(bytes(_RESERVED))
+            self._reserve.write_bytes(bytes(_RESERVED))
 
     def append(self, row: Row) -> None:
         """Add one line: what was measured before a crash is kept. All are written again at the end."""
@@ -158,7 +160,7 @@ class Outputs:
         problem with any file is a reason in the verdict, and takes no other file. `selection` has the options of pytest
         for which planned checks were not evaluated.
         """
-        (self.folder.path / _RESERVE).unlink(missing_ok=True)
+        self._reserve.unlink(missing_ok=True)
         self._selection = selection or {}
         self._read_identities()
         problems = [*trouble, *self.problems]
@@ -183,6 +185,9 @@ class Outputs:
         written = len(self.problems)
         self._write_verdict(verdict, rows, self._digests())
         if len(self.problems) > written:
+            # The one that is there may say pass, and no longer holds.
+            with suppress(OSError):
+                (self.folder.path / "verdict.json").unlink(missing_ok=True)
             verdict = self._decide(rows, planned, [*trouble, *dict.fromkeys(self.problems)], notes)
         self._write("badge.json", json.dumps(badge(verdict)) + "\n")
         self._write_page()
@@ -249,7 +254,8 @@ class Outputs:
 
     def _write(self, name: str, text: str) -> None:
         """Write a file whole or not at all; what went wrong is a problem of the run."""
-        temporary = self.folder.path / f".{name}.tmp"
+        # No name that could be guessed: a link of that name would lead to another file.
+        temporary = self.folder.path / f".{name}.{uuid4().hex}.tmp"
         try:
             temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
             temporary.replace(self.folder.path / name)
@@ -277,6 +283,7 @@ class Outputs:
                     name: {
                         "card": card.model_dump(mode="json"),
                         "weights_sha256": self._weights.get(name, ""),
+                        "checkpoint_sha256": self._checkpoints.get(name, ""),
                         "exposure": {cohort: card.exposure(cohort) for cohort in settings.cohorts},
                     }
                     for name, card in self.cards.items()
@@ -294,6 +301,7 @@ class Outputs:
                     self._cohorts[note["name"]] = note
                 else:
                     self._weights[note["name"]] = note["weights_sha256"]
+                    self._checkpoints[note["name"]] = note["checkpoint_sha256"]
                     self._devices.add(note["device"])
             except (OSError, ValueError, KeyError) as error:
                 self.problems.append(f"{path.name} cannot be read: {type(error).__name__}: {error}")

@@ -1,7 +1,7 @@
 """The pytest plugin of a run with ``--ecgfm``: wiring between pytest and `Run`, nothing else."""
 
 from collections import Counter
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Collection, Generator, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -15,7 +15,7 @@ from pytest_ecgfm.cards.declarations import Declaration
 from pytest_ecgfm.cohorts.base import Cohort
 from pytest_ecgfm.cohorts.own import own_cohort
 from pytest_ecgfm.encoders.base import Encoder
-from pytest_ecgfm.encoders.sources import resolve_checkpoint
+from pytest_ecgfm.encoders.sources import checkpoint_digest, resolve_checkpoint
 from pytest_ecgfm.errors import EcgfmError, blame, once_in_full
 from pytest_ecgfm.evaluations.measured import Measured
 from pytest_ecgfm.report.addresses import PAGE
@@ -68,7 +68,7 @@ class Session(Ending):
         self.cards = cards
         self.own_cohorts = own_cohorts
         self.results = Results()
-        self._weights_asked: set[str] = set()
+        self._weights_asked: dict[str, Path] = {}
         self._said: set[str] = set()
         self.thresholds = settings.planned()
         require_cells(settings, self.thresholds)
@@ -139,8 +139,9 @@ class Session(Ending):
             """Give a function of a model's name that finds its weights."""
 
             def find(name: str) -> Path:
-                self._weights_asked.add(name)
-                return resolve_checkpoint(self.cards[name], self.settings.checkpoints)
+                path = resolve_checkpoint(self.cards[name], self.settings.checkpoints)
+                self._weights_asked[name] = path
+                return path
 
             return find
 
@@ -241,7 +242,8 @@ class Session(Ending):
                 f"never calls ecgfm_checkpoint({name!r}), so other weights would be tested."
             )
             raise blame(unread, name)
-        return self.run.encoder(self.cards[name], model)
+        asked = self._weights_asked.get(name)
+        return self.run.encoder(self.cards[name], model, checkpoint_digest(asked) if asked else "")
 
     @pytest.fixture
     def ecgfm_sample(self, ecgfm_case: Case, ecgfm_run: Run) -> RecordBatch:
@@ -342,10 +344,18 @@ class Session(Ending):
         lines = [
             f"ecgfm: {', '.join(settings.models)} against profile {settings.profile.name}, "
             f"references {', '.join(settings.references) or 'none'}, {len(self.thresholds)} checks",
-            f"ecgfm: cohorts {', '.join(sorted(settings.cohorts))} from {settings.data or 'the package (embedded)'}",
+            f"ecgfm: cohorts {cohorts_from(sorted(settings.cohorts), self.own_cohorts, settings.data)}",
             *(f"ecgfm: {note}" for note in self.warnings),
         ]
         return [terminal(line) for line in lines]
+
+
+def cohorts_from(names: Sequence[str], declared: Collection[str], data: Path | None) -> str:
+    """Say where each cohort comes from: fixtures, and the data folder or the package."""
+    own = [name for name in names if name in declared]
+    others = [name for name in names if name not in declared]
+    parts = [f"{', '.join(others)} from {data or 'the package (embedded)'}"] if others else []
+    return "; ".join([*parts, *([f"{', '.join(own)} from @ecg_cohort"] if own else [])])
 
 
 def _case_of(item: pytest.Item) -> Case | None:

@@ -1,4 +1,5 @@
 import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -132,3 +133,53 @@ def test_layouts_have_distinct_names() -> None:
     names = [layout.name for layout in LAYOUTS]
     assert len(set(names)) == len(names)
     assert {"ptb-xl", "georgia", "chapman-ningbo", "cpsc-2018"} <= {name for layout in LAYOUTS for name in layout.names}
+
+
+TABLES = (
+    "labels.csv",
+    "ptbxl_database.csv",
+    "record_list.csv",
+    "machine_measurements.csv",
+    "exams.csv",
+    "ludb.csv",
+    "metadata.csv",
+    "training/georgia/E1.hea",
+    "training/georgia/g1/E1.hea",
+    "WFDBRecords/01/010/JS00001.hea",
+)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes")
+@pytest.mark.parametrize("kind", ["pipe", "link to a pipe", "device", "folder", "link outside", "broken link"])
+@pytest.mark.parametrize("table", TABLES)
+def test_the_search_waits_for_nothing_and_shows_nothing_from_elsewhere(
+    tmp_path: Path, write_record, table: str, kind: str
+) -> None:
+    data, elsewhere = tmp_path / "data", tmp_path / "elsewhere"
+    write_record(data, "r1")
+    (data / table).parent.mkdir(parents=True, exist_ok=True)
+    if kind == "pipe":
+        os.mkfifo(data / table)
+    elif kind == "folder":
+        (data / table).mkdir()
+    else:
+        if kind == "link to a pipe":
+            os.mkfifo(elsewhere)
+        elif kind == "link outside":
+            elsewhere.write_text("SECRET,content,#Dx: 1\n")
+        (data / table).symlink_to("/dev/zero" if kind == "device" else elsewhere)
+    said: list[str] = []
+
+    def search() -> None:
+        try:
+            said.append(repr(discover(data)))
+        except EcgfmError as error:
+            said.append(str(error))
+
+    thread = threading.Thread(target=search, daemon=True)
+    thread.start()
+    thread.join(timeout=20)
+    assert said, "still at it"
+    assert "SECRET" not in said[0] and "\n" not in said[0]
+    if table == "labels.csv" and kind != "folder":
+        assert str(data / table) in said[0]

@@ -6,11 +6,14 @@ import pytest
 
 from pytest_ecgfm.cohorts.quantities import (
     AGE,
+    HEART_RATE,
     QuantityDefinition,
     defined_quantity,
+    is_measured,
     offered_quantities,
     quantity_of,
     quantity_values,
+    require_one_scale,
     spelt,
     split_header,
     units_of,
@@ -94,10 +97,62 @@ def test_what_may_be_is_let_through():
 def test_nothing_stated_is_unknown():
     assert quantity_values(quantity("EF"), table(K=["4", "5", "6"])).isna().all()
     assert dict(offered_quantities(table(ages=[50.0, 60.0], **{"K [mmol/l]": ["4", ""], "LVH": ["1", "0"]}))) == {
-        "quantity:age": "2 (50 to 60 years)"
+        "quantity:age": "2 (50 to 60 years)",
+        "quantity:heart_rate": "measured from the signals (bpm)",
     }
     cohort = table(**{"K [mmol/l]": ["4", "", "5", "6.5"], "notes": ["a", "", "1", "2"]})
-    assert dict(offered_quantities(cohort)) == {"quantity:K": "3 (4 to 6.5 mmol/l)"}
+    assert dict(offered_quantities(cohort))["quantity:K"] == "3 (4 to 6.5 mmol/l)"
+
+
+RATES = ["60", "72.5", "", "110"]
+
+
+def test_heart_rate_is_measured_where_no_column_states_it():
+    assert quantity("heart_rate") == HEART_RATE
+    measured, stated = table(K=["4", "5"]), table(**{"heart_rate [bpm]": RATES})
+    assert is_measured(HEART_RATE, measured) and not is_measured(HEART_RATE, stated)
+    assert not is_measured(quantity("K"), measured) and not is_measured(AGE, measured)
+    assert quantity_values(HEART_RATE, stated).dropna().tolist() == [60.0, 72.5, 110.0]
+    assert dict(offered_quantities(stated)) == {"quantity:heart_rate": "3 (60 to 110 bpm)"}
+    named = quantity("heart_rate", column=["HR"], low=20)
+    assert is_measured(named, stated) and not is_measured(named, table(HR=RATES))
+    assert units_of(named, table(HR=RATES)) == units_of(HEART_RATE, measured) == "bpm"
+    with pytest.raises(EcgfmError, match=r"quantity.heart_rate.units: heart_rate is in bpm, as it is measured"):
+        quantity("heart_rate", units="Hz")
+
+
+def cohorts(**columns):
+    made = {name: table(**held) for name, held in columns.items()}
+    for name, one in made.items():
+        one.name = name
+    return made.values()
+
+
+@pytest.mark.parametrize(
+    ("columns", "definition", "message"),
+    [
+        ({"a": {"K [mmol/l]": ["4", "5"]}, "b": {"K [mEq/l]": ["4", "5"]}}, {}, r"differ: a in mmol/l, b in mEq/l; tr"),
+        (
+            {"a": {"K [mmol/l]": ["4", "5"]}, "b": {"K": ["4", "5"]}},
+            {},
+            r"a in mmol/l, b in none; .*\[quantity\.K\], u",
+        ),
+        (
+            {"a": {"K": ["4", "5"]}, "b": {"K": ["40", "50"]}},
+            {},
+            r"medians are far apart: a 4\.5, b 45; transfer needs",
+        ),
+        ({"a": {"K [mmol/l]": ["4", "5"]}, "b": {"K": ["4", "5"]}}, {"units": "mmol/l"}, ""),
+        ({"a": {"K": ["4", "5"]}, "b": {"K": ["40", "50"]}}, {"low": 1, "high": 90}, ""),
+        ({"a": {"K": ["4", "5"]}, "b": {"K [mmol/l]": ["", ""]}, "c": {"EF": ["60", "50"]}}, {}, ""),
+    ],
+)
+def test_a_quantity_travels_in_one_unit(columns, definition, message):
+    if not message:
+        require_one_scale(quantity("K", **definition), cohorts(**columns))
+        return
+    with pytest.raises(EcgfmError, match=message):
+        require_one_scale(quantity("K", **definition), cohorts(**columns))
 
 
 # What is asked for

@@ -92,6 +92,10 @@ HERE = "*{label!r}: no chosen cohort ({chosen}) knows it. Here it is known in: {
         ("ptb-xl scp:LHV", "*scp has no code 'LHV'. Did you mean 'LVH'*"),
         ("ptb-xl,brugada-huca Brugada", "*unknown label 'Brugada'* Did you mean 'brugada'? Valid: *"),
         ("ptb-xl afib", "*unknown label 'afib'* Did you mean 'AF'? Valid: *"),
+        (
+            "ptb-xl quantity:EF",
+            "*'quantity:EF': no chosen cohort (ptb-xl) states it. Valid: quantity:age, quantity:heart_rate; and *",
+        ),
         ("brugada-huca age", "*'quantity:age': no chosen cohort (brugada-huca) states it. Here it is * ptb-xl*"),
     ],
 )

@@ -84,7 +84,9 @@ def run(user):
         "-q",
     )
     assert result.ret == pytest.ExitCode.TESTS_FAILED, result.stderr.str()
-    text = (user.path / "ecgfm-results" / "latest" / "rows.jsonl").read_text(encoding="utf-8")
+    folder = user.path / "ecgfm-results" / "latest"
+    assert "weights verified: SHA-256" in (folder / "generalization.html").read_text(encoding="utf-8")
+    text = (folder / "rows.jsonl").read_text(encoding="utf-8")
     rows = corrected(parse_row(line) for line in text.splitlines())
     return {name: [row for row in rows if row.encoder == name] for name in ("openecg_codec", *REDRAWN)}
 

@@ -58,6 +58,14 @@ def a_checkpoint() -> bytes:
     return out.getvalue()
 
 
+def official_vectors() -> bytes:
+    """What `ecgfm parity` reads."""
+    out = io.BytesIO()
+    signals = np.arange(12.0, dtype=np.float32).reshape(1, 2, 6)
+    np.savez(out, signals=signals, leads=np.array(["I", "II"]), sampling_rate=500, embedding=np.ones((1, 3)))
+    return out.getvalue()
+
+
 def seeds() -> dict[str, bytes]:
     """One sound file for each target."""
     cube = a_cube()
@@ -71,5 +79,6 @@ def seeds() -> dict[str, bytes]:
         b'"identity": {"profile": "default", "profile_digest": "ab", "narrowed": {"-k": "gain"}}}',
         "baseline": cube,
         "checkpoint": a_checkpoint(),
+        "vectors": official_vectors(),
         "safetensors": save({"weight": torch.arange(6.0).reshape(2, 3)}),
     }

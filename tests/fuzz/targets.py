@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pytest_ecgfm.encoders.checkpoints import descend, read_checkpoint
 from pytest_ecgfm.encoders.exported import OnnxModel, read_card_file
+from pytest_ecgfm.encoders.parity import read_vectors
 from pytest_ecgfm.errors import EcgfmError
 from pytest_ecgfm.report.loaded import load
 from pytest_ecgfm.results.baseline import Baseline, change
@@ -111,7 +112,17 @@ def safetensors(data: bytes, folder: Path) -> None:
         return
 
 
+def vectors(data: bytes, folder: Path) -> None:
+    """Official embeddings for `ecgfm parity`."""
+    try:
+        found = read_vectors(_written(data, folder, "official.npz"))
+    except EcgfmError:
+        return
+    assert len(found.signals) == len(found.embedding)
+
+
 TARGETS: dict[str, Target] = {
-    one.__name__: one for one in (card, exported, profile, row, cube, verdict, baseline, checkpoint, safetensors)
+    one.__name__: one
+    for one in (card, exported, profile, row, cube, verdict, baseline, checkpoint, safetensors, vectors)
 }
 """By name."""

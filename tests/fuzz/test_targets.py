@@ -66,7 +66,7 @@ def test_sound_files_are_read(target):
     feed(target, SEEDS[target])
 
 
-@pytest.mark.parametrize("target", ["card", "profile", "row", "safetensors", "checkpoint", "exported"])
+@pytest.mark.parametrize("target", ["card", "profile", "row", "safetensors", "checkpoint", "exported", "vectors"])
 def test_damaged_files_are_errors_in_one_line(target):
     @QUICK
     @given(st.one_of(damaged(SEEDS[target]), st.binary(max_size=200)))

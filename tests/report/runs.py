@@ -155,6 +155,19 @@ class Made:
                 found |= {f"{name}_mean": value, f"{name}_mean_low": 0.9 * value, f"{name}_mean_high": 1.1 * value}
             cells = [Cell("quantities", at | {"quantity": "quantity:EF"}, found)]
             self.add("downstream.r2", encoder, 0.05, 0.4, cells=cells, label="quantity:EF", **where)
+            for source in (name for name in self.cohorts if name != cohort):
+                found = {}
+                for name, value in (
+                    ("r2", 0.3),
+                    ("mae", 8.0),
+                    ("spearman", 0.5),
+                    ("r2_drop", 0.1),
+                    ("spearman_drop", 0.2),
+                ):
+                    found |= {name: value, f"{name}_low": 0.9 * value, f"{name}_high": 1.1 * value}
+                at = {"encoder": encoder, "source": source, "target": cohort, "quantity": "quantity:EF"}
+                more = {"sense": "maximum", "cells": [Cell("quantity_transfer", at, found)], "source": source}
+                self.add("transfer.spearman_drop", encoder, 0.5, 0.1, label="quantity:EF", cohort=cohort, **more)
 
 
 def write_run(

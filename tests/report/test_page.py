@@ -198,3 +198,15 @@ def test_sets_say_what_they_leave_out_and_quantities_have_their_units(page):
     assert re.search(
         r"quantity:EF 100 % 0\.4\S* \[ ?0\.36\S* ?, 0\.44\S* ?\] 7\S* \[ ?6\.3\S* ?, 7\.7\S* ?\].* % 150", words
     )
+
+
+def test_quantities_that_travel_say_from_where_and_what_they_lose(page):
+    section = re.search(r'<section id="quantity-transfer".*?</section>', page, re.S)
+    assert section
+    words = " ".join(unescape(re.sub("<[^>]+>", " ", section.group(0))).split())
+    found = re.search(r"one quantity:EF georgia ptb-xl seen ([\d. \[\],]+) %", words)
+    assert found
+    values = [float(one) for one in re.findall(r"[\d.]+", found[1])]
+    assert values == pytest.approx(
+        [factor * value for value in (0.5, 0.2, 0.3, 0.1, 8) for factor in (1, 0.9, 1.1)], abs=0.006
+    )

@@ -23,7 +23,7 @@ from pytest_ecgfm.cohorts.synthetic import heart as heart_model
 from pytest_ecgfm.cohorts.synthetic import noise as noise_model
 from pytest_ecgfm.cohorts.synthetic import signal as signal_model
 from pytest_ecgfm.cohorts.synthetic.heart import Beats, Heart, State
-from pytest_ecgfm.cohorts.synthetic.population import draw_population, true_labels
+from pytest_ecgfm.cohorts.synthetic.population import FURTHER, draw_population, true_labels
 from pytest_ecgfm.cohorts.synthetic.specs import SPECS, CohortSpec
 from pytest_ecgfm.errors import EcgfmError, unknown_name
 from pytest_ecgfm.signals.records import LEADS, Recording
@@ -133,8 +133,9 @@ class EmbeddedCohort(Cohort):
     def truth(self, record: str) -> Truth:
         """Return what is truly the case in `record`, and which leads and stretches carry it.
 
-        Lead shares of AF, LBBB, RBBB, 1AVB and CD are energies of the difference between the noise-free record and the
-        same beats without the label's mechanism; rate labels and NORM show alike in every lead.
+        Lead shares of AF, LBBB, RBBB, 1AVB, CD and of `FURTHER` labels are energies of the difference between the
+        noise-free record and the same beats without the label's mechanism; rate labels and NORM show alike in every
+        lead.
 
         Raises
         ------
@@ -192,6 +193,11 @@ class EmbeddedCohort(Cohort):
             narrow = parts.heart.duration if state.block else state.qrs
             sound = replace(state, block="", qrs=narrow, hemiblock=fascicle)
             ventricular = signal_model.ventricles(parts.heart, sound, parts.beats, sampling_rate=rate)
+        if label in FURTHER:
+            sound = FURTHER[label].without(state)
+            ventricular = signal_model.ventricles(parts.heart, sound, parts.beats, sampling_rate=rate)
+            if sound.rhythm == "sinus":
+                atrial = signal_model.p_waves(parts.heart, sound, parts.beats, sampling_rate=rate)
         return signal_model.project(parts.heart, ventricular, atrial)
 
     def _shares(self, label: str, i: int, parts: _Parts) -> dict[str, float]:
@@ -203,7 +209,7 @@ class EmbeddedCohort(Cohort):
         return dict(zip(LEADS, (energy / energy.sum()).tolist(), strict=True))
 
     def _intervals(self, label: str, state: State, parts: _Parts) -> list[tuple[int, int]]:
-        if label in ("SB", "STach", "NORM"):
+        if label in ("SB", "STach", "NORM") or label in FURTHER:
             return [(0, state.samples)]
         per_ms = self.sampling_rate / 1000
         begin = signal_model.onset(parts.heart, parts.beats, sampling_rate=self.sampling_rate)

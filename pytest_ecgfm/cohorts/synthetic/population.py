@@ -1,5 +1,7 @@
 """Who is in an embedded cohort, what is truly the case in each record, and what the reader wrote. No signals."""
 
+import zlib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -15,7 +17,31 @@ if TYPE_CHECKING:
 
 
 MODELLED = ("CD", "AF", "SB", "STach", "NORM", "LBBB", "RBBB", "1AVB")
-"""Labels that these cohorts model, in the order in which a reader's slips are drawn; all others are unknown."""
+"""The first labels of these cohorts, in the order in which a reader's slips are drawn, all from one stream.
+
+Fixed: the slips of a record would be others with one more or less. Labels that came later are in `FURTHER`; all others
+are unknown.
+"""
+
+
+@dataclass(frozen=True)
+class Further:
+    """A label that these cohorts model, beside the first ones.
+
+    Attributes
+    ----------
+    present : callable
+        Says of a `State` whether the label is true.
+    without : callable
+        Returns the state that a record would have without it: by it, `EmbeddedCohort.truth` finds where it shows.
+    """
+
+    present: Callable[[State], bool]
+    without: Callable[[State], State]
+
+
+FURTHER: dict[str, Further] = {}
+"""Further labels, by name. Each has a stream of its own, keyed by its name: one more changes nothing else."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +65,7 @@ class Population:
 
 
 def true_labels(state: State) -> dict[str, bool]:
-    """Return what an unerring reader with sharp limits would write.
+    """Return what an unerring reader with sharp limits would write: `MODELLED`, then `FURTHER`.
 
     Limits: 60 and 100 beats a minute, PR 200 ms, QRS 120 ms (110 ms for the incomplete blocks, which count as CD only):
     AHA/ACCF/HRS recommendations, Surawicz et al., Circulation 119:e235 (2009).
@@ -61,11 +87,15 @@ def true_labels(state: State) -> dict[str, bool]:
         or (state.block != "" and state.qrs >= 110)
     )
     found["NORM"] = sinus and not any(found.values()) and not state.finding and state.ectopics == 0
-    return {label: found[label] for label in MODELLED}
+    further = {label: one.present(state) for label, one in FURTHER.items()}
+    return {**{label: found[label] for label in MODELLED}, **further}
 
 
-def _read_labels(rng: np.random.Generator, state: State, spec: CohortSpec) -> dict[str, bool]:
-    """Return what this reader wrote: limits held with an unsteady hand, slips, and natural confusions."""
+def _read_labels(rng: np.random.Generator, state: State, spec: CohortSpec, further: Sequence[float]) -> dict[str, bool]:
+    """Return what this reader wrote: limits held with an unsteady hand, slips, and natural confusions.
+
+    `further` has a number in [0, 1) for each of `FURTHER`, from the stream of that label.
+    """
     seen = replace(
         state,
         rate=state.rate + rng.normal(0.0, 1.5),
@@ -75,8 +105,8 @@ def _read_labels(rng: np.random.Generator, state: State, spec: CohortSpec) -> di
     )
     wrote = true_labels(seen)
     miss, false_alarm = spec.reader_error
-    slips = rng.random(len(MODELLED))
-    for label, slip in zip(MODELLED, slips, strict=True):
+    slips = [*rng.random(len(MODELLED)), *further]
+    for label, slip in zip((*MODELLED, *FURTHER), slips, strict=True):
         wrote[label] = slip >= miss if wrote[label] else slip < false_alarm
     for one, other, first_likelier in (("SB", "STach", state.rate < 80), ("LBBB", "RBBB", state.block != "right")):
         if wrote[one] and wrote[other]:
@@ -93,6 +123,9 @@ def _read_labels(rng: np.random.Generator, state: State, spec: CohortSpec) -> di
     wrote["CD"] = wrote["CD"] or wrote["LBBB"] or wrote["RBBB"] or wrote["1AVB"]
     normal_if_mild = state.finding != "" and state.severity < 0.35 and confusion < 0.3
     wrote["NORM"] = (wrote["NORM"] or normal_if_mild) and not any(wrote[label] for label in MODELLED if label != "NORM")
+    for label in FURTHER:
+        # Nobody writes both. NORM was there first: it must not depend on which further labels there are.
+        wrote[label] = wrote[label] and not wrote["NORM"]
     return wrote
 
 
@@ -276,6 +309,8 @@ def draw_population(spec: CohortSpec, key: tuple[int, ...]) -> Population:
         },
         index=records,
     )
-    readings = [_read_labels(rng, state, spec) for state in states]
-    labels = pd.DataFrame(readings, index=records, columns=list(MODELLED)).astype("boolean")
+    streams = [np.random.default_rng((*key, zlib.crc32(label.encode()))).random(n) for label in FURTHER]
+    further = np.stack(streams, axis=1) if streams else np.empty((n, 0))
+    readings = [_read_labels(rng, state, spec, slips.tolist()) for state, slips in zip(states, further, strict=True)]
+    labels = pd.DataFrame(readings, index=records, columns=[*MODELLED, *FURTHER]).astype("boolean")
     return Population(table, labels, tuple(states), tuple(int(p) for p in patients))

@@ -133,11 +133,42 @@ def r2_difference(
     EcgfmError
         If shapes disagree.
     """
-    a, truth, clusters = _checked(first, values, patients)
-    b, _, _ = _checked(second, values, patients)
+    return _difference("r2", (first, second), values, patients, level, resamples, seed)
+
+
+def spearman_difference(
+    first: npt.ArrayLike,
+    second: npt.ArrayLike,
+    values: npt.ArrayLike,
+    patients: npt.ArrayLike | None = None,
+    *,
+    level: float = 0.95,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> Interval:
+    """Return mean Spearman correlation of `first` minus that of `second`, as `r2_difference` does for R2.
+
+    Raises
+    ------
+    EcgfmError
+        If shapes disagree.
+    """
+    return _difference("spearman", (first, second), values, patients, level, resamples, seed)
+
+
+def _difference(
+    name: str,
+    sides: tuple[npt.ArrayLike, npt.ArrayLike],
+    values: npt.ArrayLike,
+    patients: npt.ArrayLike | None,
+    level: float,
+    resamples: int,
+    seed: int,
+) -> Interval:
+    (a, truth, clusters), (b, _, _) = (_checked(side, values, patients) for side in sides)
     both = np.vstack([a, b])
-    points = _agreements(both, truth, np.ones((truth.size, 1)), ("r2",))["r2"][:, 0]
-    drawn = _resampled(both, truth, clusters, resamples, seed, ("r2",))["r2"]
+    points = _agreements(both, truth, np.ones((truth.size, 1)), (name,))[name][:, 0]
+    drawn = _resampled(both, truth, clusters, resamples, seed, (name,))[name]
     mine, other = points[: len(a)], points[len(a) :]
     value = float(mine.mean() - other.mean())
     if not math.isfinite(value):

@@ -115,6 +115,7 @@ class Asked(_Strict):
     cohorts: tuple[str, ...] = ()
     limit: Annotated[int, NO_TRUTH_VALUE, Field(ge=1, le=1_000_000_000)] | None = None
     skip_bad_records: bool = False
+    pseudonyms: bool = False
     precision: Literal["float32", "bfloat16"] = "float32"
     baselines: tuple[str, ...] = ()
     probe_code: str = ""
