@@ -181,7 +181,7 @@ def test_no_column_of_the_outcomes_is_cut_on_a_phone(visit, file):
     # Each cell says which column it is, as the heads are out of sight.
     shown = visit(file, width=390)
     told = "one => getComputedStyle(one, '::before').content"
-    assert shown.locator("#matrix td[data-head=downstream]").first.evaluate(told) == '"downstream" ": "'
+    assert shown.locator("#matrix td[data-head=downstream]").first.evaluate(told) == '"downstream: "'
     assert shown.locator("#matrix table").last.get_by_role("columnheader").count() == 5
 
 
