@@ -164,7 +164,8 @@ def assert_right(trial: Trial, undisturbed: xr.DataTree) -> int:
     run = trial.newest()
     assert status == 0 and _verdict(run)["outcome"] == "pass" and trial.gate() == 0, trial.printed
     assert not list(trial.cache.rglob("*.tmp")) and not list(run.glob(".*")), list(run.iterdir())
-    return assert_same(xr.open_datatree(run / "cube.nc", engine="h5netcdf"), undisturbed)
+    with xr.open_datatree(run / "cube.nc", engine="h5netcdf") as cube:  # left open, its disk could not be unmounted
+        return assert_same(cube, undisturbed)
 
 
 def signals(folder: Path, args: argparse.Namespace, undisturbed: xr.DataTree, seconds: float) -> None:
