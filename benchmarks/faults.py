@@ -27,6 +27,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import xarray as xr
@@ -107,6 +108,8 @@ class Trial:
                 stderr=subprocess.STDOUT,
                 text=True,
                 start_new_session=True,
+                # A shell lets its background jobs ignore Ctrl-C, and they hand that on.
+                preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
                 user=self.user,
                 group=self.user,
                 extra_groups=None if self.user is None else [],
