@@ -1,8 +1,9 @@
 """How a run ends: by itself, by a batch that takes too long, by a signal, or worker by worker."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from traceback import walk_tb
 from typing import Any
 
 import pytest
@@ -92,9 +93,20 @@ class Ending:
                 # A new worker would only hang in its turn.
                 manager.shouldstop = "a batch took too long"
 
-    @pytest.hookimpl(tryfirst=True)
-    def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
-        """Write the run, set the exit status."""
+    @pytest.hookimpl(wrapper=True, trylast=True)
+    def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> Iterator[None]:
+        """Write the run, set the exit status; let no report of pytest-html take the verdict from the terminal."""
+        self._end(session, exitstatus)
+        try:
+            return (yield)
+        except OSError as error:
+            names = [str(frame.f_globals.get("__name__")) for frame, _ in walk_tb(error.__traceback__)]
+            if self.outputs is None or not any(name.startswith("pytest_html") for name in names):
+                raise
+            path = self.config.option.htmlpath
+            self.outputs.notes.append(f"{path} could not be written: {error.strerror or error}")
+
+    def _end(self, session: pytest.Session, exitstatus: int) -> None:
         if self.is_worker:
             about: dict[str, Any] = self.config.workeroutput  # type: ignore[attr-defined]
             about |= {"ecgfm_suites": self.suites_collected, "ecgfm_deselected": self.deselected}

@@ -112,3 +112,28 @@ def test_sigterm_writes_what_there_is(place):
     verdict, found = held(place)
     assert "the run was stopped by SIGTERM" in verdict["reasons"] and found
     assert "verdict: " in said
+
+
+FULL = """
+
+@ecg_model(sampling_rate=100, seconds=5, leads="II V1", pretrained_on=[])
+def steady():
+    return embed
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure():
+    def write(self, text):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    pytest_html.basereport.BaseReport._write_report = write
+"""
+
+
+def test_a_report_of_pytest_html_that_finds_no_room_takes_no_verdict_from_the_terminal(place):
+    conftest = place.path / "conftest.py"
+    conftest.write_text("import errno\nimport pytest\nimport pytest_html.basereport\n" + OWN + FULL, encoding="utf-8")
+    result = place.runpytest_subprocess("--ecgfm=steady", *OPTIONS)
+    result.stdout.fnmatch_lines(["note: *report.html could not be written: No space left on device", "verdict: *"])
+    assert "Traceback" not in result.stdout.str() + result.stderr.str()
+    assert json.loads((place.path / "run" / "verdict.json").read_text(encoding="utf-8"))["outcome"] == "pass"
