@@ -182,7 +182,7 @@ def test_every_output_tells_a_part_from_a_whole_by_one_line(tmp_path, outcome):
         assert told_identity(verdict.to_json()) == identity
         asked = "\n".join(end_lines(verdict, rows, (), ()))
         assert "asked: profile: default, as shipped, SHA-256 0123456789" in asked
-        assert "asked: m: version 7 of the card, no weights, gated nowhere: no label" in asked
+        assert "asked: m: version 7 of the card, no weights, labels not gated in any cohort: none" in asked
     for place, part in shown[True].items():
         assert "of a part" in part and "suites" in part, place
         assert "of a part" not in shown[False][place] and "01234567" in shown[False][place], place

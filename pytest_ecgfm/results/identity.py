@@ -102,7 +102,7 @@ class Identity(BaseModel):
         for name, one in self.encoders.items():
             weights = f"weights SHA-256 {one.weights_sha256}" if one.weights_sha256 else "no weights"
             version = f"version {one.version}" if one.version else "no version"
-            nowhere = f"gated nowhere: {', '.join(one.gated_nowhere) or 'no label'}"
+            nowhere = f"labels not gated in any cohort: {', '.join(one.gated_nowhere) or 'none'}"
             pairs.append((name, f"{version} of the card, {weights}, {nowhere}"))
         return [*pairs, ("plugin", f"pytest-ecgfm {self.plugin_version}")]
 
