@@ -303,7 +303,7 @@ class Outputs:
                     self._cohorts[note["name"]] = note
                 else:
                     self._weights[note["name"]] = note["weights_sha256"]
-                    self._checkpoints[note["name"]] = note["checkpoint_sha256"]
+                    self._checkpoints[note["name"]] = note.get("checkpoint_sha256", "")
                     self._devices.add(note["device"])
             except (OSError, ValueError, KeyError) as error:
                 self.problems.append(f"{path.name} cannot be read: {type(error).__name__}: {error}")

@@ -182,7 +182,7 @@ def test_no_column_of_the_outcomes_is_cut_on_a_phone(visit, file):
     shown = visit(file, width=390)
     told = "one => getComputedStyle(one, '::before').content"
     assert shown.locator("#matrix td[data-head=downstream]").first.evaluate(told) == '"downstream: "'
-    assert shown.locator("#matrix table").last.get_by_role("columnheader").count() == 5
+    assert shown.locator("#matrix table").last.get_by_role("columnheader").count() == 6
 
 
 def test_the_page_of_releases_is_for_everybody_as_well(visit, tmp_path, monkeypatch):
