@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from copy import copy
 from functools import partial
 from pathlib import Path
-from uuid import uuid4
 
 from pytest_ecgfm.cards.bounded_files import read_bounded
+from pytest_ecgfm.cards.whole_files import whole
 from pytest_ecgfm.cohorts.base import Cohort, StatedCodes
 from pytest_ecgfm.errors import EcgfmError
 from pytest_ecgfm.signals.records import Recording
@@ -53,14 +53,10 @@ def pseudonym_key(folder: Path) -> bytes:
 
 
 def _make(path: Path) -> None:
-    temporary = path.with_name(f".{path.name}.{uuid4().hex}.tmp")
-    try:
-        # Nobody but the owner reads it, whatever the umask says.
-        with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as handle:
-            handle.write(secrets.token_hex(_BYTES))
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    # Nobody but the owner reads it, whatever the umask says.
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+    with whole(path) as temporary, os.fdopen(os.open(temporary, flags, 0o600), "w") as handle:
+        handle.write(secrets.token_hex(_BYTES))
 
 
 def pseudonym(key: bytes, kind: str, cohort: str, name: str) -> str:

@@ -3,11 +3,11 @@
 import math
 from dataclasses import dataclass, replace
 from functools import cached_property
-from uuid import uuid4
 
 import numpy as np
 
 from pytest_ecgfm.cards.identity import digest
+from pytest_ecgfm.cards.whole_files import whole
 from pytest_ecgfm.cohorts.base import Cohort
 from pytest_ecgfm.cohorts.quantities import units_of
 from pytest_ecgfm.encoders.base import Encoder
@@ -221,15 +221,13 @@ def _keep(
     """Write per-record scores beside the rows; return the file's name."""
     rows = labelled.rows[result.tested]
     name = digest([encoder.encode(), case.cohort.encode(), case.label.encode()])[:24] + ".npz"
-    arrays = run.folder / "arrays"
-    temporary = arrays / f".{uuid4().hex}.npz"
-    np.savez(
-        temporary,
-        record=cohort.records[rows].to_numpy(dtype=str),
-        patient=result.patients.astype(str),
-        fold=cohort.folds.fillna(-1).to_numpy(dtype=np.int32)[rows],
-        score=result.scores.mean(axis=0).astype(np.float32),
-        target=result.targets.astype(np.float32),
-    )
-    temporary.replace(arrays / name)
+    with whole(run.folder / "arrays" / name, ending=".npz") as temporary:
+        np.savez(
+            temporary,
+            record=cohort.records[rows].to_numpy(dtype=str),
+            patient=result.patients.astype(str),
+            fold=cohort.folds.fillna(-1).to_numpy(dtype=np.int32)[rows],
+            score=result.scores.mean(axis=0).astype(np.float32),
+            target=result.targets.astype(np.float32),
+        )
     return f"arrays/{name}"

@@ -6,10 +6,10 @@ from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
-from uuid import uuid4
 
 import numpy as np
 
+from pytest_ecgfm.cards.whole_files import whole
 from pytest_ecgfm.report.changes import baseline_checks
 from pytest_ecgfm.report.escape import terminal
 from pytest_ecgfm.report.leads import LAYOUT, beat_scale
@@ -99,12 +99,8 @@ def write_figures(run: Loaded, folder: Path) -> list[Path]:
                 folder.mkdir(parents=True, exist_ok=True)
                 for ending, about in (("svg", {"Date": None}), ("png", {"Software": None})):
                     path = folder / f"{_stem(drawn.name)}.{ending}"
-                    temporary = folder / f".{path.name}.{uuid4().hex}"
-                    try:
+                    with whole(path) as temporary:
                         drawn.figure.savefig(temporary, format=ending, dpi=DPI, metadata=about)
-                        temporary.replace(path)
-                    finally:
-                        temporary.unlink(missing_ok=True)
                     written.append(path)
     return written
 

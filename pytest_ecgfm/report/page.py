@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
-from uuid import uuid4
 
 from jinja2 import Environment
 from markupsafe import Markup
 
+from pytest_ecgfm.cards.whole_files import whole
 from pytest_ecgfm.report.addresses import PAGE
 from pytest_ecgfm.report.banner import banner
 from pytest_ecgfm.report.escape import page as shown_page
@@ -71,12 +71,8 @@ def write_page(folder: Path, baselines: Sequence[Loaded] = ()) -> Path:
 
 def write_whole(path: Path, text: str) -> Path:
     """Write a page, whole or not at all; return its path."""
-    temporary = path.with_name(f".{path.name}.{uuid4().hex}")
-    try:
+    with whole(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
     return path
 
 

@@ -6,8 +6,8 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from uuid import uuid4
 
+from pytest_ecgfm.cards.whole_files import whole
 from pytest_ecgfm.errors import EcgfmError
 
 BROWSERS = (
@@ -64,13 +64,11 @@ def print_page(page: Path) -> Path:
     if browser is None:
         raise EcgfmError(f"--pdf: needs Chromium; none of {', '.join(BROWSERS)} is on the PATH.")
     path = page.with_suffix(".pdf")
-    temporary = path.with_name(f".{path.name}.{uuid4().hex}.pdf")
-    try:
-        with TemporaryDirectory(prefix="ecgfm-chromium-", ignore_cleanup_errors=True) as profile:
-            _print(browser, profile, page, temporary)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with (
+        whole(path, ending=".pdf") as temporary,
+        TemporaryDirectory(prefix="ecgfm-chromium-", ignore_cleanup_errors=True) as profile,
+    ):
+        _print(browser, profile, page, temporary)
     return path
 
 

@@ -1,12 +1,12 @@
 """``predictions.csv``: what each tested record scored, for tools that read tables."""
 
 from pathlib import Path
-from uuid import uuid4
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 
+from pytest_ecgfm.cards.whole_files import whole
 from pytest_ecgfm.report.escape import csv_cell
 
 COLUMNS = ("encoder", "cohort", "record", "patient", "fold", "label", "target", "score")
@@ -32,20 +32,15 @@ def write_predictions(tree: xr.DataTree, path: Path) -> bool:
         return False
     held = tree["scores"].to_dataset()
     about = _about(held)
-    temporary = path.with_name(f".{path.name}.{uuid4().hex}")
-    try:
-        # One encoder and label at a time: a table of all would take many times the memory of the cube.
-        with temporary.open("w", encoding="utf-8", newline="") as handle:
-            handle.write(",".join(COLUMNS) + "\n")
-            for encoder in held["encoder"].values.astype(str):
-                for label in held["label"].values.astype(str):
-                    part = _part(held.sel(encoder=encoder, label=label), about)
-                    part.insert(0, "encoder", csv_cell(encoder))
-                    part.insert(5, "label", csv_cell(label))
-                    part.to_csv(handle, header=False, index=False, lineterminator="\n")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    # One encoder and label at a time: a table of all would take many times the memory of the cube.
+    with whole(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as handle:
+        handle.write(",".join(COLUMNS) + "\n")
+        for encoder in held["encoder"].values.astype(str):
+            for label in held["label"].values.astype(str):
+                part = _part(held.sel(encoder=encoder, label=label), about)
+                part.insert(0, "encoder", csv_cell(encoder))
+                part.insert(5, "label", csv_cell(label))
+                part.to_csv(handle, header=False, index=False, lineterminator="\n")
     return True
 
 

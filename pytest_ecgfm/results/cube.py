@@ -6,11 +6,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import numpy as np
 import xarray as xr
 
+from pytest_ecgfm.cards.whole_files import whole
 from pytest_ecgfm.errors import EcgfmError, utf8
 from pytest_ecgfm.evaluations import (
     downstream,
@@ -278,13 +278,9 @@ def checks_of(rows: Sequence[Row]) -> xr.Dataset:
 
 def write_cube(tree: xr.DataTree, path: Path) -> None:
     """Write as netCDF4, whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{uuid4().hex}.tmp")
-    try:
+    with whole(path) as temporary:
         # In memory first: on a full disk, the library that writes to it crashes the process.
         temporary.write_bytes(_as_text(tree).to_netcdf(engine="h5netcdf"))
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _as_text(tree: xr.DataTree) -> xr.DataTree:

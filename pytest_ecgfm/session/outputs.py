@@ -17,6 +17,7 @@ import tomli_w
 
 from pytest_ecgfm.cards import ModelCard
 from pytest_ecgfm.cards.bounded_files import read_json
+from pytest_ecgfm.cards.whole_files import whole
 from pytest_ecgfm.errors import EcgfmError, utf8
 from pytest_ecgfm.report.addresses import PAGE, PREDICTIONS
 from pytest_ecgfm.report.summary import badge, in_words
@@ -256,15 +257,11 @@ class Outputs:
 
     def _write(self, name: str, text: str) -> None:
         """Write a file whole or not at all; what went wrong is a problem of the run."""
-        # No name that could be guessed: a link of that name would lead to another file.
-        temporary = self.folder.path / f".{name}.{uuid4().hex}.tmp"
         try:
-            temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
-            temporary.replace(self.folder.path / name)
+            with whole(self.folder.path / name) as temporary:
+                temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
         except OSError as error:
             self.problems.append(f"{name} could not be written: {error.strerror}")
-            with suppress(OSError):
-                temporary.unlink(missing_ok=True)
 
     def _attributes(self, verdict: Verdict) -> dict[str, Any]:
         settings = self.settings
