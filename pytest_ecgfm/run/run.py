@@ -6,13 +6,13 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
-from uuid import uuid4
 
 import numpy as np
 import numpy.typing as npt
 
 from pytest_ecgfm.cards import ModelCard
 from pytest_ecgfm.cards.identity import digest
+from pytest_ecgfm.cards.whole_files import whole
 from pytest_ecgfm.cohorts import load_cohort
 from pytest_ecgfm.cohorts.bad_records import without_bad_records
 from pytest_ecgfm.cohorts.base import Cohort
@@ -23,6 +23,7 @@ from pytest_ecgfm.cohorts.quantities import is_measured, quantity_values, units_
 from pytest_ecgfm.embeddings import EmbeddingCache, Part, Progress, chunk_rows, embed_stretches
 from pytest_ecgfm.encoders.base import Encoder
 from pytest_ecgfm.encoders.preprocessing import lacking
+from pytest_ecgfm.encoders.sources import checkpoint_digest
 from pytest_ecgfm.errors import EcgfmError, blaming, reworded
 from pytest_ecgfm.evaluations.splits import Labelled, make_split
 from pytest_ecgfm.run.settings import Settings
@@ -155,13 +156,14 @@ class Run:
             tuple(about["sex"]),
         )
 
-    def encoder(self, card: ModelCard, model: Any, checkpoint_sha256: str = "") -> Encoder:
-        """Put a fixture's value behind its card, with the SHA-256 of the file that its weights are from."""
+    def encoder(self, card: ModelCard, model: Any, checkpoint: Path | None = None) -> Encoder:
+        """Put a fixture's value behind its card, with the SHA-256 of the checkpoint that its weights are from."""
         if card.name not in self._encoders:
             settings = self.settings
             with blaming(card.name):
                 encoder = Encoder(card, model, device=settings.device, precision=settings.precision)
-            encoder.checkpoint_sha256 = checkpoint_sha256
+            # Here, as it reads the whole file: once, and not for each check.
+            encoder.checkpoint_sha256 = checkpoint_digest(checkpoint) if checkpoint else ""
             self.add_encoder(encoder)
         return self._encoders[card.name]
 
@@ -278,9 +280,8 @@ class Run:
     def _note(self, kind: str, name: str, note: dict[str, Any]) -> None:
         """Write down what an encoder or a cohort is, for the cube's provenance."""
         path = self.folder / "arrays" / f"{digest([kind.encode(), name.encode()])[:24]}.json"
-        temporary = path.with_name(f".{path.name}.{uuid4().hex}")
-        temporary.write_text(json.dumps({"kind": kind, "name": name, **note}), encoding="utf-8")
-        temporary.replace(path)
+        with whole(path) as temporary:
+            temporary.write_text(json.dumps({"kind": kind, "name": name, **note}), encoding="utf-8")
 
     def once(self, key: tuple[object, ...], make: Callable[[], T]) -> T:
         """Make something once in this process; a failure is kept too, as it would only happen again.
@@ -328,10 +329,9 @@ class Run:
     def keep(self, identity: tuple[str, ...], dataset: "xr.Dataset") -> str:
         """Write arrays too large for a row; return the file's name. The attribute `group` says where they go."""
         name = digest([part.encode() for part in identity])[:24] + ".nc"
-        temporary = self.folder / "arrays" / f".{uuid4().hex}.nc"
-        # In memory first: on a full disk, the library that writes to it crashes the process.
-        temporary.write_bytes(dataset.to_netcdf(engine="h5netcdf"))
-        temporary.replace(self.folder / "arrays" / name)
+        with whole(self.folder / "arrays" / name) as temporary:
+            # In memory first: on a full disk, the library that writes to it crashes the process.
+            temporary.write_bytes(dataset.to_netcdf(engine="h5netcdf"))
         return f"arrays/{name}"
 
 

@@ -15,7 +15,7 @@ from pytest_ecgfm.cards.declarations import Declaration
 from pytest_ecgfm.cohorts.base import Cohort
 from pytest_ecgfm.cohorts.own import own_cohort
 from pytest_ecgfm.encoders.base import Encoder
-from pytest_ecgfm.encoders.sources import checkpoint_digest, resolve_checkpoint
+from pytest_ecgfm.encoders.sources import resolve_checkpoint
 from pytest_ecgfm.errors import EcgfmError, blame, once_in_full
 from pytest_ecgfm.evaluations.measured import Measured
 from pytest_ecgfm.report.addresses import PAGE
@@ -199,7 +199,8 @@ class Session(Ending):
             returned = request.getfixturevalue(name)
             self.run.add_cohort(name, partial(own_cohort, card, returned, where=declaration.where))
         if self.own_cohorts:
-            require_columns(self.run)
+            # Once: it goes through the tables of all cohorts, and each check asks for this fixture.
+            self.run.once(("columns of all cohorts",), partial(require_columns, self.run))
         return self.run
 
     @pytest.fixture
@@ -242,8 +243,7 @@ class Session(Ending):
                 f"never calls ecgfm_checkpoint({name!r}), so other weights would be tested."
             )
             raise blame(unread, name)
-        asked = self._weights_asked.get(name)
-        return self.run.encoder(self.cards[name], model, checkpoint_digest(asked) if asked else "")
+        return self.run.encoder(self.cards[name], model, self._weights_asked.get(name))
 
     @pytest.fixture
     def ecgfm_sample(self, ecgfm_case: Case, ecgfm_run: Run) -> RecordBatch:

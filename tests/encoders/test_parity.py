@@ -14,9 +14,11 @@ from pytest_ecgfm.encoders.registry import builtin_models, load_encoder
 from pytest_ecgfm.encoders.sources import checkpoint_digest
 from pytest_ecgfm.errors import EcgfmError
 from pytest_ecgfm.report.tabulated import provenance
+from pytest_ecgfm.run import run as run_module
 from pytest_ecgfm.session.listing import _of_weights
 from pytest_ecgfm.signals.records import LEADS
 from tests.doc_blocks import blocks
+from tests.held_runs import HeldRun, settings_of
 
 CARDS = {name: parse_card(name, found.fields, where=found.where) for name, found in builtin_models().items()}
 PARITY = {"code": "a/b@1", "weights": "synthetic", "records": "4 records", "tolerance": 1e-5, "unverified": ["a GPU"]}
@@ -138,6 +140,17 @@ def test_the_digest_of_a_checkpoint_is_that_of_its_file(tmp_path):
     (tmp_path / "model.safetensors").write_bytes(b"weights")
     assert checkpoint_digest(tmp_path) == checkpoint_digest(tmp_path / "model.safetensors") != ""
     assert checkpoint_digest(tmp_path / "none") == ""
+
+
+def test_a_checkpoint_is_read_for_its_digest_once_and_not_before_each_check(tmp_path, monkeypatch):
+    file = tmp_path / "weights.pt"
+    file.write_bytes(b"weights")
+    read = []
+    monkeypatch.setattr(run_module, "checkpoint_digest", lambda path: read.append(path) or "ab")
+    run = HeldRun(settings_of("m", [], tmp_path), tmp_path / "run", {})
+    card = parse_card("m", {"sampling_rate": 500, "pretrained_on": []}, where="here")
+    encoders = [run.encoder(card, lambda x: np.asarray(x).mean(-1), file) for _ in range(3)]
+    assert read == [file] and {one.checkpoint_sha256 for one in encoders} == {"ab"}
 
 
 def test_the_trained_model_knows_its_file():
