@@ -79,6 +79,15 @@ def once_in_full(error: BaseException, said: set[str]) -> BaseException:
     return error
 
 
+def first_line(error: BaseException) -> str:
+    """Return the first line of what an exception says; libraries may say pages.
+
+    >>> first_line(ValueError(f"too long{chr(10)}at line 7")), first_line(ValueError())
+    ('too long', '')
+    """
+    return (str(error).strip().splitlines() or [""])[0]
+
+
 def utf8(value: Any) -> Any:
     """Return a text that every file can hold; also of whatever is inside a dictionary or a list.
 

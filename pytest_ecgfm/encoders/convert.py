@@ -7,7 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from pytest_ecgfm.errors import EcgfmError
+from pytest_ecgfm.errors import EcgfmError, first_line
 
 NESTINGS = ("ecg_model", "state_dict", "model", "model_state_dict")
 """Entries under which training frameworks keep the tensors, in the order in which they are tried.
@@ -113,7 +113,7 @@ def _unpickled(source: Path) -> Any:
         return torch.load(source, map_location="cpu", weights_only=False, pickle_module=reader)
     except Exception as error:
         # Code in the file may raise anything.
-        first = (str(error).strip().splitlines() or [""])[0]
+        first = first_line(error)
         raise EcgfmError(f"checkpoint {source}: cannot be opened ({type(error).__name__}: {first[:200]}).") from None
 
 

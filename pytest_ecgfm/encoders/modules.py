@@ -6,7 +6,7 @@ from functools import partial
 from types import FunctionType, MethodType
 from typing import Any
 
-from pytest_ecgfm.errors import EcgfmError, MachineLacks, NotAnEmbedding
+from pytest_ecgfm.errors import EcgfmError, MachineLacks, NotAnEmbedding, first_line
 
 _EXPORTED = "_StatefulGraphModule"
 _COMPILERS = ("torch._inductor", "torch._dynamo")
@@ -55,7 +55,7 @@ def freeze(module: Any, device: str, where: str) -> None:
     try:
         module.to(device)
     except Exception as error:
-        first = (str(error).splitlines() or [""])[0]
+        first = first_line(error)
         raise _said_once(
             EcgfmError(
                 f"{where}: cannot be moved to {device} ({type(error).__name__}: {first}). Put it there in its fixture, "

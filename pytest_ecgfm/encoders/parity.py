@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from pytest_ecgfm.errors import EcgfmError, unknown_name
+from pytest_ecgfm.errors import EcgfmError, first_line, unknown_name
 from pytest_ecgfm.signals.records import canonical_leads
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ def _read_npz(path: Path) -> dict[str, npt.NDArray[Any]]:
         raise
     except Exception as error:
         # What zipfile, zlib and numpy raise of a damaged file has no common type.
-        first = (str(error).splitlines() or [""])[0]
+        first = first_line(error)
         raise EcgfmError(f"{path}: no .npz of numbers and text ({type(error).__name__}: {first[:200]}).") from None
 
 
@@ -199,7 +199,7 @@ def _declared(model: str) -> "Declaration":
         spec.loader.exec_module(module)
     except Exception as error:
         # The file is not ours: whatever it raises, it cannot be used.
-        first = (str(error).splitlines() or [""])[0]
+        first = first_line(error)
         raise EcgfmError(f"{path}: cannot be run ({type(error).__name__}: {first[:200]}).") from None
     found = {known: declaration for known, (_, _, declaration) in declared_in(module).items()}
     if name not in found:

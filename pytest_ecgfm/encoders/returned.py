@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from pytest_ecgfm.errors import NotAnEmbedding
+from pytest_ecgfm.errors import NotAnEmbedding, first_line
 from pytest_ecgfm.signals.records import FloatArray
 
 _EMBEDDINGS = ("pooler_output", "embeddings", "embedding", "features", "image_embeds", "pooled_output")
@@ -59,7 +59,7 @@ def real_array(out: Any, where: str) -> FloatArray:
     except MemoryError:
         raise
     except Exception as error:
-        first = (str(error).splitlines() or [""])[0]
+        first = first_line(error)
         text = f"returned a {type(out).__name__}, but should return an array ({first})"
         raise NotAnEmbedding(f"{where}: {text}.") from None
     if array.dtype.kind not in "fiu":

@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from pytest_ecgfm.cards import ModelCard
-from pytest_ecgfm.errors import EcgfmError
+from pytest_ecgfm.errors import EcgfmError, first_line
 
 OPTION = "--ecgfm-checkpoint"
 
@@ -208,5 +208,5 @@ def _reason(error: Exception) -> str:
     for name, reason in _REASONS.items():
         if name in kinds:
             return reason
-    first = (str(error).strip().splitlines() or [""])[0]
+    first = first_line(error)
     return f"cannot be fetched ({type(error).__name__}{': ' if first else ''}{first[:200]})."

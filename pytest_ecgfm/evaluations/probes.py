@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import expit
 
-from pytest_ecgfm.errors import EcgfmError, unknown_name
+from pytest_ecgfm.errors import EcgfmError, first_line, unknown_name
 from pytest_ecgfm.evaluations.logistic import C_GRID, Path, logistic_path
 from pytest_ecgfm.evaluations.probe_kinds import PROBES, RIDGE, ProbeKind
 from pytest_ecgfm.evaluations.splits import patient_folds
@@ -211,7 +211,7 @@ def _naming(kind: ProbeKind | None, doing: str) -> Iterator[None]:
     except Exception as error:
         if kind is None or not kind.where:
             raise
-        text = (str(error).splitlines() or [""])[0]
+        text = first_line(error)
         raise EcgfmError(
             f"{kind.where}: probe {kind.name!r} cannot {doing} ({type(error).__name__}: {text})."
         ) from error

@@ -13,7 +13,7 @@ import h5py
 import numpy as np
 import xarray as xr
 
-from pytest_ecgfm.errors import EcgfmError
+from pytest_ecgfm.errors import EcgfmError, first_line
 
 SCHEMA_VERSION = 1
 
@@ -157,7 +157,7 @@ def open_run(run: str | Path) -> xr.DataTree:
         raise EcgfmError(f"run {run}: cube.nc is refused: {error}") from None
     except Exception as error:
         # A damaged file makes h5py and xarray raise errors of any type.
-        raise EcgfmError(f"run {run}: cube.nc cannot be read ({_first_line(error)}).") from None
+        raise _unreadable(run, error) from None
     try:
         version = tree.attrs.get("schema_version", "none")
         if not np.array_equal(version, SCHEMA_VERSION):
@@ -189,8 +189,8 @@ def read_into_memory(data: Loading, run: str | Path) -> Loading:
         return data.load()
     except Exception as error:
         # As in `open_run`: errors of any type.
-        raise EcgfmError(f"run {run}: cube.nc cannot be read ({_first_line(error)}).") from None
+        raise _unreadable(run, error) from None
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:200]
+def _unreadable(run: str | Path, error: Exception) -> EcgfmError:
+    return EcgfmError(f"run {run}: cube.nc cannot be read ({first_line(error)[:200] or type(error).__name__}).")

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any
 
-from pytest_ecgfm.errors import EcgfmError, is_models_fault
+from pytest_ecgfm.errors import EcgfmError, first_line, is_models_fault
 from pytest_ecgfm.evaluations.measured import Cell, Measured
 from pytest_ecgfm.results.checks import (
     CHECKS,
@@ -279,8 +279,8 @@ def expected_to_fail(row: Row, reason: str) -> Row:
 def failed_row(case: Case, threshold: Threshold, error: BaseException) -> Row:
     """Make the row of a check that has no value: a fail where the model is at fault, else an error; with the reason."""
     outcome: Outcome = "fail" if is_models_fault(error, case.encoder) else "error"
-    lines = str(error).splitlines() or [""]
-    reason = f"could not be {'evaluated' if outcome == 'fail' else 'measured'}: {type(error).__name__}: {lines[0]}"
+    done = "evaluated" if outcome == "fail" else "measured"
+    reason = f"could not be {done}: {type(error).__name__}: {first_line(error)}"
     return _row(case, threshold, outcome, reason, threshold.tier, {}, Measured.exact(math.nan))
 
 
