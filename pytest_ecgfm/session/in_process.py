@@ -292,11 +292,8 @@ def judged(
         found: list[Any] = []
         given = _fixtures(run, encoders, case, found.append)
         try:
-            if is_declared(case.check):
-                found.append(judged_by(CHECKS[case.check])(run, encoders[case.encoder], case))
-            else:
-                function = suite_tests()[case.check]
-                function(**{name: given[name]() for name in inspect.signature(function).parameters})
+            function = suite_tests()["*" if is_declared(case.check) else case.check]
+            function(**{name: given[name]() for name in inspect.signature(function).parameters})
             row = judged_row(case, threshold, found[0], members[family_of(case, threshold)])
         except Exception as error:
             # Whatever a model raises is its row, as in a pytest run.
@@ -316,15 +313,16 @@ def _fixtures(
         "ecgfm_reference": lambda: encoders[case.reference],
         "ecgfm_run": lambda: run,
         "ecgfm_sample": lambda: run.sample(case.cohort),
+        "ecgfm_declared": lambda: judged_by(CHECKS[case.check]),
         "ecgfm_gate": lambda: gate,
     }
 
 
 @cache
 def suite_tests() -> dict[str, Callable[..., Any]]:
-    """Return the test functions of the package's suites, by the check that each evaluates."""
+    """Return the suites' test functions, by the check that each evaluates; ``*``: what others declare."""
     found = {}
-    for suite in SUITES:
+    for suite in (*SUITES, "declared"):
         module = importlib.import_module(f"pytest_ecgfm.suites.test_{suite}")
         for function in vars(module).values():
             for mark in getattr(function, "pytestmark", ()):
