@@ -8,6 +8,7 @@ import pandas as pd
 from pytest_ecgfm.errors import EcgfmError
 from pytest_ecgfm.evaluations.statistics import Estimate
 from pytest_ecgfm.evaluations.statistics.bootstrap import Interval
+from pytest_ecgfm.report.escape import table_cell
 from pytest_ecgfm.report.loaded import Loaded
 from pytest_ecgfm.results.baseline import Baseline, change
 from pytest_ecgfm.results.rounded import rounded
@@ -102,7 +103,7 @@ def _aurocs(before: Loaded, after: Loaded, then: str, now: str) -> Iterator[str]
     for one in found:
         where = f"| {one.cohort} | {one.label} | {one.records} |"
         if one.found is None:
-            yield f"{where} not comparable: {_cell(one.problem)} | |"
+            yield f"{where} not comparable: {table_cell(one.problem)} | |"
         else:
             value, low, high = (rounded(end, sign="+") for end in (one.found.value, one.found.low, one.found.high))
             yield f"{where} {value} | [{low}, {high}] |"
@@ -132,8 +133,8 @@ def _outcomes(before: Loaded, after: Loaded, then: str, now: str) -> Iterator[st
     yield "| check | before | | now | |"
     yield "| --- | --- | --- | --- | --- |"
     for name, row in changed.iterrows():
-        values = [_value(row["value_before"]), _value(row["value_after"])]
-        yield f"| {_cell(str(name))} | {row['outcome_before']} | {values[0]} | {row['outcome_after']} | {values[1]} |"
+        cells = [row["outcome_before"], _value(row["value_before"]), row["outcome_after"], _value(row["value_after"])]
+        yield f"| {table_cell(str(name))} | {' | '.join(cells)} |"
 
 
 def _checks_of(run: Loaded, encoder: str) -> pd.DataFrame:
@@ -143,7 +144,3 @@ def _checks_of(run: Loaded, encoder: str) -> pd.DataFrame:
 
 def _value(value: float) -> str:
     return "" if pd.isna(value) else rounded(value)
-
-
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|")

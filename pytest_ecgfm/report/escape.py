@@ -45,6 +45,11 @@ def markdown(text: str) -> str:
     return re.sub(r"^(::|[-+=]|\d+[.)])", lambda found: f"&#{ord(found[0][0])};{found[0][1:]}", plain)
 
 
+def table_cell(text: str) -> str:
+    """Return a cell of a table of Markdown that is read in a terminal: a bar would end it."""
+    return text.replace("|", "\\|")
+
+
 def latex(text: str) -> str:
     """Return text that LaTeX prints as it is."""
     return "".join(_LATEX.get(one, one) for one in _visible(text))

@@ -4,7 +4,7 @@ import math
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
@@ -14,6 +14,7 @@ from pytest_ecgfm.cohorts.quantities import spelt
 from pytest_ecgfm.errors import EcgfmError
 from pytest_ecgfm.evaluations.measured import Measured
 from pytest_ecgfm.report.compare import Difference, differences
+from pytest_ecgfm.report.escape import table_cell
 from pytest_ecgfm.report.loaded import Loaded, load
 from pytest_ecgfm.report.words import Triple
 from pytest_ecgfm.results.checks import Case
@@ -32,7 +33,7 @@ class Apart(NamedTuple):
     reason: str
 
 
-class Found(NamedTuple):
+class CheckedValue(NamedTuple):
     """What a check gave in one release."""
 
     outcome: str
@@ -94,14 +95,16 @@ class Release:
         return about
 
     @cached_property
-    def checks(self) -> dict[str, Found]:
+    def checks(self) -> dict[str, CheckedValue]:
         """Outcome and value by check; its only baseline has another name in each release, and none here."""
         table, out = self.run.checks, {}
         alone = len(self.run.identity.baselines) == 1
         for row in table[table["encoder"] == self.encoder].to_dict("records"):
             name = _SINCE.sub("since-its-baseline", str(row["check"])) if alone else str(row["check"])
             value = Triple(float(row["value"]), float(row["low"]), float(row["high"]))
-            out[name] = Found(str(row["outcome"]), str(row["tier"]), value, float(row["threshold"]), str(row["sense"]))
+            out[name] = CheckedValue(
+                str(row["outcome"]), str(row["tier"]), value, float(row["threshold"]), str(row["sense"])
+            )
         return out
 
 
@@ -111,6 +114,7 @@ class Series:
 
     encoder: str
     releases: tuple[Release, ...]
+    _compared: dict[tuple[int, int], list[Difference]] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def checks(self) -> list[str]:
@@ -118,7 +122,7 @@ class Series:
         return list(dict.fromkeys(name for release in self.releases for name in release.checks))
 
     @property
-    def changed(self) -> Iterator[tuple[str, int, Found, Found]]:
+    def changed(self) -> Iterator[tuple[str, int, CheckedValue, CheckedValue]]:
         """Each check whose outcome changed: its name, the later release's number, before and after."""
         for name in self.checks:
             for number, (before, after) in enumerate(pairwise(self.releases), 1):
@@ -151,22 +155,28 @@ class Series:
         latest = {(one.cohort, one.label): one for one in self.losses}
         return [one for one in latest.values() if one.slow]
 
-    @cached_property
+    @property
     def problems(self) -> list[str]:
         """Why some cells cannot be compared with the first release."""
-        first = self.releases[0]
         return [
             f"{release.name}, {one.cohort}, {one.label}: {one.problem}"
-            for release in self.releases[1:]
-            for one in differences(first.run, release.run, first.encoder, release.encoder) or ()
+            for number, release in enumerate(self.releases[1:], 1)
+            for one in self._differences(0, number)
             if one.found is None
         ]
+
+    def _differences(self, then: int, now: int) -> list[Difference]:
+        """Compare two releases; once, as each pair is resampled."""
+        if (then, now) not in self._compared:
+            before, after = self.releases[then], self.releases[now]
+            found = differences(before.run, after.run, before.encoder, after.encoder)
+            self._compared[then, now] = found or []
+        return self._compared[then, now]
 
     def _changes(self, then: int, now: int) -> dict[tuple[str, str], Row]:
         """Judge one release against an earlier one, corrected for the number of cells."""
         before, after = self.releases[then], self.releases[now]
-        found = differences(before.run, after.run, before.encoder, after.encoder) or []
-        known = [one for one in found if one.found is not None]
+        known = [one for one in self._differences(then, now) if one.found is not None]
         profile = held_profile(str(after.run.tree.attrs.get("profile", "")), f"run {after.name}: its profile")
         rows = []
         for one in known:
@@ -308,7 +318,7 @@ def _series_lines(one: Series) -> Iterator[str]:
     yield "| --- | --- | --- | --- | --- |"
     for number, release in enumerate(one.releases):
         differs = ", ".join(one.differs(number)) or "nothing" if number else ""
-        yield f"| {number + 1} | {_cell(release.name)} | {release.started} | {release.outcome} | {differs} |"
+        yield f"| {number + 1} | {table_cell(release.name)} | {release.started} | {release.outcome} | {differs} |"
     yield ""
     yield from loss_sentences(one)
     yield ""
@@ -317,7 +327,7 @@ def _series_lines(one: Series) -> Iterator[str]:
     for loss in one.losses:
         row, word = loss.since_first, "slow loss" if loss.slow else loss.since_first.outcome
         found = written(Triple(row.value, row.low, row.high))
-        yield f"| {_cell(loss.where)} | {loss.release + 1} | {found} | {word} |"
+        yield f"| {table_cell(loss.where)} | {loss.release + 1} | {found} | {word} |"
     yield from (f"not comparable: {problem}" for problem in one.problems)
     yield ""
     changed = list(one.changed)
@@ -332,7 +342,7 @@ def _series_lines(one: Series) -> Iterator[str]:
     for name in one.checks:
         cells = [release.checks.get(name) for release in one.releases]
         told = (f"{written(found.value, found.threshold)} {found.outcome}" if found else "" for found in cells)
-        yield f"| {_cell(name)} | {' | '.join(told)} |"
+        yield f"| {table_cell(name)} | {' | '.join(told)} |"
     yield ""
 
 
@@ -349,7 +359,3 @@ def loss_sentences(one: Series) -> Iterator[str]:
         )
     if not one.slow:
         yield "no slow loss: no cell is beyond the margin, unless a single step is"
-
-
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|")
