@@ -24,10 +24,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.preprocessing import StandardScaler
 
-from pytest_ecgfm.evaluations.downstream import seeds_for
 from pytest_ecgfm.evaluations.fold_probes import fold_probes
 from pytest_ecgfm.evaluations.logistic import C_GRID
-from pytest_ecgfm.evaluations.splits import make_split, nested_subset
+from pytest_ecgfm.evaluations.splits import make_split, nested_subset, seeds_for
 from pytest_ecgfm.evaluations.statistics.smoothed import smoothed_aurocs
 
 FRACTIONS = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0)

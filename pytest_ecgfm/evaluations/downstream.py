@@ -25,7 +25,6 @@ from pytest_ecgfm.evaluations.fold_probes import (
 )
 from pytest_ecgfm.evaluations.measured import described
 from pytest_ecgfm.evaluations.splits import Split, chosen_seeds
-from pytest_ecgfm.evaluations.splits import seeds_for as seeds_for
 from pytest_ecgfm.evaluations.statistics import Estimate, auroc_estimates, mean_auroc, mean_auroc_difference
 
 Floats = npt.NDArray[np.float64]
@@ -43,7 +42,6 @@ __all__ = [
     "operating_threshold",
     "paired_difference",
     "score_scale",
-    "seeds_for",
 ]
 
 _DELONG = "Mann-Whitney with midranks; DeLong et al., Biometrics 44:837 (1988), logit scale"
@@ -286,7 +284,7 @@ def evaluate(
     fraction : float
         Share of each fold's training patients, in (0, 1].
     seeds : sequence of int, optional
-        Default: `seeds_for`.
+        Default: `pytest_ecgfm.evaluations.splits.seeds_for`.
     probe : str
         One of `pytest_ecgfm.evaluations.probe_kinds.PROBES`.
     fit : callable

@@ -15,7 +15,7 @@ from pytest_ecgfm.evaluations.measured import described
 from pytest_ecgfm.evaluations.probe_kinds import RIDGE
 from pytest_ecgfm.evaluations.splits import Split, chosen_seeds
 from pytest_ecgfm.evaluations.statistics.bootstrap import Interval
-from pytest_ecgfm.evaluations.statistics.regression import AGREEMENTS, Agreement, agreements, r2_difference
+from pytest_ecgfm.evaluations.statistics.regression import AGREEMENTS, Agreement, agreement_difference, agreements
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.intp]
@@ -137,7 +137,7 @@ def evaluate_quantity(
     fraction : float
         Share of each fold's training patients, in (0, 1].
     seeds : sequence of int, optional
-        Default: `seeds_for`.
+        Default: `pytest_ecgfm.evaluations.splits.seeds_for`.
     fit : callable
         Fits the probe of a fold.
 
@@ -184,4 +184,4 @@ def paired_r2(result: QuantityResult, other: QuantityResult) -> Interval:
     """
     if not all(np.array_equal(getattr(result, name), getattr(other, name)) for name in ("tested", "targets", "fold")):
         raise EcgfmError("a paired difference needs the same tested records, with the same values and folds.")
-    return r2_difference(result.scores, other.scores, result.targets, result.patients)
+    return agreement_difference("r2", result.scores, other.scores, result.targets, result.patients)

@@ -9,7 +9,7 @@ from pytest_ecgfm.evaluations.measured import described
 from pytest_ecgfm.evaluations.probes import Probe
 from pytest_ecgfm.evaluations.quantities import OF_THE_QUANTITY, QuantityResult
 from pytest_ecgfm.evaluations.statistics.bootstrap import Interval
-from pytest_ecgfm.evaluations.statistics.regression import agreements, r2_difference, spearman_difference
+from pytest_ecgfm.evaluations.statistics.regression import agreement_difference, agreements
 
 _LIMIT = "patients of the target resampled"
 _PAIRED = "paired on the same records: the same patients resampled for both"
@@ -101,5 +101,5 @@ def transfer_quantity(probe: Probe, embeddings: npt.ArrayLike, own: QuantityResu
     predictions = probe.scores(np.asarray(embeddings)[own.tested])
     found = agreements(predictions, own.targets, own.patients)
     paired = own.scores, predictions, own.targets, own.patients
-    drops = r2_difference(*paired), spearman_difference(*paired)
+    drops = agreement_difference("r2", *paired), agreement_difference("spearman", *paired)
     return QuantityTransferResult(found["r2"].mean, found["mae"].mean, found["spearman"].mean, *drops)

@@ -16,7 +16,7 @@ from pytest_ecgfm.errors import EcgfmError, StaleBaseline
 from pytest_ecgfm.evaluations.probe_kinds import PROBES
 from pytest_ecgfm.evaluations.statistics import Estimate, mean_auroc_difference
 from pytest_ecgfm.evaluations.statistics.bootstrap import Interval
-from pytest_ecgfm.evaluations.statistics.regression import r2_difference
+from pytest_ecgfm.evaluations.statistics.regression import agreement_difference
 from pytest_ecgfm.results.cube_files import open_run, read_into_memory
 
 _SHOWN = 3
@@ -220,5 +220,5 @@ def change(now: Scores, then: Scores, name: str) -> Estimate | Interval:
     if problems:
         raise StaleBaseline(f"baseline {name} is stale: {'; '.join(problems)}.")
     if now.quantity:
-        return r2_difference(here.scores, there.scores, here.targets, here.patients)
+        return agreement_difference("r2", here.scores, there.scores, here.targets, here.patients)
     return mean_auroc_difference(here.scores, there.scores, here.targets > 0.5, here.patients)

@@ -13,9 +13,8 @@ import pytest
 from benchmarks.kills import Place, assert_same
 from pytest_ecgfm.embeddings import embed_cohort
 from pytest_ecgfm.errors import EcgfmError
-from pytest_ecgfm.evaluations.downstream import seeds_for
 from pytest_ecgfm.evaluations.fold_probes import Prepared, fit_fold, prepared
-from pytest_ecgfm.evaluations.splits import Labelled, make_split
+from pytest_ecgfm.evaluations.splits import Labelled, make_split, seeds_for
 from pytest_ecgfm.measurements import probe_grid
 from pytest_ecgfm.measurements.probe_grid import fit_anywhere
 from pytest_ecgfm.results.checks import Case

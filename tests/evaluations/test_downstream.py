@@ -10,9 +10,9 @@ from sklearn.preprocessing import StandardScaler
 
 from pytest_ecgfm.errors import EcgfmError
 from pytest_ecgfm.evaluations import downstream
-from pytest_ecgfm.evaluations.downstream import METRICS, evaluate, label_efficiency, paired_difference, seeds_for
+from pytest_ecgfm.evaluations.downstream import METRICS, evaluate, label_efficiency, paired_difference
 from pytest_ecgfm.evaluations.logistic import C_GRID
-from pytest_ecgfm.evaluations.splits import Fold, Split, make_split, nested_subset
+from pytest_ecgfm.evaluations.splits import Fold, Split, make_split, nested_subset, seeds_for
 from pytest_ecgfm.evaluations.statistics import mean_auroc
 from tests.evaluations.by_pairs import smoothed
 

@@ -16,7 +16,7 @@ from pytest_ecgfm.evaluations.downstream import evaluate
 from pytest_ecgfm.evaluations.probes import PENALTIES, fit_probe
 from pytest_ecgfm.evaluations.quantities import evaluate_quantity, paired_r2
 from pytest_ecgfm.evaluations.splits import make_split, nested_subset, strata
-from pytest_ecgfm.evaluations.statistics.regression import agreements, r2_difference
+from pytest_ecgfm.evaluations.statistics.regression import agreement_difference, agreements
 
 NONE = (np.empty((0, 5)), np.empty(0))
 
@@ -81,7 +81,7 @@ def test_the_interval_of_a_difference_is_paired(rng):
     _, values, patients = data(rng, n=160, patients=80)
     first = values + rng.normal(0, 10, (2, 160))
     second = first + rng.normal(0, 2, (2, 160))
-    found = r2_difference(first, second, values, patients, resamples=4000)
+    found = agreement_difference("r2", first, second, values, patients, resamples=4000)
     each = [r2_score(values, a) - r2_score(values, b) for a, b in zip(first, second, strict=True)]
     names, draws = np.unique(patients), []
     for _ in range(1500):
@@ -92,14 +92,14 @@ def test_the_interval_of_a_difference_is_paired(rng):
     half = t.ppf(0.975, (test + seeds) ** 2 / seeds**2) * math.sqrt(test + seeds)
     assert found.value == pytest.approx(np.mean(each))
     assert found.high - found.value == pytest.approx(half, rel=0.06)
-    other = r2_difference(first, second[:1], values, patients)
+    other = agreement_difference("r2", first, second[:1], values, patients)
     assert other.low < other.value < other.high
 
 
 def test_what_is_equal_differs_by_nothing_and_what_is_perfect_has_no_width(rng):
     _, values, patients = data(rng, n=40, patients=20)
     guess = values + rng.normal(size=40)
-    assert r2_difference(guess, guess, values, patients) == (0, 0, 0)
+    assert agreement_difference("r2", guess, guess, values, patients) == (0, 0, 0)
     perfect = agreements(values, values, patients)
     assert perfect["r2"].mean == (1, 1, 1) and perfect["mae"].mean == (0, 0, 0)
     assert perfect["spearman"].mean.value == pytest.approx(1)
@@ -110,7 +110,7 @@ def test_without_spread_nothing_is_claimed(rng):
     assert math.isnan(found["r2"].mean.value) and math.isnan(found["spearman"].mean.low)
     found = agreements(np.full(9, 7.0), rng.normal(size=9))
     assert found["r2"].mean.value <= 0 and math.isnan(found["spearman"].mean.value)
-    assert math.isnan(r2_difference(np.ones(5), np.zeros(5), np.ones(5)).value)
+    assert math.isnan(agreement_difference("r2", np.ones(5), np.zeros(5), np.ones(5)).value)
     with pytest.raises(EcgfmError, match=r"predictions\.shape"):
         agreements(np.ones(3), np.ones(4))
 

@@ -107,7 +107,8 @@ def agreements(
     }
 
 
-def r2_difference(
+def agreement_difference(
+    name: str,
     first: npt.ArrayLike,
     second: npt.ArrayLike,
     values: npt.ArrayLike,
@@ -117,13 +118,16 @@ def r2_difference(
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> Interval:
-    """Return mean R2 of `first` minus that of `second` on the same records: the same resamples for both.
+    """Return the mean R2, error or Spearman correlation of `first` minus that of `second` on the same records.
 
-    With as many seeds on both sides, row i of one is paired with row i of the other, and the spread between seeds is
-    that of the differences; else both spreads add. Equal predictions differ by exactly 0, without an interval.
+    Both see the same resamples. With as many seeds on both sides, row i of one is paired with row i of the other, and
+    the spread between seeds is that of the differences; else both spreads add. Equal predictions differ by exactly 0,
+    without an interval.
 
     Parameters
     ----------
+    name : str
+        One of `AGREEMENTS`.
     first, second : array_like, shape (k, n) or (n,), and (k2, n) or (n,)
     values, patients, level, resamples, seed
         As for `agreements`.
@@ -133,39 +137,7 @@ def r2_difference(
     EcgfmError
         If shapes disagree.
     """
-    return _difference("r2", (first, second), values, patients, level, resamples, seed)
-
-
-def spearman_difference(
-    first: npt.ArrayLike,
-    second: npt.ArrayLike,
-    values: npt.ArrayLike,
-    patients: npt.ArrayLike | None = None,
-    *,
-    level: float = 0.95,
-    resamples: int = RESAMPLES,
-    seed: int = 0,
-) -> Interval:
-    """Return mean Spearman correlation of `first` minus that of `second`, as `r2_difference` does for R2.
-
-    Raises
-    ------
-    EcgfmError
-        If shapes disagree.
-    """
-    return _difference("spearman", (first, second), values, patients, level, resamples, seed)
-
-
-def _difference(
-    name: str,
-    sides: tuple[npt.ArrayLike, npt.ArrayLike],
-    values: npt.ArrayLike,
-    patients: npt.ArrayLike | None,
-    level: float,
-    resamples: int,
-    seed: int,
-) -> Interval:
-    (a, truth, clusters), (b, _, _) = (_checked(side, values, patients) for side in sides)
+    (a, truth, clusters), (b, _, _) = (_checked(side, values, patients) for side in (first, second))
     both = np.vstack([a, b])
     points = _agreements(both, truth, np.ones((truth.size, 1)), (name,))[name][:, 0]
     drawn = _resampled(both, truth, clusters, resamples, seed, (name,))[name]
