@@ -25,7 +25,7 @@ def row_of(name, shares, lost, rng, n=3000, profile="default"):
     group[:7] = ""
     groups = subgroups(rng.normal(size=n) + apart * targets, targets, np.arange(n), {"site": group})
     at = {"encoder": "m", "cohort": "c", "label": "AF"}
-    found = measured._Found(groups, measured._cells(groups, at), "holdout", int(targets.sum()), int((~targets).sum()))
+    found = measured._Grouped(groups, measured._cells(groups, at), "holdout", int(targets.sum()), int((~targets).sum()))
     settings = SimpleNamespace(profile=load_profile(profile))
     run = SimpleNamespace(settings=settings, once=lambda key, make: found)
     case = CASES[name]

@@ -333,5 +333,5 @@ def _sides(
 
 def _correlation(a: Floats, b: Floats) -> float:
     known = np.isfinite(a) & np.isfinite(b)
-    spread = a[known].std() * b[known].std() if known.any() else 0.0
-    return float(np.mean((a[known] - a[known].mean()) * (b[known] - b[known].mean())) / spread) if spread > 0 else 0.0
+    vary = known.any() and a[known].std() > 0 and b[known].std() > 0
+    return float(np.corrcoef(a[known], b[known])[0, 1]) if vary else 0.0

@@ -1,6 +1,7 @@
 """One probe in each group of patients: by sex, age and further columns (docs/method.md#subgroups)."""
 
 from collections.abc import Callable
+from operator import attrgetter
 from typing import NamedTuple
 
 from pytest_ecgfm.cohorts.groups import groups_of
@@ -15,7 +16,7 @@ from pytest_ecgfm.results.profiles import demanded
 from pytest_ecgfm.run.run import Run
 
 
-class _Found(NamedTuple):
+class _Grouped(NamedTuple):
     """Groups of one cell, what the cube keeps of them, and the split of the probe; no groups without a probe."""
 
     groups: Subgroups | None
@@ -29,54 +30,46 @@ _SMALL = "groups that are too small decide nothing, and need not"
 """Advisory: a small cohort alone must not make a run incomplete whose other suites are decided."""
 
 
-class _Answer(NamedTuple):
+class _Question(NamedTuple):
     """What a check asks of the groups of one cell.
 
     Attributes
     ----------
-    groups, shown : tuple of Group
-        Those that can be asked; those that are shown to be beyond the bound.
-    value : Interval
-        What is compared with the bound.
-    told : str
-        The group that has this value, with its own interval.
+    groups : callable
+        Those that can be asked.
+    interval : callable
+        What is asked of a group.
+    most : callable
+        Chooses the group that is furthest from what is wanted: `min` or `max`.
+    value, shown : callable
+        What is compared with the bound; the groups that are shown to be beyond it.
+    word : str
+        For the reason.
     """
 
-    groups: tuple[Group, ...]
-    shown: tuple[Group, ...]
-    value: Interval
-    told: str
+    groups: Callable[[Subgroups], tuple[Group, ...]]
+    interval: Callable[[Group], Interval]
+    most: Callable[..., Group]
+    value: Callable[[Subgroups], Interval]
+    shown: Callable[[Subgroups, float], tuple[Group, ...]]
+    word: str
+
+
+_WORST = _Question(attrgetter("judged"), Group.auroc, min, Subgroups.lowest, Subgroups.shown_lower, "lowest")
+_GAP = _Question(attrgetter("compared"), Group.gap, max, Subgroups.widest, Subgroups.shown_wider, "widest")
 
 
 def worst(run: Run, encoder: Encoder, case: Case) -> Measured:
     """AUROC of the group of patients where it is lowest; its upper limit is corrected for the number of groups."""
-
-    def asked(found: Subgroups, bound: float) -> _Answer:
-        lowest = min(found.judged, key=lambda one: one.auroc().value)
-        told = f"lowest of {len(found.judged)} groups: {_told(lowest, lowest.auroc())}"
-        return _Answer(found.judged, found.shown_lower(bound), found.lowest(), told)
-
-    return _measured(run, encoder, case, lambda found: found.judged, asked)
+    return _measured(run, encoder, case, _WORST)
 
 
 def gap(run: Run, encoder: Encoder, case: Case) -> Measured:
     """How far the AUROC of a group lies below that of the rest, at most; its lower limit is corrected as in `worst`."""
-
-    def asked(found: Subgroups, bound: float) -> _Answer:
-        widest = max(found.compared, key=lambda one: one.gap().value)
-        told = f"widest of {len(found.compared)} groups: {_told(widest, widest.gap())}"
-        return _Answer(found.compared, found.shown_wider(bound), found.widest(), told)
-
-    return _measured(run, encoder, case, lambda found: found.compared, asked)
+    return _measured(run, encoder, case, _GAP)
 
 
-def _measured(
-    run: Run,
-    encoder: Encoder,
-    case: Case,
-    enough: Callable[[Subgroups], tuple[Group, ...]],
-    asked: Callable[[Subgroups, float], _Answer],
-) -> Measured:
+def _measured(run: Run, encoder: Encoder, case: Case, asked: _Question) -> Measured:
     """Say on which records a finding rests: a fail on the largest group that fails, all else on every group."""
     found = _found(run, encoder, case)
     if found.groups is None:
@@ -84,25 +77,28 @@ def _measured(
         counts = {"positives": found.positives, "negatives": found.negatives, "advisory": _SMALL}
         return Measured.insufficient("too few records of a class for a probe", **counts)
     left_out = _left_out(found.groups)
-    if not enough(found.groups):
+    groups = asked.groups(found.groups)
+    if not groups:
         why = f"no group, or not its rest, has {MINIMUM_POSITIVES} tested records of either class"
         return Measured.insufficient(why, split=found.split, cells=found.cells, note=left_out, advisory=_SMALL)
-    answer = asked(found.groups, demanded(run.settings.profile, case).bound)
+    extreme = asked.most(groups, key=lambda one: asked.interval(one).value)
+    told = f"{asked.word} of {len(groups)} groups: {_told(extreme, asked.interval(extreme))}"
     advisory = beyond = ""
-    if answer.shown:
-        decisive = max(answer.shown, key=lambda one: one.positives)
-        beyond = f"shown for {', '.join(one.name for one in answer.shown)}"
+    shown = asked.shown(found.groups, demanded(run.settings.profile, case).bound)
+    if shown:
+        decisive = max(shown, key=lambda one: one.positives)
+        beyond = f"shown for {', '.join(one.name for one in shown)}"
     else:
-        decisive = min(answer.groups, key=lambda one: one.positives)
+        decisive = min(groups, key=lambda one: one.positives)
         if decisive.positives < GATED_POSITIVES:
             advisory = f"the rarest group, {decisive.name}, has {decisive.positives} positives"
     return Measured.of(
-        answer.value,
+        asked.value(found.groups),
         positives=decisive.positives,
         negatives=decisive.records - decisive.positives,
         split=found.split,
         cells=found.cells,
-        note="; ".join(filter(None, (answer.told, beyond, left_out))),
+        note="; ".join(filter(None, (told, beyond, left_out))),
         advisory=advisory,
     )
 
@@ -124,22 +120,22 @@ def _left_out(groups: Subgroups) -> str:
     return "; ".join(parts)
 
 
-def _found(run: Run, encoder: Encoder, case: Case) -> _Found:
+def _found(run: Run, encoder: Encoder, case: Case) -> _Grouped:
     key = ("subgroups", encoder.card.name, case.cohort, case.label)
     return run.once(key, lambda: _evaluate(run, encoder, case))
 
 
-def _evaluate(run: Run, encoder: Encoder, case: Case) -> _Found:
+def _evaluate(run: Run, encoder: Encoder, case: Case) -> _Grouped:
     own = evaluated(run, encoder, Case("downstream.auroc", case.encoder, case.cohort, case.label, 1.0))
     result = own.result
     if not isinstance(result, DownstreamResult):
-        return _Found(None, (), own.split, own.positives, own.negatives)
+        return _Grouped(None, (), own.split, own.positives, own.negatives)
     cohort, grid = run.cohort(case.cohort), run.settings.profile.grid
     rows = run.labelled(cohort, case.label).rows[result.tested]
     columns = {column: names[rows] for column, names in groups_of(cohort, grid.subgroups, grid.age_bands).items()}
     groups = subgroups(result.scores, result.targets, result.patients, columns, least=MINIMUM_POSITIVES)
     cells = _cells(groups, {"encoder": encoder.card.name, "cohort": case.cohort, "label": case.label})
-    return _Found(groups, cells, own.split, own.positives, own.negatives)
+    return _Grouped(groups, cells, own.split, own.positives, own.negatives)
 
 
 def _cells(groups: Subgroups, at: dict[str, str]) -> tuple[Cell, ...]:
