@@ -13,7 +13,6 @@ anything.
 """
 
 import argparse
-import json
 import shutil
 import statistics
 import sys
@@ -21,7 +20,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from start import cpu_seconds
+from start import cpu_seconds, write
 
 MODEL = "--ecgfm=handcrafted"
 RUNS = {
@@ -86,15 +85,9 @@ def main() -> None:
     options = parser.parse_args()
     pythons = [sys.executable, *([options.before] if options.before else [])]
     now, *then = measured(pythons, options.rounds, options.only or list(RUNS))
-    print(f"| | CPU s |{' before | now, over before |' if then else ''}")
-    print(f"| --- | --- |{' --- | --- |' if then else ''}")
-    for name, seconds in now.items():
-        more = f" {then[0][name]:.1f} | {seconds / then[0][name]:.2f} |" if then else ""
-        print(f"| {name} | {seconds:.1f} |{more}")
+    write(now, then, options.json, {})
     if options.workers:
         print(f"\n`-n 2` over `-n 0`, cold, wall time: {workers(options.rounds):.2f}")
-    if options.json:
-        options.json.write_text(json.dumps({"now": now, "before": then}, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 MODEL = "--ecgfm=handcrafted"
@@ -99,6 +100,24 @@ def measured(pythons: list[str], rounds: int) -> list[dict[str, float]]:
     return [{name: statistics.median(times) for name, times in one.items()} for one in found]
 
 
+def write(
+    now: Mapping[str, float],
+    then: Sequence[Mapping[str, float]],
+    file: Path | None,
+    further: Mapping[str, Callable[[float], float]],
+) -> None:
+    """Print seconds as a Markdown table, with further columns made of them, beside those of an earlier version."""
+    heads = ["CPU s", *further, *(["before", "now, over before"] if then else [])]
+    print(f"| | {' | '.join(heads)} |")
+    print(f"| --- |{' --- |' * len(heads)}")
+    for name, seconds in now.items():
+        cells = [seconds, *(make(seconds) for make in further.values())]
+        cells += [then[0][name], seconds / then[0][name]] if then else []
+        print(f"| {name} | {' | '.join(f'{cell:.2f}' for cell in cells)} |")
+    if file:
+        file.write_text(json.dumps({"now": now, "before": then}, indent=1) + "\n", encoding="utf-8")
+
+
 def main() -> None:
     """Print a Markdown table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -107,13 +126,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write the seconds here")
     options = parser.parse_args()
     now, *then = measured([sys.executable, *([options.before] if options.before else [])], options.rounds)
-    print(f"| | CPU s | times an empty run |{' before | now, over before |' if then else ''}")
-    print(f"| --- | --- | --- |{' --- | --- |' if then else ''}")
-    for name, seconds in now.items():
-        more = f" {then[0][name]:.2f} | {seconds / then[0][name]:.2f} |" if then else ""
-        print(f"| {name} | {seconds:.2f} | {seconds / now['empty run']:.2f} |{more}")
-    if options.json:
-        options.json.write_text(json.dumps({"now": now, "before": then}, indent=1) + "\n", encoding="utf-8")
+    write(now, then, options.json, {"times an empty run": lambda seconds: seconds / now["empty run"]})
 
 
 if __name__ == "__main__":
