@@ -250,6 +250,9 @@ COMMANDS: tuple[Command, ...] = (
     Command("figures", "draw a run's figures for papers, as SVG and PNG", commands.figures_arguments, commands.figures),
     Command("compare", "say what changed between runs, with intervals", commands.compare_arguments, commands.compare),
     Command(
+        "card", "write a run as a model card section for the Hugging Face Hub", commands.card_arguments, commands.card
+    ),
+    Command(
         "gate",
         "say whether the newest run of a folder passes; the exit status is for CI",
         commands.gate_arguments,
