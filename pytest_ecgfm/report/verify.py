@@ -16,6 +16,7 @@ from pytest_ecgfm.cards.bounded_files import read_bounded, read_json
 from pytest_ecgfm.cards.statement import Statement
 from pytest_ecgfm.errors import EcgfmError, utf8
 from pytest_ecgfm.report.loaded import load, read_verdict
+from pytest_ecgfm.report.made import provenance_problems
 from pytest_ecgfm.report.summary import badge, in_words
 from pytest_ecgfm.results.checks import CHECKS, Case, Threshold
 from pytest_ecgfm.results.cube import cells_of, checks_of
@@ -72,6 +73,7 @@ def verify(folder: Path) -> list[str]:
     except EcgfmError as error:
         return [*problems, str(error)]
     problems += _belongs(verdict, tree)
+    problems += provenance_problems(folder, verdict, tree)
     problems += _same_rows(rows, tree)
     profile, told = _profile(folder, tree, verdict)
     problems += told
