@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from pytest_ecgfm.cards.facts import Continent, Facts
 from pytest_ecgfm.cards.parity import Digests, Parity
 from pytest_ecgfm.cards.statement import TITLES, Statement
 from pytest_ecgfm.errors import EcgfmError, nearest, unknown_name
@@ -178,8 +179,8 @@ class ModelCard(Statement):
         return "seen" if cohort in self.pretrained_on else "unseen"
 
 
-class CohortCard(BaseModel):
-    """What an `@ecg_cohort` fixture declares about the signals that it returns.
+class CohortCard(Facts):
+    """What an `@ecg_cohort` fixture declares about the signals that it returns, and of where they come from.
 
     Attributes
     ----------
@@ -195,6 +196,8 @@ class CohortCard(BaseModel):
         Where it was recorded; may be empty.
     labels : tuple of str
         Columns of its table that are labels in each run that names no labels.
+    country, years, devices, licence, label_origin, source : str
+        As in `pytest_ecgfm.cards.facts.Facts`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True)
@@ -203,7 +206,7 @@ class CohortCard(BaseModel):
     sampling_rate: SamplingRate
     leads: Leads = LEADS
     units: Literal["mV", "uV"] = "mV"
-    continent: Literal["", "Africa", "Asia", "Europe", "North America", "Oceania", "South America"] = ""
+    continent: Continent = ""
     labels: Annotated[tuple[str, ...], BeforeValidator(_names)] = ()
 
 

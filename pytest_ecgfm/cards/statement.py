@@ -8,12 +8,13 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pytest_ecgfm.errors import utf8
 
 
-def _one_paragraph(value: Any) -> Any:
+def one_paragraph(value: Any) -> Any:
     """Take a text over several lines as one paragraph."""
     return " ".join(value.split()) if isinstance(value, str) else value
 
 
-def _readable(value: str) -> str:
+def readable(value: str) -> str:
+    """Refuse a text that no file or terminal shows as it is."""
     if utf8(value) != value or any(ord(one) < 32 or ord(one) == 127 for one in value):
         raise ValueError("should be text without control characters")
     return value
@@ -23,9 +24,9 @@ def _several(value: Any) -> Any:
     return (value,) if isinstance(value, str) and value.strip() else value
 
 
-_Text = Annotated[str, BeforeValidator(_one_paragraph), StringConstraints(max_length=2000), AfterValidator(_readable)]
+_Text = Annotated[str, BeforeValidator(one_paragraph), StringConstraints(max_length=2000), AfterValidator(readable)]
 _Sentence = Annotated[
-    str, BeforeValidator(_one_paragraph), StringConstraints(min_length=1, max_length=600), AfterValidator(_readable)
+    str, BeforeValidator(one_paragraph), StringConstraints(min_length=1, max_length=600), AfterValidator(readable)
 ]
 _Sentences = Annotated[tuple[_Sentence, ...], BeforeValidator(_several), Field(max_length=30)]
 
