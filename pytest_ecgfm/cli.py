@@ -265,6 +265,12 @@ COMMANDS: tuple[Command, ...] = (
         commands.history,
     ),
     Command(
+        "leaderboard",
+        "rank the models of several runs on the same records, with intervals of the ranks",
+        commands.leaderboard_arguments,
+        commands.leaderboard,
+    ),
+    Command(
         "verify",
         "say whether a run's verdict belongs to its cube and rows; exit status 1 if not",
         commands.verify_arguments,
