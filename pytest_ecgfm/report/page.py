@@ -14,6 +14,7 @@ from pytest_ecgfm.report.banner import banner, heading
 from pytest_ecgfm.report.escape import page as shown_page
 from pytest_ecgfm.report.glance import glance
 from pytest_ecgfm.report.loaded import Loaded, load
+from pytest_ecgfm.report.model_cards import model_cards
 from pytest_ecgfm.report.sections import SECTIONS
 from pytest_ecgfm.report.words import MEANINGS, SIGNS, element, listed
 
@@ -47,8 +48,8 @@ def render(run: Loaded) -> str:
         subtitle=f"ECG foundation model conformance, run {about.get('run_id', '')}, {about.get('finished', '')}, "
         f"pytest-ecgfm {about.get('plugin_version', '')}",
         heading=heading(run),
-        # The verdict, and what stands beside it; then what says most in a few lines.
-        banner=Markup("").join([element("div", banner(run), class_="top"), glance(run)]),
+        # The verdict, and beside it what the model is for; then what says most in a few lines.
+        banner=Markup("").join([element("div", banner(run), model_cards(run), class_="top"), glance(run)]),
         sections=shown,
         scripts=("tip.js", "page.js"),
     )

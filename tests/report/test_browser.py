@@ -3,11 +3,14 @@
 import re
 import shutil
 import subprocess
+from itertools import product
 
 import pytest
 
 from pytest_ecgfm.report.history import read_history
 from pytest_ecgfm.report.history_page import history_page
+from pytest_ecgfm.report.leaderboard import read_leaderboard
+from pytest_ecgfm.report.leaderboard_page import leaderboard_page
 from pytest_ecgfm.report.page import write_page
 from pytest_ecgfm.report.pdf import find_browser, options, print_page
 from pytest_ecgfm.report.sections import SECTIONS
@@ -179,7 +182,7 @@ def test_no_column_is_cut_on_a_phone(visit, file):
     )
     for width in WIDTHS:
         shown = visit(file, width=width)
-        first = "#worst .scroll, #matrix .scroll, #basis .scroll"
+        first = "#worst .scroll, #matrix .scroll, #basis .scroll, #cohorts .scroll"
         assert shown.eval_on_selector_all(first, cut) == []
         assert shown.eval_on_selector_all("#matrix .scroll", "all => all.length") == 3
     # On a phone, no table at all: charts with a name a row are the only ones that scroll.
@@ -221,14 +224,16 @@ def test_everything_can_be_reached_by_keyboard_and_has_a_name(visit, file):
     assert shown.evaluate("document.activeElement.parentElement.open") is True
 
 
-def test_the_page_of_releases_is_for_everybody_as_well(visit, tmp_path, monkeypatch):
+def test_the_pages_of_releases_and_of_ranks_are_for_everybody_as_well(visit, tmp_path, monkeypatch):
     monkeypatch.delenv("ECGFM_DATA", raising=False)
     for number in (1, 2):
         folder = tmp_path / "all" / f"v{number}"
         finished(folder, lambda *_: planted(0.9), started=f"2026-01-0{number}T00:00:00Z")
-    path = tmp_path / "history.html"
-    path.write_text(history_page(*read_history([tmp_path])), encoding="utf-8")
-    for width in (390, 1280):
+    pages = {"history.html": history_page(*read_history([tmp_path]))}
+    pages["leaderboard.html"] = leaderboard_page(*read_leaderboard([tmp_path]))
+    for (name, text), width in product(pages.items(), (390, 1400)):
+        path = tmp_path / name
+        path.write_text(text, encoding="utf-8")
         shown = visit(path, width=width)
         assert shown.evaluate("document.documentElement.scrollWidth") <= width
         shown.eval_on_selector_all("details", "all => all.forEach(one => { one.open = true; })")
