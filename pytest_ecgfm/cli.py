@@ -77,10 +77,11 @@ def _load_all(root: Path | None, names: list[str] | None) -> Iterator[tuple["Coh
     from pytest_ecgfm.cohorts import available_cohorts, load_cohort
     from pytest_ecgfm.cohorts.discovery import discover, load_found
     from pytest_ecgfm.errors import unknown_name
+    from pytest_ecgfm.results.cohort_order import cohort_order
 
     there = available_cohorts(root)
     found = {} if root is None else discover(root)
-    for name in names or there:
+    for name in names or cohort_order(there):
         if name not in there:
             raise unknown_name("cohort", name, there, where="--cohort")
         place: dict[str, Any] = {"layout": "embedded", "paths": [], "alternatives": []}
