@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from pytest_ecgfm.errors import utf8
 from pytest_ecgfm.results.identity import Identity
 
 PROVENANCE = "provenance.json"
@@ -70,7 +71,8 @@ def told_command(arguments: Sequence[str]) -> list[str]:
         else:
             out.append(_WHOSE.sub(_HIDDEN, one))
         follows = secret and not sign
-    return out
+    # A path may hold bytes that are no text.
+    return list(utf8(out))
 
 
 def provenance(about: Mapping[str, Any], identity: Identity, files: Mapping[str, str]) -> ProvenanceFile:
