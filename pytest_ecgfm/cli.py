@@ -250,6 +250,9 @@ COMMANDS: tuple[Command, ...] = (
     Command("figures", "draw a run's figures for papers, as SVG and PNG", commands.figures_arguments, commands.figures),
     Command("compare", "say what changed between runs, with intervals", commands.compare_arguments, commands.compare),
     Command(
+        "card", "write a run as a model card section for the Hugging Face Hub", commands.card_arguments, commands.card
+    ),
+    Command(
         "gate",
         "say whether the newest run of a folder passes; the exit status is for CI",
         commands.gate_arguments,
@@ -260,6 +263,12 @@ COMMANDS: tuple[Command, ...] = (
         "say what each check gave over releases, and what was lost little by little",
         commands.history_arguments,
         commands.history,
+    ),
+    Command(
+        "leaderboard",
+        "rank the models of several runs on the same records, with intervals of the ranks",
+        commands.leaderboard_arguments,
+        commands.leaderboard,
     ),
     Command(
         "verify",

@@ -252,7 +252,7 @@ def read_history(places: Sequence[Path], *, any_name: bool = False) -> tuple[lis
             continue
         for encoder in run.models:
             name = "" if any_name and len(run.models) == 1 else encoder
-            groups.setdefault((name, *_asked(run).values()), []).append(Release(run, encoder))
+            groups.setdefault((name, *asked(run).values()), []).append(Release(run, encoder))
     series = []
     for releases in groups.values():
         releases.sort(key=lambda one: (one.started, one.name))
@@ -265,8 +265,8 @@ def read_history(places: Sequence[Path], *, any_name: bool = False) -> tuple[lis
     return series, apart
 
 
-def _asked(run: Loaded) -> Mapping[str, Any]:
-    """Return what two runs have to share to be releases of one series."""
+def asked(run: Loaded) -> Mapping[str, Any]:
+    """Return what two runs have to share to be compared: all that was asked for, and of which records."""
     identity = run.identity
     return {
         "the schema of verdict.json": run.verdict.get("schema"),
@@ -279,11 +279,11 @@ def _asked(run: Loaded) -> Mapping[str, Any]:
 
 def _why_alone(release: Release, groups: Any) -> str:
     """Say how a run differs from the one most like it, among those of its encoder."""
-    mine, most = _asked(release.run), None
+    mine, most = asked(release.run), None
     for others in groups:
         if others[0] is release or others[0].encoder != release.encoder:
             continue
-        theirs = _asked(others[0].run)
+        theirs = asked(others[0].run)
         differs = [name for name in mine if mine[name] != theirs[name]]
         if most is None or len(differs) < len(most[0]):
             most = differs, others[0].name

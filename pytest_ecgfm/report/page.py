@@ -13,6 +13,7 @@ from pytest_ecgfm.report.addresses import PAGE
 from pytest_ecgfm.report.banner import banner
 from pytest_ecgfm.report.escape import page as shown_page
 from pytest_ecgfm.report.loaded import Loaded, load
+from pytest_ecgfm.report.model_cards import model_cards
 from pytest_ecgfm.report.sections import SECTIONS
 from pytest_ecgfm.report.words import MEANINGS, SIGNS, listed
 
@@ -45,7 +46,7 @@ def render(run: Loaded) -> str:
         title=f"{listed(run.models)}: {run.headline}",
         subtitle=f"ECG foundation model conformance, run {about.get('run_id', '')}, {about.get('finished', '')}, "
         f"pytest-ecgfm {about.get('plugin_version', '')}",
-        banner=banner(run),
+        banner=banner(run) + model_cards(run),
         sections=shown,
         scripts=("tip.js", "page.js"),
     )

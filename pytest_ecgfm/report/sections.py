@@ -10,6 +10,7 @@ from markupsafe import Markup
 from pytest_ecgfm.report import charts
 from pytest_ecgfm.report.changes import changes
 from pytest_ecgfm.report.charts import Box
+from pytest_ecgfm.report.cohort_sheets import cohort_sheets
 from pytest_ecgfm.report.layout import NOTHING, behind, figure, figures, legend, table, wide
 from pytest_ecgfm.report.leads import relevance
 from pytest_ecgfm.report.loaded import Loaded, in_order
@@ -216,6 +217,12 @@ def _sections() -> Iterator[Section]:
         "What the verdict rests on",
         "The cohorts in which a blocking check passed or failed, by label and suite; nothing else was gated.",
         basis,
+    )
+    yield Section(
+        "cohorts",
+        "Cohorts",
+        "Where each comes from, as published or stated, and who is in it; numbers count the records of this run.",
+        cohort_sheets,
     )
     yield Section(
         "changes",

@@ -47,9 +47,13 @@ def in_words(verdict: Verdict, rows: Sequence[Row]) -> str:
 
 def badge(verdict: Verdict) -> dict[str, Any]:
     """Return the content of a badge for the endpoint of shields.io: outcome, profile, and what narrowed the run."""
-    partly = verdict.outcome == "pass" and verdict.identity.narrowed
-    colour = _PART if partly else _COLOURS[verdict.outcome]
+    colour = badge_colour(verdict.outcome, bool(verdict.identity.narrowed))
     return {"schemaVersion": 1, "label": "ecgfm", "message": verdict.headline, "color": colour}
+
+
+def badge_colour(outcome: str, narrowed: bool) -> str:
+    """Return the colour of a badge, by its name at shields.io."""
+    return _PART if outcome == "pass" and narrowed else _COLOURS.get(outcome, "lightgrey")
 
 
 def job_summary(verdict: Verdict, rows: Sequence[Row]) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from pytest_ecgfm.cards.statement import Statement
 from pytest_ecgfm.results.profiles import Profile, load_profile, shipped
 
 _OPEN = ConfigDict(frozen=True, extra="ignore")
@@ -33,6 +34,7 @@ class EncoderIdentity(BaseModel):
     gated_nowhere: tuple[str, ...] = Field(
         default=(), description="labels and quantities that no blocking check decided"
     )
+    statement: Statement = Field(default=Statement(), description="what its card says of its use")
 
 
 class Identity(BaseModel):

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from pytest_ecgfm.cards import ModelCard
+from pytest_ecgfm.cards.statement import Statement
 from pytest_ecgfm.results.identity import EncoderIdentity, Identity, is_shipped, profile_digest
 from pytest_ecgfm.results.verdict import EncoderVerdict
 from pytest_ecgfm.results.versions import installed
@@ -56,6 +57,7 @@ def identify(
                 weights_sha256=weights.get(one.encoder, ""),
                 version=cards[one.encoder].version if one.encoder in cards else "",
                 gated_nowhere=tuple(one.basis.gated_nowhere),
+                statement=cards[one.encoder].statement if one.encoder in cards else Statement(),
             )
             for one in verdicts
         },

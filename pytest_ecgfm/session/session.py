@@ -103,7 +103,8 @@ class Session(Ending):
             self.run.connect()
 
     def _open_outputs(self) -> None:
-        self.outputs = Outputs(self.folder, self.run_id, self.settings, self.cards)
+        command = ("pytest", *map(str, self.config.invocation_params.args))
+        self.outputs = Outputs(self.folder, self.run_id, self.settings, self.cards, command)
         self.warnings = unexpected(self.settings, self.folder, self.thresholds)
         if self.config.pluginmanager.hasplugin("html"):
             self.html = HtmlColumns()

@@ -3,11 +3,14 @@
 import re
 import shutil
 import subprocess
+from itertools import product
 
 import pytest
 
 from pytest_ecgfm.report.history import read_history
 from pytest_ecgfm.report.history_page import history_page
+from pytest_ecgfm.report.leaderboard import read_leaderboard
+from pytest_ecgfm.report.leaderboard_page import leaderboard_page
 from pytest_ecgfm.report.page import write_page
 from pytest_ecgfm.report.pdf import find_browser, options, print_page
 from pytest_ecgfm.report.sections import SECTIONS
@@ -170,13 +173,13 @@ def test_nothing_is_in_the_way_of_anybody(visit, file, scheme, width):
     assert shown.told == []
 
 
-def test_no_column_of_the_outcomes_is_cut_on_a_phone(visit, file):
+def test_no_column_of_outcomes_or_cohorts_is_cut_on_a_phone(visit, file):
     cut = (
         """all => all.filter(one => one.scrollWidth > one.clientWidth + 1).map(one => one.getAttribute('aria-label'))"""
     )
     for width in (390, 1280):
         shown = visit(file, width=width)
-        assert shown.eval_on_selector_all("#matrix .scroll, #basis .scroll", cut) == []
+        assert shown.eval_on_selector_all("#matrix .scroll, #basis .scroll, #cohorts .scroll", cut) == []
         assert shown.eval_on_selector_all("#matrix .scroll", "all => all.length") == 3
     # Each cell says which column it is, as the heads are out of sight.
     shown = visit(file, width=390)
@@ -185,14 +188,16 @@ def test_no_column_of_the_outcomes_is_cut_on_a_phone(visit, file):
     assert shown.locator("#matrix table").last.get_by_role("columnheader").count() == 6
 
 
-def test_the_page_of_releases_is_for_everybody_as_well(visit, tmp_path, monkeypatch):
+def test_the_pages_of_releases_and_of_ranks_are_for_everybody_as_well(visit, tmp_path, monkeypatch):
     monkeypatch.delenv("ECGFM_DATA", raising=False)
     for number in (1, 2):
         folder = tmp_path / "all" / f"v{number}"
         finished(folder, lambda *_: planted(0.9), started=f"2026-01-0{number}T00:00:00Z")
-    path = tmp_path / "history.html"
-    path.write_text(history_page(*read_history([tmp_path])), encoding="utf-8")
-    for width in (390, 1280):
+    pages = {"history.html": history_page(*read_history([tmp_path]))}
+    pages["leaderboard.html"] = leaderboard_page(*read_leaderboard([tmp_path]))
+    for (name, text), width in product(pages.items(), (390, 1280)):
+        path = tmp_path / name
+        path.write_text(text, encoding="utf-8")
         shown = visit(path, width=width)
         assert shown.evaluate("document.documentElement.scrollWidth") <= width
         shown.eval_on_selector_all("details", "all => all.forEach(one => { one.open = true; })")
