@@ -121,7 +121,7 @@ class ModelCard(BaseModel):
         For people.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True)
+    model_config = ConfigDict(defer_build=True, frozen=True, extra="forbid", str_strip_whitespace=True)
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_.]*$", max_length=80)]
     sampling_rate: SamplingRate = 500.0
@@ -191,7 +191,7 @@ class CohortCard(BaseModel):
         Columns of its table that are labels in each run that names no labels.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True)
+    model_config = ConfigDict(defer_build=True, frozen=True, extra="forbid", str_strip_whitespace=True)
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", max_length=80)]
     sampling_rate: SamplingRate
@@ -232,7 +232,7 @@ class CheckCard(BaseModel):
         Variables that the check writes to the cube, each with what it is.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True)
+    model_config = ConfigDict(defer_build=True, frozen=True, extra="forbid", str_strip_whitespace=True)
 
     name: Annotated[str, Field(pattern=_DECLARED_CHECK)]
     title: Annotated[str, Field(min_length=1, max_length=200)]
@@ -282,7 +282,7 @@ class PerturbationCard(BaseModel):
         Whether a good encoder should ignore the change, or should notice it.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True)
+    model_config = ConfigDict(defer_build=True, frozen=True, extra="forbid", str_strip_whitespace=True)
 
     name: Annotated[str, Field(pattern=_DECLARED_CHECK)]
     parameter: Annotated[str, Field(min_length=1, max_length=200)]

@@ -29,7 +29,7 @@ _MOST_PARENTS = 8
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(defer_build=True, frozen=True, extra="forbid")
 
 
 class Rule(_Strict):
