@@ -17,8 +17,10 @@ class Knot:
 
 @pytest.fixture(autouse=True)
 def unfrozen():
-    yield
     gc.unfreeze()
+    yield
+    # As the other tests have it.
+    gc.freeze()
 
 
 def test_the_search_waits_and_leaves_out_what_was_made():
