@@ -132,10 +132,12 @@ def _entries(runs: Sequence[Loaded]) -> list[Entry]:
     """Return each model of each run, in an order of its own; names that occur twice carry their run's folder."""
     pairs = [(run, encoder) for run in runs for encoder in run.models]
     often = [encoder for _, encoder in pairs]
-    named = [
-        Entry(run, encoder, encoder if often.count(encoder) == 1 else f"{encoder} ({run.path.resolve().name})")
-        for run, encoder in pairs
-    ]
+    named = []
+    for run, encoder in pairs:
+        folder = run.path.resolve()
+        twice = sum(other == encoder and one.path.resolve().name == folder.name for one, other in pairs) > 1
+        where = f"{folder.parent.name}/{folder.name}" if twice else folder.name
+        named.append(Entry(run, encoder, encoder if often.count(encoder) == 1 else f"{encoder} ({where})"))
     return sorted(named, key=lambda one: (one.name, str(one.run.path.resolve())))
 
 

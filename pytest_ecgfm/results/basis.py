@@ -40,7 +40,7 @@ class Planned(Protocol):
 class BasisPart(BaseModel):
     """What ``verdict.json`` says about what one encoder's verdict rests on."""
 
-    model_config = ConfigDict(extra="ignore")
+    model_config = ConfigDict(defer_build=True, extra="ignore")
 
     labels: dict[str, dict[str, list[str]]] = Field(
         description="label to suite to the cohorts in which a blocking check passed or failed"
