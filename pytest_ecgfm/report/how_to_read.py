@@ -40,6 +40,10 @@ LOSS = (
     "Each mark is a release minus the first one and its bar the 95 % interval: a line that falls release by release, "
     "below the short red line, is a slow loss."
 )
+CALIBRATION = (
+    "A line shows how often the label is there where a probability was predicted, and its band the 95 % interval: on "
+    "the dotted diagonal predictions are right, and below it they are too high."
+)
 RELEASES = (
     "Each mark is the value of a release and its bar the 95 % interval: the short red line is the threshold, and its "
     "foot points to the wrong side."

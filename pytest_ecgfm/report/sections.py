@@ -270,8 +270,7 @@ def _sections() -> Iterator[Section]:
     yield Section(
         "operating",
         "Operating point and calibration",
-        "The threshold comes from the training patients alone. In the charts, a curve on the dotted line is right: of "
-        "the records with that predicted probability, so many have the label. Above it there are more, below it fewer.",
+        "The threshold comes from the training patients alone.",
         operating,
     )
     yield Section(
