@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import rankdata
 
 from pytest_ecgfm.evaluations.downstream import DownstreamResult
 from pytest_ecgfm.evaluations.measured import described
@@ -15,6 +14,7 @@ from pytest_ecgfm.evaluations.probe_kinds import RIDGE
 from pytest_ecgfm.evaluations.probes import Probe, fit_probe
 from pytest_ecgfm.evaluations.splits import Fold, Split
 from pytest_ecgfm.evaluations.statistics import Estimate, mean_auroc, mean_auroc_difference
+from pytest_ecgfm.evaluations.statistics.midranks import midranks
 
 Floats = npt.NDArray[np.float64]
 
@@ -159,7 +159,7 @@ def transfer(probe: Probe, embeddings: npt.ArrayLike, own: DownstreamResult) -> 
         ranked = np.full(scores.shape, math.nan)
         for fold in np.unique(own.fold):
             mine = own.fold == fold
-            ranked[mine] = (rankdata(scores[mine]) - 0.5) / mine.sum()
+            ranked[mine] = (midranks(scores[mine]) - 0.5) / mine.sum()
         scores = ranked
     return TransferResult(
         mean_auroc(scores, own.targets, own.patients),

@@ -19,7 +19,7 @@ from pytest_ecgfm.report.loaded import Loaded, load
 from pytest_ecgfm.report.words import Triple
 from pytest_ecgfm.results.checks import Case
 from pytest_ecgfm.results.profiles import demanded, held_profile
-from pytest_ecgfm.results.rounded import rounded
+from pytest_ecgfm.results.rounded import chosen, rounded
 from pytest_ecgfm.results.rows import Row, judged_row
 from pytest_ecgfm.results.verdict import corrected
 
@@ -354,8 +354,8 @@ def loss_sentences(one: Series) -> Iterator[str]:
         quantity = "R2" if spelt(loss.label) else "AUROC"
         yield (
             f"SLOW LOSS in {loss.where}: {quantity} of release {loss.release + 1} minus that of release 1 ({first}) is "
-            f"{written(Triple(row.value, row.low, row.high))}; each step was within the margin of {row.threshold:g}, "
-            "all together are beyond it"
+            f"{written(Triple(row.value, row.low, row.high))}; each step was within the margin of "
+            f"{chosen(row.threshold)}, all together are beyond it"
         )
     if not one.slow:
         yield "no slow loss: no cell is beyond the margin, unless a single step is"

@@ -6,6 +6,7 @@ from typing import Any
 
 from pytest_ecgfm.report.escape import markdown
 from pytest_ecgfm.results.basis import basis_lines, nowhere_in_words
+from pytest_ecgfm.results.cohort_order import cohort_order
 from pytest_ecgfm.results.rows import Row
 from pytest_ecgfm.results.verdict import Verdict
 
@@ -39,7 +40,7 @@ def in_words(verdict: Verdict, rows: Sequence[Row]) -> str:
         if one.reasons:
             more = f", and {len(one.reasons) - 1} more" if len(one.reasons) > 1 else ""
             parts.append(f"First reason: {one.reasons[0]}{more}.")
-    cohorts = sorted({row.cohort for row in rows if row.cohort})
+    cohorts = cohort_order(row.cohort for row in rows if row.cohort)
     if cohorts:
         parts.append(f"Evaluated on {', '.join(cohorts)}.")
     return " ".join(parts)

@@ -17,7 +17,7 @@ Share = Annotated[float, NO_TRUTH_VALUE, Field(gt=0, lt=1, allow_inf_nan=False)]
 class Strict(BaseModel):
     """A table of a profile: no other keys, and no change once it was read."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(defer_build=True, frozen=True, extra="forbid")
 
 
 class OperatingPoint(Strict):
