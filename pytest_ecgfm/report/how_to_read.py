@@ -36,6 +36,10 @@ GROUPS = (
     "A row is a group and a column is a cohort: each cell has the AUROC in that group with its 95 % interval, and a "
     "group marked ↓ is shown to be below all other patients."
 )
+RELIABILITY = (
+    "Each curve is the observed share of records with the label by the probability that the probe predicted, with its "
+    "95 % band: on the dotted line the probabilities are right, above it too low, below it too high."
+)
 LOSS = (
     "Each mark is a release minus the first one and its bar the 95 % interval: a line that falls release by release, "
     "below the short red line, is a slow loss."
