@@ -19,6 +19,7 @@ from pytest_ecgfm.report.history import Apart, asked, find_runs
 from pytest_ecgfm.report.loaded import Loaded, load
 from pytest_ecgfm.results.baseline import Baseline, Scores
 from pytest_ecgfm.results.checks import MINIMUM_POSITIVES
+from pytest_ecgfm.results.cohort_order import cohort_order
 from pytest_ecgfm.results.profiles import held_profile
 from pytest_ecgfm.results.rounded import rounded
 
@@ -153,7 +154,7 @@ def _why_alone(run: Loaded, groups: Any) -> str:
 
 def _contest(entries: Sequence[Entry]) -> Contest:
     held = [Baseline(entry.run.path, entry.run.tree) for entry in entries]
-    cohorts = sorted({name for entry in entries for name in entry.run.cohorts})
+    cohorts = cohort_order(name for entry in entries for name in entry.run.cohorts)
     labels = list(dict.fromkeys(name for entry in entries for name in entry.run.targets))
     shared: dict[bool, dict[str, list[tuple[Cell, Scored]]]] = {True: defaultdict(list), False: defaultdict(list)}
     left_out = []
