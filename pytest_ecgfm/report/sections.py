@@ -270,8 +270,7 @@ def _sections() -> Iterator[Section]:
     yield Section(
         "operating",
         "Operating point and calibration",
-        "The threshold comes from the training patients alone. In the charts, a curve on the dotted line is right: of "
-        "the records with that predicted probability, so many have the label. Above it there are more, below it fewer.",
+        "What a yes or no gives at a threshold that comes from the training patients alone, and how right probabilities are.",
         operating,
     )
     yield Section(
