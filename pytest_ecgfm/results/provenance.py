@@ -22,7 +22,7 @@ _WHOSE = re.compile(r"(?<=://)[^/@\s]+(?=@)")
 class ModelProvenance(BaseModel):
     """What one encoder was made from."""
 
-    model_config = ConfigDict(extra="ignore")
+    model_config = ConfigDict(defer_build=True, extra="ignore")
 
     version: str = Field(default="", description="as its card says")
     card_sha256: str = Field(description="of the card's fields, as JSON with sorted keys")
@@ -33,7 +33,7 @@ class ModelProvenance(BaseModel):
 class ProvenanceFile(BaseModel):
     """The content of ``provenance.json``."""
 
-    model_config = ConfigDict(extra="ignore")
+    model_config = ConfigDict(defer_build=True, extra="ignore")
 
     version: Literal[1] = Field(alias="schema")
     run_id: str
