@@ -13,6 +13,7 @@ from pytest_ecgfm.measurements.downstream import DownstreamCell, errors_in_words
 from pytest_ecgfm.measurements.without_age import embeddings_for
 from pytest_ecgfm.results.checks import OTHERS, Case, judge
 from pytest_ecgfm.results.profiles import demanded
+from pytest_ecgfm.results.rounded import chosen, rounded, spanned
 from pytest_ecgfm.run.run import Run
 from pytest_ecgfm.signals.records import FloatArray
 
@@ -54,7 +55,7 @@ def spearman_drop(run: Run, encoder: Encoder, case: Case) -> Measured:
     cells = (Cell("quantity_transfer", at, result.values()),)
     units = units_of(run.settings.quantities[case.label], run.cohort(case.cohort))
     errors = errors_in_words(result.mae, result.spearman, units)
-    note = f"{encoder.card.exposure(case.cohort)}; the foreign probe's R2 {result.r2.value:.3f}, {errors}"
+    note = f"{encoder.card.exposure(case.cohort)}; the foreign probe's R2 {rounded(result.r2.value)}, {errors}"
     return Measured.of(result.spearman_drop, **tested, cells=cells, note=note, advisory=advisory)
 
 
@@ -87,9 +88,10 @@ def _at_chance(run: Run, case: Case, own: Measured, chance: float) -> str:
     outcome, _ = judge(own.value, own.low, own.high, threshold)
     if outcome == "pass" and own.low > chance:
         return ""
-    found = f"{own.value:.3f} [{own.low:.3f}, {own.high:.3f}]"
+    found = spanned(own.value, own.low, own.high)
     name = "AUROC" if case.check == "downstream.auroc" else "R2"
-    return f"nothing to lose: {name} {found} of {case.cohort}'s own probe is not shown to reach {threshold.bound:g}"
+    least = chosen(threshold.bound)
+    return f"nothing to lose: {name} {found} of {case.cohort}'s own probe is not shown to reach {least}"
 
 
 _ENOUGH = (

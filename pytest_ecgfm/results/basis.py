@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from pytest_ecgfm.cohorts.quantities import spelt
 from pytest_ecgfm.results.checks import SUITES
+from pytest_ecgfm.results.cohort_order import cohort_order
 from pytest_ecgfm.results.rows import Row
 
 TOGETHER = "all together"
@@ -106,7 +107,7 @@ def basis(encoder: str, rows: Iterable[Row], planned: Sequence[Planned] = ()) ->
     def cohorts(of: Iterable[Row]) -> tuple[str, ...]:
         found = {row.cohort for row in of}
         # Checks without a cohort are told only where no other check of the kind names one.
-        return tuple(sorted(found - {""})) or ((TOGETHER,) if found else ())
+        return cohort_order(found - {""}) or ((TOGETHER,) if found else ())
 
     names = dict.fromkeys(suite for _, suite in asked)
     suites = [suite for suite in (*SUITES, *(one for one in names if one not in SUITES)) if suite in names]
@@ -154,7 +155,7 @@ def _nowhere(counted: Mapping[str, int], unit: str) -> str:
 
 def every_cohort(suites: Iterable[Sequence[str]]) -> list[str]:
     """Return the cohorts in which anything was decided, sorted."""
-    return sorted({cohort for cohorts in suites for cohort in cohorts} - {TOGETHER})
+    return list(cohort_order({cohort for cohorts in suites for cohort in cohorts} - {TOGETHER}))
 
 
 def cohorts_in_words(cohorts: Sequence[str], every: Sequence[str]) -> str:

@@ -17,6 +17,7 @@ from pytest_ecgfm.errors import EcgfmError
 from pytest_ecgfm.evaluations.probe_kinds import PROBES
 from pytest_ecgfm.report.escape import terminal
 from pytest_ecgfm.results.checks import CHECKS, suites
+from pytest_ecgfm.results.cohort_order import cohort_order
 from pytest_ecgfm.results.profiles import load_profile, shipped
 from pytest_ecgfm.run.settings import Options
 from pytest_ecgfm.session.declared import declared_cohorts, declared_models, register_declared
@@ -73,7 +74,7 @@ class Listing:
             yield from _of_weights(parse_card(name, declaration.fields, where=declaration.where))
         endpoints = self._asked(config).endpoints
         yield f"cohorts ({self._root or 'embedded'}), with positives of known records for each label:"
-        for name in self._cohorts:
+        for name in cohort_order(self._cohorts):
             cohort = with_labels(load_cohort(name, self._root), endpoints.values())
             patients = f"{cohort.patients.nunique()} patients" if cohort.has_patients else "no patient identifiers"
             yield f"  {name} ({cohort.continent}): {len(cohort)} records, {patients}"

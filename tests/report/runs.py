@@ -16,6 +16,29 @@ from pytest_ecgfm.signals.records import LEADS
 RATE = 250.0
 INDEPENDENT = ("I", "II", "V1", "V2", "V3", "V4", "V5", "V6")
 
+CARD = {
+    "intended_use": "Embeddings for research on rhythm and conduction, of records of 10 s at rest.",
+    "excluded_uses": ["Diagnosis of single patients.", "Children."],
+    "limitations": ["Paced rhythms were left out of training."],
+    "traps": ["It reads the first 5 s: a label of the whole 10 s may rest on what it does not read."],
+    "pretrained_on": ["ptb-xl"],
+    "licence": "CC BY-NC 4.0",
+}
+SHEET = {
+    "country": "Germany",
+    "years": "1989 to 1996",
+    "devices": "Schiller AG",
+    "licence": "CC BY 4.0",
+    "label_origin": "SCP-ECG statements by up to two cardiologists",
+    "source": "Wagner et al. 2020, Scientific Data 7:154; PhysioNet ptb-xl 1.0.3, doi:10.13026/kfzx-aw45",
+    "age": {
+        "known": 990,
+        "quartiles": [50.0, 62.0, 72.0],
+        "bands": {"below 40": 90, "40 to 64": 450, "65 and above": 450},
+    },
+    "sex": {"F": 480, "M": 510, "unknown": 10},
+}
+
 
 class Made:
     """Rows and arrays of a run."""
@@ -215,7 +238,9 @@ def write_run(
         "plugin_version": "0.1.0",
         "profile": 'name = "default"\n',
         "packages": json.dumps({"numpy": "2.4.6"}),
-        "encoders": json.dumps({name: {"exposure": exposure, "weights_sha256": "ab" * 32} for name in models}),
+        "encoders": json.dumps(
+            {name: {"exposure": exposure, "weights_sha256": "ab" * 32, "card": CARD} for name in models}
+        ),
         "cohorts": json.dumps(
             {
                 name: {
@@ -223,6 +248,8 @@ def write_run(
                     "records": 1000,
                     "digest": "cd" * 32,
                     "units": {"quantity:EF": "%"},
+                    "unknown": dict.fromkeys(labels, 30),
+                    "sheet": SHEET,
                 }
                 for number, name in enumerate(cohorts)
             }

@@ -98,13 +98,13 @@ def test_seen_cohorts_and_continents_are_marked(page):
 
 def test_a_fail_and_its_reason_are_on_top_in_plain_words(made, page):
     text, rows = page, made[1]
-    banner = re.search(r'<div class="banner fail">(.*?)</ul>', text, re.S).group(1)
+    banner = re.search(r'<div class="banner fail">(.*?)<div class="glance">', text, re.S).group(1)
     words = unescape(re.sub("<[^>]+>", "", banner))
     blocking = [row for row in rows if row.blocks and row.encoder == "two" and "displacement" in row.check]
     many = sum(row.encoder == "two" and "displacement" in row.check for row in rows)
     assert f"between patients: {len(blocking)} of {many} checks block, the worst" in words
     worst = max(blocking, key=lambda row: row.value)
-    assert f"{worst.value:.3f} ({worst.low:.3f} to {worst.high:.3f}), where at most 0.3 is demanded" in words
+    assert f"{worst.value:.3f} ({worst.low:.3f} to {worst.high:.3f}); it has to be at most 0.3" in words
     (target,) = re.findall(rf'href="#(check:two:{re.escape(worst.check)})"', banner)
     assert f'id="{target}"' in text
     assert text.count("<section ") == len(SECTIONS)

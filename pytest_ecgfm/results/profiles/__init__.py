@@ -18,6 +18,7 @@ from pytest_ecgfm.cohorts.targets import Definitions, SetDefinition, canonical
 from pytest_ecgfm.errors import EcgfmError, unknown_name
 from pytest_ecgfm.evaluations.probe_kinds import PROBES
 from pytest_ecgfm.results.checks import CHECKS, COORDINATES, SPACES, SUITES, Case, Threshold, suites
+from pytest_ecgfm.results.rounded import chosen
 from pytest_ecgfm.signals.perturbations import VARIANTS
 
 Fraction = Annotated[float, NO_TRUTH_VALUE, Field(gt=0, le=1, allow_inf_nan=False)]
@@ -239,9 +240,9 @@ def idle(profile: Profile, cases: Iterable[Case]) -> list[str]:
 
 
 def _selection(rule: Rule) -> str:
-    chosen = {f"{name}s": getattr(rule, f"{name}s", ()) for name in COORDINATES}
-    texts = [f"{name} {', '.join(map(str, values))}" for name, values in chosen.items() if values]
-    return "; ".join([*texts, f"{'maximum' if rule.minimum is None else 'minimum'} {rule.bound:g}"])
+    where = {f"{name}s": getattr(rule, f"{name}s", ()) for name in COORDINATES}
+    texts = [f"{name} {', '.join(map(str, values))}" for name, values in where.items() if values]
+    return "; ".join([*texts, f"{'maximum' if rule.minimum is None else 'minimum'} {chosen(rule.bound)}"])
 
 
 def demanded(profile: Profile, case: Case) -> Threshold:
@@ -373,9 +374,9 @@ def _check_names(profile: Profile, file: str, labels: Iterable[str]) -> None:
         low, high = CHECKS[rule.name].limits
         if not low <= rule.bound <= high:
             key = f"check.{number}.{'maximum' if rule.minimum is None else 'minimum'}"
-            raise EcgfmError(f"{where}: {key} = {rule.bound:g}, but {rule.name} is between {low:g} and {high:g}.")
+            raise EcgfmError(f"{where}: {key} = {chosen(rule.bound)}, but {rule.name} is between {low:g} and {high:g}.")
         if rule.no_change is not None and not low <= rule.no_change <= high:
-            key = f"check.{number}.no_change = {rule.no_change:g}"
+            key = f"check.{number}.no_change = {chosen(rule.no_change)}"
             raise EcgfmError(f"{where}: {key}, but {rule.name} is between {low:g} and {high:g}.")
         for kind, known in (("perturbation", tuple(VARIANTS)), ("space", SPACES)):
             for name in getattr(rule, f"{kind}s"):
