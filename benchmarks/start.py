@@ -74,8 +74,8 @@ def commands(python: str) -> dict[str, list[str]]:
     }
 
 
-def measured(pythons: list[str], rounds: int) -> list[dict[str, float]]:
-    """Return the median CPU seconds of each command, for each Python."""
+def measured(pythons: list[str], rounds: int, only: Sequence[str] = ()) -> list[dict[str, float]]:
+    """Return the median CPU seconds of each command, or of those named, for each Python."""
     with tempfile.TemporaryDirectory() as place:
         folders = []
         for number, python in enumerate(pythons):
@@ -94,6 +94,8 @@ def measured(pythons: list[str], rounds: int) -> list[dict[str, float]]:
         for round_ in range(rounds + 1):
             for python, folder, times in zip(pythons, folders, found, strict=True):
                 for name, command in commands(python).items():
+                    if only and name not in only:
+                        continue
                     seconds = cpu_seconds(command, folder)
                     if round_:
                         times.setdefault(name, []).append(seconds)
@@ -123,9 +125,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5, help="default: %(default)s")
     parser.add_argument("--before", metavar="PYTHON", help="interpreter of an environment with another version")
+    parser.add_argument("--only", action="append", default=[], help="this row, with an empty run; repeatable")
     parser.add_argument("--json", type=Path, help="write the seconds here")
     options = parser.parse_args()
-    now, *then = measured([sys.executable, *([options.before] if options.before else [])], options.rounds)
+    if unknown := set(options.only) - set(commands("")):
+        parser.error(f"--only: {', '.join(sorted(unknown))}; there are {', '.join(commands(''))}")
+    only = ["empty run", *options.only] if options.only else []
+    now, *then = measured([sys.executable, *([options.before] if options.before else [])], options.rounds, only)
     write(now, then, options.json, {"times an empty run": lambda seconds: seconds / now["empty run"]})
 
 

@@ -104,6 +104,7 @@ def _cohorts(args: argparse.Namespace) -> int:
     from pytest_ecgfm.cohorts.endpoints import with_labels
     from pytest_ecgfm.cohorts.overview import describe, lines, summarise, survey
     from pytest_ecgfm.cohorts.targets import asked_targets
+    from pytest_ecgfm.encoders.registry import models_by_exposure
 
     status, reports = 0, list[dict[str, Any]]()
     targets = asked_targets(args.labels, args.labels_file)
@@ -114,6 +115,7 @@ def _cohorts(args: argparse.Namespace) -> int:
             continue
         cohort = with_labels(found, targets.endpoints.values())
         about = {**describe(cohort, targets.quantities.values()), **place, "digest": None}
+        about["pretraining"] = {} if place["layout"] == "folder" else models_by_exposure(cohort.name)
         table = cohort.table.join(cohort.labels).rename_axis("record")
         if not args.quick:
             from pytest_ecgfm.encoders.heart_rate import heart_rate_of  # not for --quick

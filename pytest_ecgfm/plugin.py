@@ -3,6 +3,7 @@
 Every pytest run of an environment imports this module, so it imports only pytest and the standard library.
 """
 
+from collections.abc import Generator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -122,9 +123,25 @@ def pytest_configure(config: pytest.Config) -> None:
     for name, text in MARKERS.items():
         config.addinivalue_line("markers", f"{name}: {text}")
     if _asked_for(config):
-        from pytest_ecgfm.session.activate import activate
+        from pytest_ecgfm.session.lasting import forget, lasting
 
-        activate(config)
+        forget()
+        with lasting():
+            from pytest_ecgfm.session.activate import activate
+
+            activate(config)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_collection(session: pytest.Session) -> Generator[None, object, object]:
+    """Collect in a run of ours without searching for garbage."""
+    plugins = session.config.pluginmanager
+    if not (plugins.has_plugin("ecgfm-session") or plugins.has_plugin("ecgfm-listing")):
+        return (yield)
+    from pytest_ecgfm.session.lasting import lasting
+
+    with lasting():
+        return (yield)
 
 
 def pytest_collect_directory(path: Path, parent: pytest.Collector) -> pytest.Collector | None:

@@ -1,3 +1,4 @@
+import gc
 import os
 import sys
 from pathlib import Path
@@ -11,12 +12,22 @@ import scipy.signal  # noqa: F401
 import torch  # noqa: F401
 import xarray  # noqa: F401
 
+# What is imported and collected lasts as long as the process. The search for garbage goes through all of it again and
+# again, so it begins when the tests do, and leaves that out.
+gc.disable()
+
 # Hundreds of runs in subprocesses: without bytecode that is kept, each of them would compile the package anew.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 # Last on the path: tests use each other's helpers, and an installed package must not be hidden by the source tree, in
 # which suites and fixtures are no part of it.
 sys.path.append(str(Path(__file__).parents[1]))
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_finish():
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture

@@ -9,12 +9,26 @@ import pytest
 FOLDER = Path(__file__).parents[1] / "benchmarks"
 
 
-@pytest.fixture(scope="module")
-def runner():
-    spec = importlib.util.spec_from_file_location("benchmarks_run", FOLDER / "run.py")
+def load(name):
+    spec = importlib.util.spec_from_file_location(f"benchmarks_{name}", FOLDER / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="module")
+def runner():
+    return load("run")
+
+
+def test_runs_that_were_kept_go_on_with_their_medians(monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(FOLDER)
+    lines = [("now", "smoke, warm", 3.0), ("before", "smoke, warm", 6.0), ("now", "smoke, cold", 9.0)]
+    lines += [("now", "smoke, warm", cpu) for cpu in (1.0, 2.0)]
+    kept = (json.dumps({"version": version, "run": run, "cpu": cpu, "wall": 0}) for version, run, cpu in lines)
+    (tmp_path / "seconds.jsonl").write_text("\n".join(kept) + "\n")
+    found = load("runs").medians(tmp_path)
+    assert found == {"now": {"smoke, cold": 9.0, "smoke, warm": 2.0}, "before": {"smoke, warm": 6.0}}
 
 
 def kept(ratio, arguments=("--records=1",)):

@@ -92,6 +92,11 @@ def test_a_missing_or_damaged_file_is_one_line_and_an_older_run_needs_none(run, 
     assert verify(copy) == []
 
 
+def test_a_path_of_bytes_that_are_no_text_is_kept_as_escapes():
+    (kept,) = told_command(["--ecgfm-data=/d/\udcff"])
+    assert kept.encode() == rb"--ecgfm-data=/d/\udcff"
+
+
 @given(
     st.lists(st.text(max_size=8), max_size=3),
     st.sampled_from(["--token", "--hub-token", "--PASSWORD", "--api_key"]),

@@ -123,7 +123,7 @@ class ModelCard(Statement):
         For people.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True)
+    model_config = ConfigDict(defer_build=True, frozen=True, extra="forbid", str_strip_whitespace=True)
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_.]*$", max_length=80)]
     sampling_rate: SamplingRate = 500.0
@@ -200,7 +200,7 @@ class CohortCard(Facts):
         As in `pytest_ecgfm.cards.facts.Facts`.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True)
+    model_config = ConfigDict(defer_build=True, frozen=True, extra="forbid", str_strip_whitespace=True)
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", max_length=80)]
     sampling_rate: SamplingRate
@@ -241,7 +241,7 @@ class CheckCard(BaseModel):
         Variables that the check writes to the cube, each with what it is.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True)
+    model_config = ConfigDict(defer_build=True, frozen=True, extra="forbid", str_strip_whitespace=True)
 
     name: Annotated[str, Field(pattern=_DECLARED_CHECK)]
     title: Annotated[str, Field(min_length=1, max_length=200)]
@@ -291,7 +291,7 @@ class PerturbationCard(BaseModel):
         Whether a good encoder should ignore the change, or should notice it.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True)
+    model_config = ConfigDict(defer_build=True, frozen=True, extra="forbid", str_strip_whitespace=True)
 
     name: Annotated[str, Field(pattern=_DECLARED_CHECK)]
     parameter: Annotated[str, Field(min_length=1, max_length=200)]

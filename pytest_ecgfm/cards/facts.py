@@ -31,7 +31,7 @@ class Facts(BaseModel):
         Where these facts are published.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True)
+    model_config = ConfigDict(defer_build=True, frozen=True, extra="forbid", str_strip_whitespace=True)
 
     country: _Text = ""
     years: _Text = ""

@@ -24,7 +24,7 @@ class Parity(BaseModel):
         What a user might take for compared, and is not.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True)
+    model_config = ConfigDict(defer_build=True, frozen=True, extra="forbid", str_strip_whitespace=True)
 
     code: Annotated[str, Field(min_length=1, max_length=200)]
     weights: Literal["synthetic", "published"]

@@ -50,7 +50,7 @@ class Statement(BaseModel):
         Who answers questions about it: an address, or a name.
     """
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(defer_build=True, frozen=True, extra="ignore")
 
     intended_use: _Text = ""
     population: _Text = ""

@@ -73,7 +73,7 @@ class Endpoint:
 class Definition(BaseModel):
     """``[label.NAME]`` of a profile or of a file of labels, as written."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True)
+    model_config = ConfigDict(defer_build=True, frozen=True, extra="forbid", str_strip_whitespace=True)
 
     meaning: str = Field(min_length=1, max_length=200)
     true: dict[str, tuple[str, ...]] = Field(min_length=1)

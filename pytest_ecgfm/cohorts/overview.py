@@ -203,6 +203,9 @@ def lines(about: dict[str, Any], paths: Sequence[Path] = ()) -> Iterator[str]:
     folds = "published folds" if about["published_folds"] else "no published folds"
     yield f"  {about['records']} records, {patients}, {folds}, {about['sampling_rate']:g} Hz{_lengths(about)}"
     yield from _sheet_lines(about["sheet"], about["records"])
+    for word, models in about.get("pretraining", {}).items():
+        if models:
+            yield f"  {word} in pretraining by: {', '.join(models)}"
     for other in about["alternatives"]:
         yield f"  also here, not used: layout {other['layout']}: {', '.join(other['paths'])}"
     if about.get("digest"):
@@ -226,24 +229,24 @@ def _sheet_lines(told: dict[str, Any], records: int) -> Iterator[str]:
     yield f"  labels from: {told['label_origin'] or 'not stated'}; licence: {told['licence'] or 'not stated'}"
     if told["source"]:
         yield f"  source: {told['source']}"
-    yield f"  {age_in_words(told['age'], records)}; {sex_in_words(told['sex'])}"
+    yield f"  age: {age_in_words(told['age'], records)}; sex: {sex_in_words(told['sex'])}"
 
 
 def age_in_words(age: dict[str, Any], records: int) -> str:
     """Say how old the people of a sheet are."""
     if age["quartiles"] is None:
-        return "no ages"
+        return "not known"
     low, middle, high = age["quartiles"]
     bands = ", ".join(f"{name}: {count}" for name, count in age["bands"].items())
     unknown = f", unknown: {records - age['known']}" if records > age["known"] else ""
-    return f"age {middle:.0f}, half of them {low:.0f} to {high:.0f} ({bands}{unknown})"
+    return f"{middle:.0f} years, half of them {low:.0f} to {high:.0f} ({bands}{unknown})"
 
 
 def sex_in_words(sex: dict[str, int]) -> str:
     """Say how many women and men are in a sheet."""
     known = sex["F"] + sex["M"]
     if not known:
-        return "no sexes"
+        return "not known"
     unknown = f", unknown: {sex['unknown']}" if sex["unknown"] else ""
     return f"{100 * sex['F'] / known:.0f} % women (F: {sex['F']}, M: {sex['M']}{unknown})"
 

@@ -42,7 +42,7 @@ _LEAST = 10  # values from which on anything is said of their units
 class QuantityDefinition(BaseModel):
     """``[quantity.NAME]`` of a profile or of a file of labels, as written."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True)
+    model_config = ConfigDict(defer_build=True, frozen=True, extra="forbid", str_strip_whitespace=True)
 
     meaning: str = Field("", max_length=200)
     units: str = Field("", max_length=20)

@@ -17,7 +17,7 @@ from pytest_ecgfm.errors import EcgfmError
 class SetDefinition(BaseModel):
     """``[set.NAME]`` of a profile or of a file of labels, as written."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True)
+    model_config = ConfigDict(defer_build=True, frozen=True, extra="forbid", str_strip_whitespace=True)
 
     meaning: str = Field("", max_length=200)
     labels: tuple[str, ...] = Field(min_length=2)
@@ -26,7 +26,7 @@ class SetDefinition(BaseModel):
 class Definitions(BaseModel):
     """The tables ``[label.NAME]``, ``[quantity.NAME]`` and ``[set.NAME]``, by name."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(defer_build=True, frozen=True, extra="forbid")
 
     label: dict[str, Definition] = {}
     quantity: dict[str, QuantityDefinition] = {}

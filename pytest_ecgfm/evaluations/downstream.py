@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
-from scipy.stats import rankdata
 
 from pytest_ecgfm.errors import EcgfmError
 from pytest_ecgfm.evaluations.efficiency import label_efficiency as label_efficiency
@@ -26,6 +25,7 @@ from pytest_ecgfm.evaluations.fold_probes import (
 from pytest_ecgfm.evaluations.measured import described
 from pytest_ecgfm.evaluations.splits import Split, chosen_seeds
 from pytest_ecgfm.evaluations.statistics import Estimate, auroc_estimates, mean_auroc, mean_auroc_difference
+from pytest_ecgfm.evaluations.statistics.midranks import midranks
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.intp]
@@ -228,7 +228,7 @@ def _score(
             continue
         penalties[f, i] = found.C
         raw = found.scores(rows[fold.test])
-        scores[i, fold.test] = (rankdata(raw) - 0.5) / raw.size if split.kind == "cv" else raw
+        scores[i, fold.test] = (midranks(raw) - 0.5) / raw.size if split.kind == "cv" else raw
         probabilities[i, fold.test] = found.likelihood(raw)
     both = (seen[..., 1] > 0) & (seen[..., 1] < seen[..., 0])
     unmeasured = ~both.any(axis=0)

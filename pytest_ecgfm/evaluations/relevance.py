@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from scipy.special import xlogy
-from scipy.stats import rankdata
 
 from pytest_ecgfm.cohorts.label_table import EVERY_LEAD, built_in_labels
 from pytest_ecgfm.evaluations.statistics import auroc
@@ -29,6 +28,7 @@ from pytest_ecgfm.evaluations.statistics.bootstrap import (
     resampled,
     weighted_auroc,
 )
+from pytest_ecgfm.evaluations.statistics.midranks import midranks
 
 Floats = npt.NDArray[np.float64]
 
@@ -143,7 +143,7 @@ def rank_agreement(a: npt.ArrayLike, b: npt.ArrayLike) -> float:
     x, y = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
     if x.size < MINIMUM_PLAYERS or not (np.isfinite(x).all() and np.isfinite(y).all()):
         return math.nan
-    first, second = rankdata(x), rankdata(y)
+    first, second = midranks(x), midranks(y)
     first, second = first - first.mean(), second - second.mean()
     size = math.sqrt((first**2).sum() * (second**2).sum())
     return float((first * second).sum() / size) if size else math.nan

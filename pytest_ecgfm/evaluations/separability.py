@@ -24,6 +24,7 @@ from pytest_ecgfm.evaluations.robustness import Robustness, robustness_index
 from pytest_ecgfm.evaluations.splits import patient_folds
 from pytest_ecgfm.evaluations.statistics import mean_auroc
 from pytest_ecgfm.evaluations.statistics.bootstrap import UNDEFINED, Interval, percentiles, resampled, wilson
+from pytest_ecgfm.evaluations.statistics.midranks import midranks
 
 __all__ = [
     "METRICS",
@@ -358,8 +359,6 @@ def _cross_validated(
     rows: npt.NDArray[Any], targets: npt.NDArray[np.bool_], patients: npt.NDArray[Any], seed: int
 ) -> Floats:
     """Return ranks within fold of scores by probes that did not see the record's patient."""
-    from scipy.stats import rankdata
-
     folds = patient_folds(targets, patients, 5, seed)
     scores = np.full(targets.size, np.nan)
     for fold in range(5):
@@ -367,5 +366,5 @@ def _cross_validated(
         train = ~test & ~held
         probe = fit_probe("logistic", rows[train], targets[train], patients[train], rows[held], targets[held])
         raw = probe.scores(rows[test])
-        scores[test] = (rankdata(raw) - 0.5) / raw.size
+        scores[test] = (midranks(raw) - 0.5) / raw.size
     return scores

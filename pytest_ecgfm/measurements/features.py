@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
-from scipy.stats import rankdata
 
 from pytest_ecgfm.cohorts.base import Cohort
 from pytest_ecgfm.encoders.base import Encoder
@@ -16,6 +15,7 @@ from pytest_ecgfm.evaluations.fold_probes import FoldProbe
 from pytest_ecgfm.evaluations.measured import Cell, Measured
 from pytest_ecgfm.evaluations.probes import fit_probe
 from pytest_ecgfm.evaluations.statistics import mean_auroc
+from pytest_ecgfm.evaluations.statistics.midranks import midranks
 from pytest_ecgfm.measurements.record_probes import record_probes
 from pytest_ecgfm.results.checks import Case
 from pytest_ecgfm.run.run import Run
@@ -105,7 +105,7 @@ def _scores(run: Run, cohort: Cohort, label: str, embeddings: npt.NDArray[Any], 
     scores = probe.scores(embeddings[fold.test_rows])
     if labelled.split.kind != "cv":
         return scores
-    return np.asarray((rankdata(scores) - 0.5) / scores.size)
+    return np.asarray((midranks(scores) - 0.5) / scores.size)
 
 
 def _summary(run: Run, encoder: Encoder, cohort: Cohort, case: Case, found: Relevance) -> dict[str, float]:

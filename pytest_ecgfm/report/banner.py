@@ -1,6 +1,7 @@
 """The verdict on top of the page, as answers: released or not, why, for whom not, and what that rests on."""
 
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -12,6 +13,7 @@ from pytest_ecgfm.cohorts.synthetic.specs import SPECS
 from pytest_ecgfm.report.addresses import anchor
 from pytest_ecgfm.report.layout import NOTHING
 from pytest_ecgfm.report.loaded import Loaded, in_order
+from pytest_ecgfm.report.series import perturbation_title
 from pytest_ecgfm.report.subgroups import Found, found_groups
 from pytest_ecgfm.report.words import bound, chip, element, listed, plain
 from pytest_ecgfm.results.basis import Basis, basis_lines, nowhere_in_words
@@ -26,7 +28,9 @@ def heading(run: Loaded) -> Markup:
     """Return the page's first line: it alone says the outcome, and whether a part was left out."""
     outcome = str(run.verdict["outcome"])
     word = chip(outcome, run.identity.word(outcome))
-    asked = element("span", run.identity.asked(), class_="asked")
+    # The name of an option is not broken at its hyphens.
+    words = (element("span", word, class_="whole") for word in run.identity.asked().split())
+    asked = element("span", Markup(" ").join(words), class_="asked")
     return Markup("").join([f"{listed(run.models)}: ", word, ": ", asked])
 
 
@@ -60,7 +64,9 @@ def released(run: Loaded) -> str:
     """Say in one sentence whether this run releases the model."""
     outcome = str(run.verdict["outcome"])
     if outcome == "incomplete":
-        return "Not released: the run is incomplete, or measured too little to decide."
+        if run.verdict.get("complete", False):
+            return "Not released: too little could be measured to decide."
+        return "Not released: the run is incomplete."
     if outcome == "fail":
         count = sum(int(run.verdict["encoders"][name].get("counts", {}).get("blocking_fail", 0)) for name in run.models)
         return f"Not released: {count} blocking check{'s fail' if count != 1 else ' fails'}."
@@ -93,6 +99,8 @@ def _counts(run: Loaded, encoder: str) -> str:
         "error": "could not be measured",
     }
     told = [f"{counts[name]} {word}" for name, word in words.items() if counts.get(name)]
+    if missing := len(run.verdict["encoders"][encoder].get("not_evaluated") or ()):
+        told.append(f"{missing} were not evaluated")
     named = f"{encoder}: of" if len(run.models) > 1 else "Of"
     advisory = counts.get("fail", 0) - counts.get("blocking_fail", 0)
     also = f" ({advisory} of the failed {'is' if advisory == 1 else 'are'} advisory)" if advisory > 0 else ""
@@ -203,11 +211,14 @@ def _line(run: Loaded, encoder: str, kind: str, part: pd.DataFrame) -> Markup:
     short = sign * (part["value"].to_numpy(dtype=np.float64) - part["threshold"].to_numpy(dtype=np.float64))
     worst = part.iloc[int(np.argmax(np.nan_to_num(short, nan=-np.inf)))].to_dict()
     whole = len(run.checks[(run.checks["encoder"] == encoder) & (run.checks["kind"] == kind)])
-    many = f"{len(part)} of {whole} checks block" + (", the worst" if len(part) > 1 else "")
+    many = f"{len(part)} of {whole} checks {'block' if len(part) > 1 else 'blocks'}"
+    first = ", the worst" if len(part) > 1 else ","
     link = element("a", _found(worst), href=f"#{anchor(encoder, str(worst['check']))}")
     named = f"{encoder}: " if len(run.models) > 1 else ""
     title = element("strong", f"{named}{title_of(kind)}")
-    return Markup("").join([title, f": {many}", where_in(worst), ", ", link, "."])
+    # Where there is little room, the table of the worst cells says it.
+    tail = element("span", first, where_in(worst), ", ", link, class_="tail")
+    return Markup("").join([title, f": {many}", tail, "."])
 
 
 def title_of(kind: str) -> str:
@@ -225,7 +236,11 @@ def where_in(row: Mapping[Any, Any]) -> str:
     if row["label"]:
         parts.append(f"for {row['label']}")
     if row["perturbation"]:
-        parts.append(f"under {str(row['perturbation']).replace('@', ' of ').replace('_', ' ')}")
+        name, _, severity = str(row["perturbation"]).partition("@")
+        parts.append(f"under {perturbation_title(name)}")
+        # In the name of a check, a severity stands close to its unit.
+        apart = re.sub(r"([0-9])([A-Za-z])", r"\1 \2", severity)
+        parts += [f"of {apart}"] if severity else []
     if math.isfinite(row["fraction"]):
         parts.append(f"at {100 * row['fraction']:g} % of the training patients")
     if row["reference"]:

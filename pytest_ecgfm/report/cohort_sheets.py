@@ -20,7 +20,7 @@ _HEADS = (
     "age",
     "sex",
     "labels from",
-    "unknown",
+    "labels unknown",
     "in pretraining",
     "source",
 )

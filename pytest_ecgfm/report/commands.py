@@ -172,9 +172,14 @@ def table(args: argparse.Namespace) -> int:
 def report_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what ``ecgfm report`` takes."""
     parser.add_argument("folder", metavar="RUN", type=Path, help="folder of a finished run")
-    parser.add_argument("--pdf", action="store_true", help="print it, too, by Chromium; beside the page")
+    parser.add_argument("--pdf", action="store_true", help="also write the page as a PDF beside it (needs Chromium)")
     parser.add_argument(
-        "--baseline", action="append", default=[], metavar="RUN", type=Path, help="say what changed since; repeatable"
+        "--baseline",
+        action="append",
+        default=[],
+        metavar="RUN",
+        type=Path,
+        help="an earlier run: the page says what changed since; repeatable",
     )
 
 
@@ -197,7 +202,9 @@ def report(args: argparse.Namespace) -> int:
 def figures_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what ``ecgfm figures`` takes."""
     parser.add_argument("run_folder", metavar="RUN", type=Path, help="folder of a finished run, or its cube")
-    parser.add_argument("out", metavar="DIR", type=Path, help="where the figures go, as SVG and PNG")
+    parser.add_argument(
+        "out", metavar="DIR", type=Path, help="folder for the figures; each is written as SVG and as PNG"
+    )
 
 
 def figures(args: argparse.Namespace) -> int:
@@ -220,7 +227,7 @@ def figures(args: argparse.Namespace) -> int:
 def compare_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what ``ecgfm compare`` takes."""
     parser.add_argument("before", metavar="RUN", type=Path, help="folder of a finished run, or its cube")
-    parser.add_argument("after", metavar="RUN", nargs="+", type=Path, help="one run or more to compare with it")
+    parser.add_argument("after", metavar="RUN", nargs="+", type=Path, help="a later run to compare with it; repeatable")
 
 
 def compare(args: argparse.Namespace) -> int:

@@ -37,8 +37,8 @@ def worst(run: Loaded, most: int = _WORST) -> pd.DataFrame:
     """Return the rows that need attention most.
 
     Those that block come first, then others that fail, then what could not be measured or decided, then what passes.
-    Among equals, the one that is furthest on the wrong side in units of its interval is the first. What passes without
-    a sampling error is no close call, and is left out.
+    Among equals, the worst one of each kind of check comes before the second of any; worse is what is further on the
+    wrong side, in units of its interval. What passes without a sampling error is no close call, and is left out.
     """
     frame = run.checks.reset_index(drop=True)
     frame = frame[frame["encoder"].isin(run.models) & (frame["outcome"] != "insufficient")]
@@ -52,7 +52,9 @@ def worst(run: Loaded, most: int = _WORST) -> pd.DataFrame:
         rank=np.where(blocks, -1, [OUTCOMES.index(one) for one in frame["outcome"]]), margin=margin, units=units
     )
     frame = frame[~((frame["outcome"] == "pass") & exact)]
-    return frame.sort_values(["rank", "units", "check"], kind="stable").head(most)
+    frame = frame.sort_values(["rank", "units", "check"], kind="stable")
+    turn = frame.groupby(["rank", "kind"]).cumcount()
+    return frame.assign(turn=turn).sort_values(["rank", "turn", "units", "check"], kind="stable").head(most)
 
 
 def worst_table(run: Loaded) -> Markup:

@@ -179,10 +179,9 @@ def _together(one: Series, kind: str, names: Sequence[str]) -> Markup:
                 marks[Mark(float(position), found.threshold, found.sense)] = None
         lines.append(Line(name.removeprefix(kind).strip("[]") or kind, style[name], tuple(points)))
     named = legend({line.name: line.style for line in lines})
-    title = CHECKS[kind].title if kind in CHECKS else kind
     unit = f"{kind.partition('.')[2].replace('_', ' ') or kind}, no unit"
     drawing = _chart(one, lines, list(marks), f"{kind} over the releases", unit)
-    return element("figure", element("figcaption", title), drawing, named)
+    return element("figure", element("figcaption", f"{kind}, release by release"), drawing, named)
 
 
 def _chart(one: Series, lines: Sequence[Line], marks: Sequence[Mark], describe: str, unit: str) -> Markup:

@@ -19,6 +19,7 @@ from pytest_ecgfm.report.history import Apart, asked, find_runs
 from pytest_ecgfm.report.loaded import Loaded, load
 from pytest_ecgfm.results.baseline import Baseline, Scores
 from pytest_ecgfm.results.checks import MINIMUM_POSITIVES
+from pytest_ecgfm.results.cohort_order import cohort_order
 from pytest_ecgfm.results.profiles import held_profile
 from pytest_ecgfm.results.rounded import rounded
 
@@ -131,10 +132,12 @@ def _entries(runs: Sequence[Loaded]) -> list[Entry]:
     """Return each model of each run, in an order of its own; names that occur twice carry their run's folder."""
     pairs = [(run, encoder) for run in runs for encoder in run.models]
     often = [encoder for _, encoder in pairs]
-    named = [
-        Entry(run, encoder, encoder if often.count(encoder) == 1 else f"{encoder} ({run.path.resolve().name})")
-        for run, encoder in pairs
-    ]
+    named = []
+    for run, encoder in pairs:
+        folder = run.path.resolve()
+        twice = sum(other == encoder and one.path.resolve().name == folder.name for one, other in pairs) > 1
+        where = f"{folder.parent.name}/{folder.name}" if twice else folder.name
+        named.append(Entry(run, encoder, encoder if often.count(encoder) == 1 else f"{encoder} ({where})"))
     return sorted(named, key=lambda one: (one.name, str(one.run.path.resolve())))
 
 
@@ -151,7 +154,7 @@ def _why_alone(run: Loaded, groups: Any) -> str:
 
 def _contest(entries: Sequence[Entry]) -> Contest:
     held = [Baseline(entry.run.path, entry.run.tree) for entry in entries]
-    cohorts = sorted({name for entry in entries for name in entry.run.cohorts})
+    cohorts = cohort_order(name for entry in entries for name in entry.run.cohorts)
     labels = list(dict.fromkeys(name for entry in entries for name in entry.run.targets))
     shared: dict[bool, dict[str, list[tuple[Cell, Scored]]]] = {True: defaultdict(list), False: defaultdict(list)}
     left_out = []

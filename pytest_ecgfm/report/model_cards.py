@@ -1,4 +1,4 @@
-"""What each model's card says of its use, and what it leaves open: below the first screen, before every section."""
+"""What each model's card says of its use, and what it leaves open: beside the verdict, before every section."""
 
 from collections.abc import Mapping
 from typing import Any

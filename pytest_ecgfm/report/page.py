@@ -48,8 +48,8 @@ def render(run: Loaded) -> str:
         subtitle=f"ECG foundation model conformance, run {about.get('run_id', '')}, {about.get('finished', '')}, "
         f"pytest-ecgfm {about.get('plugin_version', '')}",
         heading=heading(run),
-        # The verdict, and what says most in a few lines, on the first screen; then what each model is for.
-        banner=Markup("").join([element("div", banner(run), class_="top"), glance(run), model_cards(run)]),
+        # The verdict, and beside it what the model is for; then what says most in a few lines.
+        banner=Markup("").join([element("div", banner(run), model_cards(run), class_="top"), glance(run)]),
         sections=shown,
         scripts=("tip.js", "page.js"),
     )

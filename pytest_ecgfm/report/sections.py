@@ -16,6 +16,7 @@ from pytest_ecgfm.report.leads import relevance
 from pytest_ecgfm.report.loaded import Loaded, in_order
 from pytest_ecgfm.report.maps import maps
 from pytest_ecgfm.report.marks import Line
+from pytest_ecgfm.report.operating import operating
 from pytest_ecgfm.report.quantities import quantities, sets, travelled
 from pytest_ecgfm.report.series import (
     auroc_limits,
@@ -265,6 +266,13 @@ def _sections() -> Iterator[Section]:
         "Transfer between cohorts",
         "AUROC on the target's test records, and its drop compared with the target's own probe.",
         transfer,
+    )
+    yield Section(
+        "operating",
+        "Operating point and calibration",
+        "The threshold comes from the training patients alone. In the charts, a curve on the dotted line is right: of "
+        "the records with that predicted probability, so many have the label. Above it there are more, below it fewer.",
+        operating,
     )
     yield Section(
         "quantity-transfer",

@@ -54,7 +54,7 @@ def tables(runs: Sequence[Loaded]) -> list[Table]:
     -------
     list of Table
     """
-    return [*_separability(runs), *_auroc(runs), *_transfer(runs)]
+    return [*_separability(runs), *_auroc(runs), *_transfer(runs), *_sensitivity(runs)]
 
 
 def _groups(runs: Sequence[Loaded], group: str) -> Iterator[tuple[str, Loaded, xr.Dataset]]:
@@ -152,6 +152,19 @@ def _between(run: Loaded, held: xr.Dataset, variable: str, **where: str) -> pd.D
     frame = pd.DataFrame(values, held["source"].values.astype(str), list(heads))
     frame = frame.loc[list(cohort_order(frame.index)), list(cohort_order(heads))].rename(columns=heads)
     return frame.dropna(axis="columns", how="all").rename_axis(index="source", columns="target")
+
+
+def _sensitivity(runs: Sequence[Loaded]) -> Iterator[Table]:
+    """Tabulate by source and target; on the diagonal, a cohort's own probe in its own test records."""
+    for row, _, held in _groups(runs, "operating"):
+        for label in in_order([str(one) for one in held["label"].values], LABELS):
+            values = held["sensitivity"].sel(label=label).transpose("source", "target").values
+            frame = pd.DataFrame(values, held["source"].values.astype(str), held["target"].values.astype(str))
+            frame = frame.dropna(axis="index", how="all").dropna(axis="columns", how="all")
+            if not frame.empty:
+                frame = frame.rename_axis(index="source", columns="target")
+                title = f"{row}: sensitivity of {label} at a threshold from the training patients of one cohort"
+                yield Table(f"sensitivity-{row}-{label}", title, frame)
 
 
 def _flat(frame: pd.DataFrame) -> pd.DataFrame:

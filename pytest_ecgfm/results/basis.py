@@ -40,7 +40,7 @@ class Planned(Protocol):
 class BasisPart(BaseModel):
     """What ``verdict.json`` says about what one encoder's verdict rests on."""
 
-    model_config = ConfigDict(extra="ignore")
+    model_config = ConfigDict(defer_build=True, extra="ignore")
 
     labels: dict[str, dict[str, list[str]]] = Field(
         description="label to suite to the cohorts in which a blocking check passed or failed"
@@ -160,7 +160,9 @@ def every_cohort(suites: Iterable[Sequence[str]]) -> list[str]:
 
 def cohorts_in_words(cohorts: Sequence[str], every: Sequence[str]) -> str:
     """Name cohorts; all of them, where they are several, by their number."""
-    return f"all {len(every)} cohorts" if len(every) > 1 and list(cohorts) == list(every) else ", ".join(cohorts)
+    if len(every) < 2 or list(cohorts) != list(every):
+        return ", ".join(cohorts)
+    return "both cohorts" if len(every) == 2 else f"all {len(every)} cohorts"
 
 
 def basis_lines(rests_on: Basis) -> list[str]:
@@ -175,7 +177,7 @@ def basis_lines(rests_on: Basis) -> list[str]:
             f"{', '.join(names)} in {cohorts_in_words(cohorts, every)}" for cohorts, names in suites.items() if cohorts
         ]
         if parts and () in suites:
-            parts.append(f"not {', '.join(suites[()])}")
+            parts.append(f"not gated: {', '.join(suites[()])}")
         lines.setdefault("; ".join(parts) or "not gated in any cohort", []).append(label)
     with_labels = {suite for by in rests_on.labels.values() for suite in by}
     for suite, cohorts in rests_on.suites.items():

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pytest_ecgfm.cards.statement import Statement
 from pytest_ecgfm.results.profiles import Profile, load_profile, shipped
 
-_OPEN = ConfigDict(frozen=True, extra="ignore")
+_OPEN = ConfigDict(defer_build=True, frozen=True, extra="ignore")
 _SHORT = 8
 _WORDS = {
     "pass": ("pass", "pass of a part"),

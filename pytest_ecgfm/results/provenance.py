@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from pytest_ecgfm.errors import utf8
 from pytest_ecgfm.results.identity import Identity
 
 PROVENANCE = "provenance.json"
@@ -21,7 +22,7 @@ _WHOSE = re.compile(r"(?<=://)[^/@\s]+(?=@)")
 class ModelProvenance(BaseModel):
     """What one encoder was made from."""
 
-    model_config = ConfigDict(extra="ignore")
+    model_config = ConfigDict(defer_build=True, extra="ignore")
 
     version: str = Field(default="", description="as its card says")
     card_sha256: str = Field(description="of the card's fields, as JSON with sorted keys")
@@ -32,7 +33,7 @@ class ModelProvenance(BaseModel):
 class ProvenanceFile(BaseModel):
     """The content of ``provenance.json``."""
 
-    model_config = ConfigDict(extra="ignore")
+    model_config = ConfigDict(defer_build=True, extra="ignore")
 
     version: Literal[1] = Field(alias="schema")
     run_id: str
@@ -70,7 +71,8 @@ def told_command(arguments: Sequence[str]) -> list[str]:
         else:
             out.append(_WHOSE.sub(_HIDDEN, one))
         follows = secret and not sign
-    return out
+    # A path may hold bytes that are no text.
+    return list(utf8(out))
 
 
 def provenance(about: Mapping[str, Any], identity: Identity, files: Mapping[str, str]) -> ProvenanceFile:

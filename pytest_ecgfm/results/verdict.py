@@ -28,7 +28,7 @@ Word = Literal["pass", "fail", "incomplete"]
 class EncoderPart(BaseModel):
     """What ``verdict.json`` says about one encoder."""
 
-    model_config = ConfigDict(extra="ignore")
+    model_config = ConfigDict(defer_build=True, extra="ignore")
 
     outcome: Word
     counts: dict[str, int] = Field(description="checks by outcome; blocking_fail: those that block; planned: all")
@@ -40,7 +40,7 @@ class EncoderPart(BaseModel):
 class VerdictFile(BaseModel):
     """The content of ``verdict.json``; its JSON Schema is published in ``docs/verdict.schema.json``."""
 
-    model_config = ConfigDict(extra="ignore")
+    model_config = ConfigDict(defer_build=True, extra="ignore")
 
     version: Literal[2] = Field(alias="schema", description="version of this schema")
     outcome: Word = Field(

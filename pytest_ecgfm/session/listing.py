@@ -1,7 +1,7 @@
 """``--ecgfm-list``: what there is to choose from."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -9,9 +9,7 @@ import pytest
 from pytest_ecgfm.cards import ModelCard, parse_card
 from pytest_ecgfm.cards.parity import parity_in_words
 from pytest_ecgfm.cohorts import available_cohorts, load_cohort
-from pytest_ecgfm.cohorts.endpoints import with_labels
-from pytest_ecgfm.cohorts.offered import offered_codes, offered_columns
-from pytest_ecgfm.cohorts.quantities import offered_quantities
+from pytest_ecgfm.cohorts.endpoints import Endpoint, with_labels
 from pytest_ecgfm.cohorts.targets import Definitions, Targets, chosen_targets, read_targets
 from pytest_ecgfm.errors import EcgfmError
 from pytest_ecgfm.evaluations.probe_kinds import PROBES
@@ -20,6 +18,7 @@ from pytest_ecgfm.results.checks import CHECKS, suites
 from pytest_ecgfm.results.cohort_order import cohort_order
 from pytest_ecgfm.results.profiles import load_profile, shipped
 from pytest_ecgfm.run.settings import Options
+from pytest_ecgfm.session.counts import Counts, counts_of, embedded_counts
 from pytest_ecgfm.session.declared import declared_cohorts, declared_models, register_declared
 from pytest_ecgfm.signals.perturbations import PERTURBATIONS
 
@@ -66,6 +65,12 @@ class Listing:
             (*definitions.names, *(options.names("labels") or ())), definitions, where="--ecgfm-labels"
         )
 
+    def _counts(self, name: str, endpoints: Mapping[str, Endpoint]) -> Counts:
+        """Return what a cohort has, counted unless it is an embedded one and no label of one's own was asked for."""
+        if self._root is None and not endpoints:
+            return embedded_counts()[name]
+        return counts_of(with_labels(load_cohort(name, self._root), endpoints.values()), endpoints)
+
     def _lines(self, config: pytest.Config) -> Iterator[str]:
         register_declared(config)
         yield "models:"
@@ -75,25 +80,7 @@ class Listing:
         endpoints = self._asked(config).endpoints
         yield f"cohorts ({self._root or 'embedded'}), with positives of known records for each label:"
         for name in cohort_order(self._cohorts):
-            cohort = with_labels(load_cohort(name, self._root), endpoints.values())
-            patients = f"{cohort.patients.nunique()} patients" if cohort.has_patients else "no patient identifiers"
-            yield f"  {name} ({cohort.continent}): {len(cohort)} records, {patients}"
-            counts = (
-                f"{label} {int(column.sum())}/{int(column.notna().sum())}" for label, column in cohort.labels.items()
-            )
-            yield "    " + ", ".join(counts)
-            columns = [
-                f"{column} {found['true']}/{found['true'] + found['false']}"
-                for column, found in offered_columns(cohort).items()
-                if column not in endpoints
-            ]
-            if columns:
-                yield f"    columns that are labels if you ask for them: {', '.join(columns)}"
-            if named := [f"{quantity} {told}" for quantity, told in offered_quantities(cohort)]:
-                yield f"    quantities, with the number of records that have them: {', '.join(named)}"
-            codes = [f"{one.name} {one.positives}" for one in offered_codes(cohort) if one.name not in endpoints]
-            if codes:
-                yield f"    codes that are labels if you ask for them, with the number of records: {', '.join(codes)}"
+            yield from _of_counts(name, self._counts(name, endpoints))
         for name, (_, declaration, card) in declared_cohorts(config).items():
             yield f"  {name} ({card.continent or 'no continent stated'}): declared in {declaration.where}"
         yield f"profiles: {', '.join(shipped())}"
@@ -110,6 +97,21 @@ class Listing:
         for kind in CHECKS.values():
             where = kind.definition if not kind.where else f"theirs: declared in {kind.where}"
             yield f"  {kind.name}: {kind.title} ({where})"
+
+
+def _of_counts(name: str, counts: Counts) -> Iterator[str]:
+    """Say what a cohort has."""
+    patients = "no patient identifiers" if counts.patients is None else f"{counts.patients} patients"
+    yield f"  {name} ({counts.continent}): {counts.records} records, {patients}"
+    yield "    " + ", ".join(f"{label} {true}/{known}" for label, (true, known) in counts.labels.items())
+    columns = [f"{column} {true}/{known}" for column, (true, known) in counts.columns.items()]
+    if columns:
+        yield f"    columns that are labels if you ask for them: {', '.join(columns)}"
+    if named := [f"{quantity} {told}" for quantity, told in counts.quantities.items()]:
+        yield f"    quantities, with the number of records that have them: {', '.join(named)}"
+    codes = [f"{code} {positives}" for code, positives in counts.codes.items()]
+    if codes:
+        yield f"    codes that are labels if you ask for them, with the number of records: {', '.join(codes)}"
 
 
 def _of_weights(card: ModelCard) -> Iterator[str]:

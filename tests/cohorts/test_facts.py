@@ -16,6 +16,7 @@ from pytest_ecgfm.cohorts.layouts import LAYOUTS
 from pytest_ecgfm.cohorts.limit import limited
 from pytest_ecgfm.cohorts.overview import age_in_words, describe, lines, sex_in_words
 from pytest_ecgfm.cohorts.own import own_cohort
+from pytest_ecgfm.encoders.registry import models_by_exposure
 from pytest_ecgfm.errors import EcgfmError
 from pytest_ecgfm.report.cohort_sheets import cohort_sheets
 from pytest_ecgfm.report.loaded import load
@@ -71,7 +72,7 @@ def test_a_folder_states_its_facts_in_a_file(folder, capsys):
     assert main(["cohorts", str(folder.parent), "--quick"]) == 0
     shown = capsys.readouterr().out
     assert "recorded in Italy, 2015 to 2022; devices: <b>GE</b> MAC" in shown
-    assert "age 50, half of them 40 to 60 (below 40: 1, 40 to 64: 1, 65 and above: 1, unknown: 1)" in shown
+    assert "age: 50 years, half of them 40 to 60 (below 40: 1, 40 to 64: 1, 65 and above: 1, unknown: 1)" in shown
     assert "67 % women (F: 2, M: 1, unknown: 1)" in shown
 
 
@@ -107,7 +108,17 @@ def test_a_fixture_states_its_facts_in_its_arguments():
     cohort = own_cohort(card, (np.zeros((2, 2, 500)), table), where="conftest.py:1")
     assert sheet(cohort)["label_origin"] == "two readers"
     told = list(lines({**describe(cohort), "layout": "x", "alternatives": []}))
-    assert "  no ages; no sexes" in told
+    assert "  age: not known; sex: not known" in told
+
+
+def test_the_command_names_the_models_that_saw_a_cohort():
+    assert models_by_exposure("no-such-cohort") == {"seen": [], "possibly seen": []}
+    card = parse_cohort_card("mine", {"sampling_rate": 250, "leads": "I II"}, where="")
+    cohort = own_cohort(card, (np.zeros((1, 2, 500)), pd.DataFrame({"AF": [1]}, index=["a"])), where="")
+    about = {"seen": ["ecg_fm"], "possibly seen": []}
+    told = list(lines({**describe(cohort), "layout": "x", "alternatives": [], "pretraining": about}))
+    assert "  seen in pretraining by: ecg_fm" in told
+    assert not any("possibly" in line for line in told)
 
 
 def test_embedded_cohorts_say_that_nobody_was_recorded():
@@ -121,8 +132,8 @@ def test_embedded_cohorts_say_that_nobody_was_recorded():
 
 
 def test_words_of_ages_and_sexes():
-    assert age_in_words({"known": 0, "quartiles": None, "bands": {}}, 3) == "no ages"
-    assert sex_in_words({"F": 0, "M": 0, "unknown": 4}) == "no sexes"
+    assert age_in_words({"known": 0, "quartiles": None, "bands": {}}, 3) == "not known"
+    assert sex_in_words({"F": 0, "M": 0, "unknown": 4}) == "not known"
 
 
 def test_the_page_has_a_sheet_of_each_cohort(tmp_path):

@@ -30,7 +30,7 @@ def verdict_of(folder):
 def test_handcrafted_passes_and_everything_is_written(user, run_folder):
     result = user.runpytest_subprocess("--ecgfm=handcrafted", *GRID)
     assert result.ret == 0, result.stdout.str()
-    result.stdout.fnmatch_lines(["handcrafted: PASS (3 pass, 0 fail, *", "verdict: PASS OF A PART", "run: *"])
+    result.stdout.fnmatch_lines(["handcrafted: PASS (4 pass, 0 fail, *", "verdict: PASS OF A PART", "run: *"])
     folder = run_folder()
     names = {path.name for path in folder.iterdir()}
     assert names == {
@@ -53,7 +53,7 @@ def test_handcrafted_passes_and_everything_is_written(user, run_folder):
     assert auroc.sel(fraction=1.0, seed=0) > auroc.sel(fraction=0.1).mean()
     assert auroc.attrs["higher_is_better"] == 1
     assert tree.attrs["complete"] == 1
-    assert tree["checks"].sizes["check"] == 3
+    assert tree["checks"].sizes["check"] == 4
     scores = tree["scores"].sel(encoder="handcrafted", label="AF")
     tested = scores["target"].notnull()
     assert tested.sum() > 900
@@ -206,7 +206,7 @@ def not_finite():
     rows = [json.loads(line) for line in (run_folder() / "rows.jsonl").read_text().splitlines()]
     assert {row["outcome"] for row in rows} == {"fail"}
     assert {row["value"] for row in rows} == {None}
-    assert len(rows) == 3
+    assert len(rows) == 4
 
 
 def test_few_positives_are_insufficient_and_never_a_pass(user, run_folder):

@@ -88,6 +88,29 @@ class Made:
                 where = {"cohort": target, "label": label, "source": source}
                 self.add("transfer.drop", encoder, 0.1, drop, sense="maximum", cells=cells, **where)
 
+    def operating(self):
+        """A threshold that loses sensitivity abroad, and probabilities that are too low there."""
+        for encoder, source, target, label in product(self.models, self.cohorts, self.cohorts, self.labels):
+            lost = 0.0 if source == target else 0.2
+            at = {"encoder": encoder, "source": source, "target": target, "label": label}
+            found = {"sensitivity": 0.9 - lost, "specificity": 0.8, "ppv": 0.4, "npv": 0.95, "slope": 1.1}
+            found |= {"intercept": 4 * lost, "ici": 0.05 + lost / 4}
+            found = {name: value + float(self.rng.uniform(-0.02, 0.02)) for name, value in found.items()}
+            limits = {f"{name}_low": value - 0.04 for name, value in found.items()}
+            limits |= {f"{name}_high": value + 0.04 for name, value in found.items()}
+            counts = {"threshold": 0.07, "n_test": 150.0, "n_test_positive": 60.0}
+            cells = [Cell("operating", at, found | limits | counts)]
+            for point in range(21):
+                predicted = 0.01 + 0.03 * point
+                observed = predicted + lost / 2
+                values = {"predicted": predicted, "observed": observed}
+                values |= {"observed_low": observed - 0.01, "observed_high": observed + 0.05}
+                cells.append(Cell("operating", at | {"point": point}, values))
+            check, where = "downstream.sensitivity", {"cohort": target, "label": label}
+            if lost:
+                check, where = "transfer.sensitivity", {**where, "source": source}
+            self.add(check, encoder, 0.8, found["sensitivity"], half=0.04, cells=cells, **where)
+
     def subgroups(self):
         """One group is below the rest, one has too few records, and the sex of some is unknown."""
         groups = (("sex", "sex F", 60), ("sex", "sex M", 62), ("age", "age below 40", 4), ("age", "age 40 to 64", 118))
@@ -224,6 +247,7 @@ def write_run(
     made = Made(folder, list(models), list(cohorts), list(labels), list(fractions), records, why, seed)
     made.downstream()
     made.transfer()
+    made.operating()
     made.subgroups()
     made.stability()
     made.relevance()

@@ -231,7 +231,7 @@ def test_the_pages_of_releases_and_of_ranks_are_for_everybody_as_well(visit, tmp
         finished(folder, lambda *_: planted(0.9), started=f"2026-01-0{number}T00:00:00Z")
     pages = {"history.html": history_page(*read_history([tmp_path]))}
     pages["leaderboard.html"] = leaderboard_page(*read_leaderboard([tmp_path]))
-    for (name, text), width in product(pages.items(), (390, 1280)):
+    for (name, text), width in product(pages.items(), (390, 1400)):
         path = tmp_path / name
         path.write_text(text, encoding="utf-8")
         shown = visit(path, width=width)

@@ -120,7 +120,10 @@ def test_one_model_is_no_leaderboard_and_no_run_is_an_error(runs, tmp_path, caps
 def test_a_model_of_two_runs_is_told_apart_by_their_folders(runs, tmp_path):
     for number in (1, 2):
         shutil.copytree(runs / "all" / "good", tmp_path / f"v{number}")
-    ((contest,), _) = read_leaderboard([tmp_path])
+        shutil.copytree(runs / "all" / "good", tmp_path / "deep" / f"v{number}" / "run")
+    ((contest,), _) = read_leaderboard([tmp_path / "deep"])
+    assert [entry.name for entry in contest.entries] == ["good (v1/run)", "good (v2/run)"]
+    ((contest,), _) = read_leaderboard([tmp_path / "v1", tmp_path / "v2"])
     assert [entry.name for entry in contest.entries] == ["good (v1)", "good (v2)"]
     assert {place[3:] for board in contest.boards for place in board.places} == {(1, 1, 2)}
 

@@ -18,10 +18,10 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import expit, logit
-from scipy.stats import rankdata, t
+from scipy.special import expit, logit, stdtr, stdtrit
 
 from pytest_ecgfm.evaluations.holm import holm
+from pytest_ecgfm.evaluations.statistics.midranks import midranks
 from pytest_ecgfm.evaluations.statistics.variance import (
     Floats,
     aurocs,
@@ -171,7 +171,7 @@ def combined(test_variance: float, parts: list[tuple[float, int]]) -> tuple[floa
 
 def half_width(variance: float, degrees_of_freedom: float, level: float) -> float:
     """Return half the width of an interval by the t quantile; infinite degrees of freedom mean the normal one."""
-    return float(t.ppf((1 + level) / 2, degrees_of_freedom)) * math.sqrt(variance)
+    return float(stdtrit(degrees_of_freedom, (1 + level) / 2)) * math.sqrt(variance)
 
 
 def auroc_estimate(values: Floats, test_variance: float, pairs: int, level: float) -> Estimate:
@@ -307,7 +307,7 @@ def mean_auroc_difference(
     sample = sample_design(labels, patients)
     a, b = aurocs(rows_a, labels), aurocs(rows_b, labels)
     value = float(a.mean() - b.mean())
-    same = rows_a.shape == rows_b.shape and np.array_equal(rankdata(rows_a, axis=1), rankdata(rows_b, axis=1))
+    same = rows_a.shape == rows_b.shape and np.array_equal(midranks(rows_a), midranks(rows_b))
     test_variance = 0.0 if same and math.isfinite(value) else math.nan
     if math.isfinite(value) and not same:
         contrast = np.concatenate([np.full(a.size, 1 / a.size), np.full(b.size, -1 / b.size)])[None, :]
@@ -358,8 +358,8 @@ def p_value(estimate: Estimate, threshold: float, alternative: Literal["greater"
     spread = float(convert(estimate.value)) - float(convert(estimate.low))
     if spread <= 0:
         return 0.0 if distance > 0 else 1.0
-    quantile = float(t.ppf((1 + estimate.level) / 2, estimate.degrees_of_freedom))
-    return float(t.sf(distance * quantile / spread, estimate.degrees_of_freedom))
+    quantile = float(stdtrit(estimate.degrees_of_freedom, (1 + estimate.level) / 2))
+    return float(stdtr(estimate.degrees_of_freedom, -distance * quantile / spread))
 
 
 def _mirrored(estimate: Estimate) -> Estimate:

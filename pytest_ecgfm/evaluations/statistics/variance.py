@@ -15,9 +15,9 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy.stats import rankdata
 
 from pytest_ecgfm.errors import EcgfmError
+from pytest_ecgfm.evaluations.statistics.midranks import midranks
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.intp]
@@ -79,9 +79,9 @@ def placements(scores: npt.ArrayLike, targets: npt.ArrayLike) -> Placements:
     n = labels.size - m
     if not m or not n:
         raise EcgfmError(f"placement values need both classes, but there are {m} positives and {n} negatives.")
-    ranks = rankdata(rows, axis=1)
-    within_positive = rankdata(rows[:, labels], axis=1)
-    within_negative = rankdata(rows[:, ~labels], axis=1)
+    ranks = midranks(rows)
+    within_positive = midranks(rows[:, labels])
+    within_negative = midranks(rows[:, ~labels])
     return Placements((ranks[:, labels] - within_positive) / n, 1.0 - (ranks[:, ~labels] - within_negative) / m)
 
 
@@ -101,7 +101,7 @@ def aurocs(scores: npt.ArrayLike, targets: npt.ArrayLike) -> Floats:
     if not m or not n:
         return np.full(rows.shape[0], np.nan)
     # Summed before dividing: midranks are multiples of 1/2, so equal orders give equal bits.
-    rank_sums: Floats = rankdata(rows, axis=1)[:, labels].sum(axis=1)
+    rank_sums: Floats = midranks(rows)[:, labels].sum(axis=1)
     return (rank_sums - m * (m + 1) / 2) / (m * n)
 
 
