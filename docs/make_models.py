@@ -6,6 +6,7 @@ from pathlib import Path
 
 from pytest_ecgfm.cards import ModelCard, parse_card
 from pytest_ecgfm.cards.parity import parity_in_words
+from pytest_ecgfm.cards.statement import TITLES
 from pytest_ecgfm.encoders.registry import builtin_models
 
 HEAD = """# Models
@@ -155,6 +156,9 @@ def _section(card: ModelCard) -> str:
         f"- **leads**: {' '.join(card.leads)}",
         f"- **cite**: {card.citation}",
     ]
+    for name, title in TITLES.items():
+        said = getattr(card, name)
+        facts += [f"- **{title}**: {one}" for one in (said if isinstance(said, tuple) else [said]) if one]
     facts += [f"- **trap**: {trap}" for trap in card.traps]
     lines = [_wrapped(card.description), "", *(_wrapped(fact, "  ") for fact in facts)]
     return f"## {card.name}\n\n" + "\n".join(lines) + "\n"

@@ -77,10 +77,11 @@ def _load_all(root: Path | None, names: list[str] | None) -> Iterator[tuple["Coh
     from pytest_ecgfm.cohorts import available_cohorts, load_cohort
     from pytest_ecgfm.cohorts.discovery import discover, load_found
     from pytest_ecgfm.errors import unknown_name
+    from pytest_ecgfm.results.cohort_order import cohort_order
 
     there = available_cohorts(root)
     found = {} if root is None else discover(root)
-    for name in names or there:
+    for name in names or cohort_order(there):
         if name not in there:
             raise unknown_name("cohort", name, there, where="--cohort")
         place: dict[str, Any] = {"layout": "embedded", "paths": [], "alternatives": []}
@@ -103,6 +104,7 @@ def _cohorts(args: argparse.Namespace) -> int:
     from pytest_ecgfm.cohorts.endpoints import with_labels
     from pytest_ecgfm.cohorts.overview import describe, lines, summarise, survey
     from pytest_ecgfm.cohorts.targets import asked_targets
+    from pytest_ecgfm.encoders.registry import models_by_exposure
 
     status, reports = 0, list[dict[str, Any]]()
     targets = asked_targets(args.labels, args.labels_file)
@@ -113,6 +115,7 @@ def _cohorts(args: argparse.Namespace) -> int:
             continue
         cohort = with_labels(found, targets.endpoints.values())
         about = {**describe(cohort, targets.quantities.values()), **place, "digest": None}
+        about["pretraining"] = {} if place["layout"] == "folder" else models_by_exposure(cohort.name)
         table = cohort.table.join(cohort.labels).rename_axis("record")
         if not args.quick:
             from pytest_ecgfm.encoders.heart_rate import heart_rate_of  # not for --quick
@@ -250,6 +253,9 @@ COMMANDS: tuple[Command, ...] = (
     Command("figures", "draw a run's figures for papers, as SVG and PNG", commands.figures_arguments, commands.figures),
     Command("compare", "say what changed between runs, with intervals", commands.compare_arguments, commands.compare),
     Command(
+        "card", "write a run as a model card section for the Hugging Face Hub", commands.card_arguments, commands.card
+    ),
+    Command(
         "gate",
         "say whether the newest run of a folder passes; the exit status is for CI",
         commands.gate_arguments,
@@ -260,6 +266,12 @@ COMMANDS: tuple[Command, ...] = (
         "say what each check gave over releases, and what was lost little by little",
         commands.history_arguments,
         commands.history,
+    ),
+    Command(
+        "leaderboard",
+        "rank the models of several runs on the same records, with intervals of the ranks",
+        commands.leaderboard_arguments,
+        commands.leaderboard,
     ),
     Command(
         "verify",

@@ -47,3 +47,9 @@ def test_r2_gain(ecgfm_case, ecgfm_encoder, ecgfm_reference, ecgfm_run, ecgfm_ga
 def test_r2_change(ecgfm_case, ecgfm_encoder, ecgfm_run, ecgfm_gate):
     """R2 is not worse than that of an earlier run, paired on the same records."""
     ecgfm_gate(measurements.downstream.change_since(ecgfm_run, ecgfm_encoder, ecgfm_case))
+
+
+@pytest.mark.ecgfm_check("downstream.sensitivity")
+def test_sensitivity(ecgfm_case, ecgfm_encoder, ecgfm_run, ecgfm_gate):
+    """Sensitivity at a threshold that was chosen on the training patients alone."""
+    ecgfm_gate(measurements.operating.sensitivity(ecgfm_run, ecgfm_encoder, ecgfm_case))

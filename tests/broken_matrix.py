@@ -202,6 +202,13 @@ MATRIX = (
         cohorts="few old",
     ),
     Entry(
+        "lowering the scores of a newer device",
+        groups.HearingTheDevice,
+        ("downstream.sensitivity", "transfer.sensitivity"),
+        ("contract.repeatable", "contract.batch", "downstream.auroc", "transfer.drop"),
+        cohorts="newer device",
+    ),
+    Entry(
         "remembering what it saw",
         lambda: stability.Memoising(1.0),
         ("stability.history",),

@@ -12,10 +12,11 @@ RATE = 125.0
 class GroupedCohort(Cohort):
     """Records of noise: half of them positive, half of them women's; `old` is the share of patients of 65 and above.
 
-    The first records have no sex, the last none an age. Most are tested: groups need many.
+    The first records have no sex, the last none an age. Most are tested: groups need many. Those that are tested may
+    come from a `newer` device, which shows in an offset of aVF.
     """
 
-    def __init__(self, name, *, records=1000, old=0.3, unknown=5, devices=("A", "B")):
+    def __init__(self, name, *, records=1000, old=0.3, unknown=5, devices=("A", "B"), newer=False):
         rng = np.random.default_rng(7)
         index = pd.Index([f"r{number}" for number in range(records)], dtype=str)
         positive = rng.random(records) < 0.5
@@ -39,6 +40,8 @@ class GroupedCohort(Cohort):
         table.loc[index[records - unknown :], "age"] = np.nan
         table["fold"] = pd.array(rng.choice([1, 2, 3], records, p=(0.25, 0.1, 0.65)), "Int64")
         table.loc[[*index[:unknown], *index[records - unknown :]], "fold"] = 3
+        for record in index[newer & (table["fold"] == 3)]:
+            self._signals[record][5] += 0.01
         labels = pd.DataFrame(dict.fromkeys(LABELS, positive), index=index).astype("boolean")
         columns = pd.DataFrame({"device": rng.choice(devices, records)}, index=index)
         super().__init__(

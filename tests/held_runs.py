@@ -25,6 +25,7 @@ QUANTITY = "quantity:half told"
 EUROPE, SOUTH_AMERICA = COHORTS = ("synthetic-europe", "synthetic-south-america")
 RATES = {EUROPE: 125.0, SOUTH_AMERICA: 100.0}
 RECORDS = 200
+TRAVELLING = ("transfer.drop", "transfer.spearman_drop", "transfer.sensitivity")
 
 
 class Held(Cohort):
@@ -61,14 +62,16 @@ class Held(Cohort):
 
 
 def held_cohorts(cache):
-    """Two cohorts as they come; one in which what is labelled was recorded for eight seconds; two with groups."""
+    """Two cohorts as they come; one in which what is labelled was recorded for eight seconds; two with groups; one
+    whose tested records come from another device, beside one in which none do."""
     loaded = {name: limited(load_cohort(name, cache=cache), RECORDS) for name in COHORTS}
     plain = {name: Held(cohort, RATES[name]) for name, cohort in loaded.items()}
     labels = loaded[EUROPE].labels[["AF", "STach"]].any(axis=1)
     seconds = {record: 8.0 if labels[record] else 10.0 for record in loaded[EUROPE].records}
     telling = {EUROPE: Held(loaded[EUROPE], RATES[EUROPE], seconds)}
     grouped = {name: {EUROPE: GroupedCohort(EUROPE, old=old)} for name, old in (("grouped", 0.3), ("few old", 0.02))}
-    return {"plain": plain, "telling": telling, **grouped}
+    newer = {EUROPE: GroupedCohort(EUROPE, newer=True), SOUTH_AMERICA: GroupedCohort(SOUTH_AMERICA)}
+    return {"plain": plain, "telling": telling, "newer device": newer, **grouped}
 
 
 class HeldRun(Run):
@@ -141,7 +144,7 @@ def planned(settings: Settings) -> dict[Case, Any]:
         case: demanded
         for case, demanded in settings.planned().items()
         # Which cohort's own probe is good enough to lose something depends on its records.
-        if case.cohort in ("", EUROPE) or case.check in ("transfer.drop", "transfer.spearman_drop")
+        if case.cohort in ("", EUROPE) or case.check in TRAVELLING
     }
 
 

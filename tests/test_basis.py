@@ -148,9 +148,9 @@ def test_lines_say_what_is_alike_once():
         {"contract": ("a", "b"), "downstream": ("a", "b"), "transfer": ("a", "b"), "stability": ()},
     )
     assert basis_lines(found) == [
-        "AF, CD: downstream, transfer in all 2 cohorts",
-        "SB: downstream in b; not transfer",
+        "AF, CD: downstream, transfer in both cohorts",
+        "SB: downstream in b; not gated: transfer",
         "STach: not gated in any cohort",
-        "contract: all 2 cohorts",
+        "contract: both cohorts",
         "stability: decided nowhere",
     ]

@@ -54,10 +54,13 @@ def grid(**changes):
 
 def test_names_hold_the_cell_and_are_unique():
     found = list(cells("m", **grid()))
-    assert len({case.name for case in found}) == len(found) == 8 + 8 * 2
+    assert len({case.name for case in found}) == len(found) == 8 + 8 * 2 + 4
     assert CASE.name == "downstream.auroc[ptb-xl,AF,0.01]"
     assert not any(case.reference == "m" for case in found)
-    assert {case.check for case in cells("m", **grid(references=()))} == {"downstream.auroc"}
+    assert {case.check for case in cells("m", **grid(references=()))} == {
+        "downstream.auroc",
+        "downstream.sensitivity",
+    }
     contract = list(cells("m", **grid(suites=("contract",))))
     assert {case.cell for case in contract} == {"a", "b", ""}
     assert Case("contract.generated", "m").name == "contract.generated"

@@ -18,6 +18,7 @@ from pytest_ecgfm.cards.declarations import COHORT, declared_in
 from pytest_ecgfm.cli import COMMANDS, _parser
 from pytest_ecgfm.cohorts.base import LABELS
 from pytest_ecgfm.cohorts.endpoints import of_code
+from pytest_ecgfm.cohorts.facts import folder_facts
 from pytest_ecgfm.cohorts.layouts import LAYOUTS
 from pytest_ecgfm.cohorts.quantities import PREFIX, spelt
 from pytest_ecgfm.cohorts.targets import read_targets
@@ -316,6 +317,8 @@ def test_profiles_and_cards_in_the_pages_are_valid(page, tmp_path, monkeypatch):
         (tmp_path / "model.onnx").touch()
         if block.file in ("labels.toml", "quantities.toml", "sets.toml"):
             assert read_targets(path)
+        elif block.file == "cohort.toml":
+            assert folder_facts(tmp_path).country
         elif block.file:
             assert read_card_file(path)[0].name == "card"
         else:

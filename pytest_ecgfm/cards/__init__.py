@@ -7,7 +7,9 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from pytest_ecgfm.cards.facts import Continent, Facts
 from pytest_ecgfm.cards.parity import Digests, Parity
+from pytest_ecgfm.cards.statement import TITLES, Statement
 from pytest_ecgfm.errors import EcgfmError, nearest, unknown_name
 from pytest_ecgfm.signals.records import LEADS, canonical_leads
 
@@ -64,8 +66,8 @@ Seconds = Annotated[float, NO_TRUTH_VALUE, Field(ge=0.1, le=3600, allow_inf_nan=
 SamplingRate = Annotated[float, NO_TRUTH_VALUE, Field(ge=10, le=10_000, allow_inf_nan=False)]
 
 
-class ModelCard(BaseModel):
-    """What an encoder reads, and what it was trained on.
+class ModelCard(Statement):
+    """What an encoder reads, what it was trained on, and (`pytest_ecgfm.cards.statement.Statement`) what it is for.
 
     Attributes
     ----------
@@ -163,7 +165,12 @@ class ModelCard(BaseModel):
     def identity(self) -> dict[str, Any]:
         """Return the fields that belong to what an embedding depends on: not what was verified of it, or expected."""
         told = {"expected_failures", "published_sha256", "parity", "traps"}
-        return self.model_dump(mode="json", exclude=told)
+        return self.model_dump(mode="json", exclude=told | set(TITLES))
+
+    @property
+    def statement(self) -> Statement:
+        """The part that says what the model is for."""
+        return Statement(**{name: getattr(self, name) for name in TITLES})
 
     def exposure(self, cohort: str) -> Literal["seen", "unseen", "unknown"]:
         """Say whether the encoder saw `cohort` in pretraining."""
@@ -172,8 +179,8 @@ class ModelCard(BaseModel):
         return "seen" if cohort in self.pretrained_on else "unseen"
 
 
-class CohortCard(BaseModel):
-    """What an `@ecg_cohort` fixture declares about the signals that it returns.
+class CohortCard(Facts):
+    """What an `@ecg_cohort` fixture declares about the signals that it returns, and of where they come from.
 
     Attributes
     ----------
@@ -189,6 +196,8 @@ class CohortCard(BaseModel):
         Where it was recorded; may be empty.
     labels : tuple of str
         Columns of its table that are labels in each run that names no labels.
+    country, years, devices, licence, label_origin, source : str
+        As in `pytest_ecgfm.cards.facts.Facts`.
     """
 
     model_config = ConfigDict(defer_build=True, frozen=True, extra="forbid", str_strip_whitespace=True)
@@ -197,7 +206,7 @@ class CohortCard(BaseModel):
     sampling_rate: SamplingRate
     leads: Leads = LEADS
     units: Literal["mV", "uV"] = "mV"
-    continent: Literal["", "Africa", "Asia", "Europe", "North America", "Oceania", "South America"] = ""
+    continent: Continent = ""
     labels: Annotated[tuple[str, ...], BeforeValidator(_names)] = ()
 
 

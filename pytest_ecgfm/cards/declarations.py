@@ -64,7 +64,8 @@ def ecg_cohort(*, name: str | None = None, **card: Any) -> Callable[[Callable[..
         What ``--ecgfm-cohorts`` calls it; the function's name by default.
     **card
         The fields of `pytest_ecgfm.cards.CohortCard`: ``sampling_rate`` in Hz; also ``leads`` (default: the twelve),
-        ``units`` (default: mV), ``continent`` and ``labels``.
+        ``units`` (default: mV), ``continent``, ``labels``, ``country``, ``years``, ``devices``, ``licence``,
+        ``label_origin`` and ``source``.
 
     Returns
     -------

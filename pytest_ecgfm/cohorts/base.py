@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     # Otherwise where a table is made: every start imports this module, and most end before the first table.
     import pandas as pd
 
+    from pytest_ecgfm.cards.facts import Facts
+
 
 LABELS = {name: one.meaning for name, one in built_in_labels().items()}
 """Built-in labels and what they mean; a cohort may get further columns of labels (`endpoints.with_labels`)."""
@@ -151,6 +153,9 @@ class Cohort(ABC):
             _require_split_by_patient(name, table, split)
         self.codes = codes
         self.columns = pd.DataFrame(index=table.index) if columns is None else columns
+
+    facts: "Facts | None" = None
+    """Where it comes from, where that is stated with the cohort itself; `facts.facts_of` also knows published ones."""
 
     default_workers = 2
     """Threads that read ahead: one would hide decoding behind a model's work; the second hides slow drives."""

@@ -19,6 +19,7 @@ from pytest_ecgfm.cohorts import (
     stated,
 )
 from pytest_ecgfm.cohorts.base import LABELS, Cohort
+from pytest_ecgfm.cohorts.facts import folder_facts
 from pytest_ecgfm.cohorts.folders import Folder, beginning
 from pytest_ecgfm.errors import EcgfmError
 
@@ -195,6 +196,13 @@ def _load_ptb_xl(paths: tuple[Path, ...], sampling_rate: float | None, skip_bad:
     return ptb_xl.PtbXl(paths[0], sampling_rate=sampling_rate, skip_bad=skip_bad)
 
 
+def _load_folder(paths: tuple[Path, ...], skip_bad: bool) -> Cohort:
+    stated = folder_facts(paths[0])
+    cohort = folder.FolderCohort(paths[0], continent=stated.continent, skip_bad=skip_bad)
+    cohort.facts = stated
+    return cohort
+
+
 def _loads(
     build: Callable[[tuple[Path, ...], bool], Cohort],
 ) -> Callable[[tuple[Path, ...], float | None, bool], Cohort]:
@@ -289,7 +297,7 @@ LAYOUTS: tuple[Layout, ...] = (
         "folder",
         (),
         _see_folder,
-        _loads(lambda paths, skip_bad: folder.FolderCohort(paths[0], skip_bad=skip_bad)),
+        _loads(_load_folder),
         _count_rows(folder.TABLE),
         has_patients=True,
     ),

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from pytest_ecgfm.cohorts.base import LABELS, Cohort
+from pytest_ecgfm.cohorts.facts import sheet
 from pytest_ecgfm.cohorts.folders import first_few
 from pytest_ecgfm.cohorts.offered import offered_codes, offered_columns
 from pytest_ecgfm.cohorts.quality import Quality, quality
@@ -136,6 +137,7 @@ def describe(cohort: Cohort, quantities: Iterable[Quantity] = ()) -> dict[str, A
         "unmapped": dict(getattr(cohort, "unmapped", {})),
         "excluded": dict(getattr(cohort, "excluded", {})),
         "caution": getattr(cohort, "caution", ""),
+        "sheet": sheet(cohort),
     }
 
 
@@ -200,6 +202,10 @@ def lines(about: dict[str, Any], paths: Sequence[Path] = ()) -> Iterator[str]:
     patients = "no patient identifiers" if about["patients"] is None else f"{about['patients']} patients"
     folds = "published folds" if about["published_folds"] else "no published folds"
     yield f"  {about['records']} records, {patients}, {folds}, {about['sampling_rate']:g} Hz{_lengths(about)}"
+    yield from _sheet_lines(about["sheet"], about["records"])
+    for word, models in about.get("pretraining", {}).items():
+        if models:
+            yield f"  {word} in pretraining by: {', '.join(models)}"
     for other in about["alternatives"]:
         yield f"  also here, not used: layout {other['layout']}: {', '.join(other['paths'])}"
     if about.get("digest"):
@@ -214,6 +220,35 @@ def lines(about: dict[str, Any], paths: Sequence[Path] = ()) -> Iterator[str]:
     if about["caution"]:
         yield f"  caution: {about['caution']}"
     yield from _quality_lines(about)
+
+
+def _sheet_lines(told: dict[str, Any], records: int) -> Iterator[str]:
+    """Yield where a cohort comes from, and who is in it."""
+    place = ", ".join(part for part in (told["country"], told["years"]) if part)
+    yield f"  recorded in {place or 'a place that is not stated'}; devices: {told['devices'] or 'not stated'}"
+    yield f"  labels from: {told['label_origin'] or 'not stated'}; licence: {told['licence'] or 'not stated'}"
+    if told["source"]:
+        yield f"  source: {told['source']}"
+    yield f"  age: {age_in_words(told['age'], records)}; sex: {sex_in_words(told['sex'])}"
+
+
+def age_in_words(age: dict[str, Any], records: int) -> str:
+    """Say how old the people of a sheet are."""
+    if age["quartiles"] is None:
+        return "not known"
+    low, middle, high = age["quartiles"]
+    bands = ", ".join(f"{name}: {count}" for name, count in age["bands"].items())
+    unknown = f", unknown: {records - age['known']}" if records > age["known"] else ""
+    return f"{middle:.0f} years, half of them {low:.0f} to {high:.0f} ({bands}{unknown})"
+
+
+def sex_in_words(sex: dict[str, int]) -> str:
+    """Say how many women and men are in a sheet."""
+    known = sex["F"] + sex["M"]
+    if not known:
+        return "not known"
+    unknown = f", unknown: {sex['unknown']}" if sex["unknown"] else ""
+    return f"{100 * sex['F'] / known:.0f} % women (F: {sex['F']}, M: {sex['M']}{unknown})"
 
 
 def _label_lines(about: dict[str, Any]) -> Iterator[str]:

@@ -64,6 +64,7 @@ class OwnCohort(Cohort):
             columns=further_columns(rows, place),
         )
         self.label_notes = {label: "unknown: the table has no such column" for label in LABELS if label not in rows}
+        self.facts = card
         self._place = place
         self._card = card
         self._row = {str(record): row for row, record in enumerate(rows.index)}

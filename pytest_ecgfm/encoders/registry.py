@@ -26,6 +26,22 @@ def builtin_models() -> dict[str, Declaration]:
     }
 
 
+def models_by_exposure(cohort: str) -> dict[str, list[str]]:
+    """Name the built-in models whose cards say that they saw a cohort in pretraining, and those that may have.
+
+    >>> "ecg_fm" in models_by_exposure("cpsc-extra")["seen"]
+    True
+    """
+    out: dict[str, list[str]] = {"seen": [], "possibly seen": []}
+    for name, declared in sorted(builtin_models().items()):
+        card = parse_card(name, declared.fields, where=declared.where)
+        if cohort in card.possibly_pretrained_on:
+            out["possibly seen"].append(name)
+        elif card.exposure(cohort) == "seen":
+            out["seen"].append(name)
+    return out
+
+
 def load_encoder(
     name: str, *, checkpoint: str | Path | None = None, device: str = "auto", precision: str = "float32"
 ) -> Encoder:

@@ -25,7 +25,7 @@ from pytest_ecgfm.evaluations.fold_probes import (
 from pytest_ecgfm.evaluations.measured import described
 from pytest_ecgfm.evaluations.splits import Split, chosen_seeds
 from pytest_ecgfm.evaluations.statistics import Estimate, auroc_estimates, mean_auroc, mean_auroc_difference
-from pytest_ecgfm.evaluations.statistics.ranks import midranks
+from pytest_ecgfm.evaluations.statistics.midranks import midranks
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.intp]

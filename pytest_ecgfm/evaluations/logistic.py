@@ -217,7 +217,9 @@ def _descend(loss: _Loss, curvature: _Curvature, C: float, theta: Floats) -> tup
     return theta + scale.moves(found.x * unit), found.status != 1
 
 
-def logistic_path(features: npt.ArrayLike, targets: npt.ArrayLike, grid: Sequence[float] = C_GRID) -> Path:
+def logistic_path(
+    features: npt.ArrayLike, targets: npt.ArrayLike, grid: Sequence[float] = C_GRID, *, near: Path | None = None
+) -> Path:
     """Fit L2 logistic regression for each C, with scikit-learn's objective: 0.5 ||w||^2 + C sum(log-loss).
 
     Parameters
@@ -228,6 +230,8 @@ def logistic_path(features: npt.ArrayLike, targets: npt.ArrayLike, grid: Sequenc
         Needs both classes.
     grid : sequence of float
         Ascending.
+    near : Path, optional
+        A solution that cannot be far, such as that of most of these records: the search begins there, and is shorter.
 
     Returns
     -------
@@ -262,6 +266,9 @@ def logistic_path(features: npt.ArrayLike, targets: npt.ArrayLike, grid: Sequenc
             rows = np.ascontiguousarray(upper.T)
         start = np.zeros(rows.shape[1] + 1)
         start[-1] = math.log(share / (1 - share))
+        if near is not None:
+            known = near.coefficients[0]
+            start = np.append(known if basis is None else basis.T @ known, near.intercepts[0])
         fit = _newton_path if work <= _NEWTON_WORK else _preconditioned_path
         solutions = fit(rows, labels, grid, start)
         coefficients = solutions[:, :-1] if basis is None else solutions[:, :-1] @ basis.T

@@ -116,8 +116,8 @@ def _best(values: Floats) -> int:
     return int(np.flatnonzero(values >= values.max() - _SAME)[0])
 
 
-def _inner_folds(targets: Booleans, patients: npt.ArrayLike) -> int:
-    """Return how many inner folds the training patients allow, with both classes in each."""
+def inner_folds(targets: Booleans, patients: npt.ArrayLike) -> int:
+    """Return how many inner folds the training patients allow; below 2 there are none."""
     names = np.asarray(patients).astype(str)
     positive = set(names[targets].tolist())
     return min(_INNER_FOLDS, len(positive), len(set(names.tolist()) - positive))
@@ -130,16 +130,26 @@ def _inner_choice(
     folds: int,
     seed: int,
     least: Floats | None,
-) -> int:
-    """Return the index of the C with the best mean smoothed AUROC over inner, patient-grouped, stratified folds."""
+) -> int | None:
+    """Return the index of the C with the best mean smoothed AUROC over inner, patient-grouped, stratified folds.
+
+    Of few patients, a fold may hold one class only, or leave one only: it says nothing. None where none says anything.
+    """
     part = patient_folds(targets, patients, folds, seed)
-    total = np.zeros(len(C_GRID))
+    total, used = np.zeros(len(C_GRID)), 0
     for i in range(folds):
         inside = part != i
+        if not (_both(targets[inside]) and _both(targets[~inside])):
+            continue
         mean, scale = standardisation(embeddings[inside], least)
         path = logistic_path(_scaled(embeddings[inside], mean, scale), targets[inside])
         total += smoothed_aurocs(_logits(path, embeddings[~inside], mean, scale), targets[~inside])
-    return _best(total)
+        used += 1
+    return _best(total) if used else None
+
+
+def _both(targets: Booleans) -> bool:
+    return bool(targets.any() and not targets.all())
 
 
 def _fit_logistic(
@@ -152,16 +162,15 @@ def _fit_logistic(
     mean, scale = standardisation(embeddings, least)
     path = logistic_path(_scaled(embeddings, mean, scale), targets)
     held, held_targets = validation
-    positives = int(held_targets.sum())
-    both = 0 < positives < held_targets.size
-    folds = 0
-    if positives < MINIMUM_VALIDATION_POSITIVES or not both:
-        folds = _inner_folds(targets, patients)
-    if folds >= 2:
-        chosen = _inner_choice(embeddings, targets, patients, folds, seed, least)
-    elif both:
+    both = _both(held_targets)
+    chosen: int | None = None
+    if int(held_targets.sum()) < MINIMUM_VALIDATION_POSITIVES or not both:
+        folds = inner_folds(targets, patients)
+        if folds >= 2:
+            chosen = _inner_choice(embeddings, targets, patients, folds, seed, least)
+    if chosen is None and both:
         chosen = _best(smoothed_aurocs(_logits(path, held, mean, scale), held_targets))
-    else:
+    if chosen is None:
         chosen = C_GRID.index(FALLBACK_C)
     return Probe("logistic", mean, scale, C_GRID[chosen], path.coefficients[chosen], float(path.intercepts[chosen]))
 
@@ -262,8 +271,8 @@ def fit_probe(
     C is the value of the grid with the best smoothed AUROC on the validation part (of equal ones, the smallest). With
     the AUROC itself, rounding that turns over one pair of records could decide. If the validation part contains fewer
     than 10 positives, the mean over inner folds of the training patients decides (5, or as many as the patients of
-    either class allow). If fewer than 2 such folds are possible, the validation part decides after all if it has both
-    classes; otherwise C is `FALLBACK_C`.
+    either class allow). If fewer than 2 folds are possible, or none has both classes, the validation part decides after
+    all if it has both; otherwise C is `FALLBACK_C`.
 
     Parameters
     ----------
@@ -312,7 +321,7 @@ def fit_probe(
         )
     if kind == RIDGE:
         return _fit_ridge(rows, labels, patients, seed, least)
-    if labels.all() or not labels.any():
+    if not _both(labels):
         mean, scale = standardisation(rows, least)
         # Laplace's rule: a probe that saw one class must not be certain of it.
         odds = math.log((labels.sum() + 1) / (labels.size - labels.sum() + 1))
@@ -321,3 +330,33 @@ def fit_probe(
         held_targets = np.asarray(validation_targets, dtype=np.bool_)
         return _fit_logistic((rows, labels, patients), (validation_embeddings, held_targets), seed, least)
     return _fit_other(kind, rows, labels, seed, least)
+
+
+def refitted(probe: Probe, embeddings: npt.ArrayLike, targets: npt.ArrayLike, *, seed: int = 0) -> Probe:
+    """Fit a probe of the same kind, with the same C, to other records: to some of its own, say.
+
+    Parameters
+    ----------
+    probe : Probe
+        A classifier.
+    embeddings : array_like, shape (n, d)
+    targets : array_like of bool, shape (n,)
+        Both classes.
+    seed : int
+        For what a kind of probe draws by chance.
+
+    Raises
+    ------
+    EcgfmError
+        If a class is missing, or somebody else's probe cannot be fitted.
+    """
+    rows, labels = np.asarray(embeddings), np.asarray(targets, dtype=np.bool_)
+    if probe.kind != "logistic":
+        return _fit_other(probe.kind, rows, labels, seed, None)
+    mean, scale = standardisation(rows)
+    # The probe itself, in the units of these records; a dimension that is constant in either has no weight.
+    weights = probe.coefficients / probe.scale
+    shift = probe.intercept + float(weights @ (mean - probe.mean))
+    near = Path((weights * np.where(np.isfinite(scale), scale, 0.0))[None], np.array([shift]))
+    path = logistic_path(_scaled(rows, mean, scale), labels, (probe.C,), near=near)
+    return Probe(probe.kind, mean, scale, probe.C, path.coefficients[0], float(path.intercepts[0]))

@@ -28,7 +28,7 @@ from pytest_ecgfm.evaluations.statistics.bootstrap import (
     resampled,
     weighted_auroc,
 )
-from pytest_ecgfm.evaluations.statistics.ranks import midranks
+from pytest_ecgfm.evaluations.statistics.midranks import midranks
 
 Floats = npt.NDArray[np.float64]
 

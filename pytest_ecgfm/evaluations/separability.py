@@ -24,7 +24,7 @@ from pytest_ecgfm.evaluations.robustness import Robustness, robustness_index
 from pytest_ecgfm.evaluations.splits import patient_folds
 from pytest_ecgfm.evaluations.statistics import mean_auroc
 from pytest_ecgfm.evaluations.statistics.bootstrap import UNDEFINED, Interval, percentiles, resampled, wilson
-from pytest_ecgfm.evaluations.statistics.ranks import midranks
+from pytest_ecgfm.evaluations.statistics.midranks import midranks
 
 __all__ = [
     "METRICS",

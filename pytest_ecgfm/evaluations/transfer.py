@@ -12,9 +12,9 @@ from pytest_ecgfm.evaluations.downstream import DownstreamResult
 from pytest_ecgfm.evaluations.measured import described
 from pytest_ecgfm.evaluations.probe_kinds import RIDGE
 from pytest_ecgfm.evaluations.probes import Probe, fit_probe
-from pytest_ecgfm.evaluations.splits import Split
+from pytest_ecgfm.evaluations.splits import Fold, Split
 from pytest_ecgfm.evaluations.statistics import Estimate, mean_auroc, mean_auroc_difference
-from pytest_ecgfm.evaluations.statistics.ranks import midranks
+from pytest_ecgfm.evaluations.statistics.midranks import midranks
 
 Floats = npt.NDArray[np.float64]
 
@@ -94,21 +94,27 @@ def fit_source(sources: Sequence[Source], *, seed: int = 0) -> Probe | None:
     Probe or None
         None where the training records lack a class, or all hold one value.
     """
-    folds = [one.split.folds[0] for one in sources]
-    train = [
-        (one.embeddings[fold.train], one.targets[fold.train], _named(one.patients[fold.train], number))
-        for number, (one, fold) in enumerate(zip(sources, folds, strict=True))
-    ]
-    held = [
-        (one.embeddings[fold.validation], one.targets[fold.validation])
-        for one, fold in zip(sources, folds, strict=True)
-    ]
-    rows, targets, patients = (np.concatenate(parts) for parts in zip(*train, strict=True))
+    rows, targets, patients = training_part(sources)
     if not targets.size or (targets == targets[0]).all():
         return None
+    held = [(one.embeddings[fold.validation], one.targets[fold.validation]) for one, fold in _folds(sources)]
     held_rows, held_targets = (np.concatenate(parts) for parts in zip(*held, strict=True))
     kind = RIDGE if targets.dtype.kind == "f" else "logistic"
     return fit_probe(kind, rows, targets, patients, held_rows, held_targets, seed=seed)
+
+
+def training_part(sources: Sequence[Source]) -> tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[np.str_]]:
+    """Return what `fit_source` fits a probe to: embeddings, targets and patients, of all cohorts together."""
+    train = [
+        (one.embeddings[fold.train], one.targets[fold.train], _named(one.patients[fold.train], number))
+        for number, (one, fold) in enumerate(_folds(sources))
+    ]
+    rows, targets, patients = (np.concatenate(parts) for parts in zip(*train, strict=True))
+    return rows, targets, patients
+
+
+def _folds(sources: Sequence[Source]) -> list[tuple[Source, Fold]]:
+    return [(one, one.split.folds[0]) for one in sources]
 
 
 def _named(patients: npt.NDArray[Any], cohort: int) -> npt.NDArray[np.str_]:

@@ -21,6 +21,7 @@ from pytest_ecgfm.measurements.record_probes import fitted_once
 from pytest_ecgfm.measurements.without_age import embeddings_for
 from pytest_ecgfm.results.baseline import Scores, change
 from pytest_ecgfm.results.checks import MINIMUM_POSITIVES, Case, enough
+from pytest_ecgfm.results.rounded import chosen, spanned
 from pytest_ecgfm.run.run import Run
 
 
@@ -102,8 +103,9 @@ class DownstreamCell:
 
 def errors_in_words(error: Estimated, order: Estimated, units: str) -> str:
     """Say how large the errors of a quantity are, in its units, and how well its order is found."""
-    size = f"mean absolute error {error.value:.3g} [{error.low:.3g}, {error.high:.3g}] {units}".rstrip()
-    return f"{size}; Spearman {order.value:.2f} [{order.low:.2f}, {order.high:.2f}]"
+    value, low, high = (chosen(end, 3) for end in (error.value, error.low, error.high))
+    size = f"mean absolute error {value} [{low}, {high}] {units}".rstrip()
+    return f"{size}; Spearman {spanned(order.value, order.low, order.high)}"
 
 
 def evaluated(run: Run, encoder: Encoder, case: Case, probe: str = "") -> DownstreamCell:

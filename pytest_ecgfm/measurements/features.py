@@ -15,7 +15,7 @@ from pytest_ecgfm.evaluations.fold_probes import FoldProbe
 from pytest_ecgfm.evaluations.measured import Cell, Measured
 from pytest_ecgfm.evaluations.probes import fit_probe
 from pytest_ecgfm.evaluations.statistics import mean_auroc
-from pytest_ecgfm.evaluations.statistics.ranks import midranks
+from pytest_ecgfm.evaluations.statistics.midranks import midranks
 from pytest_ecgfm.measurements.record_probes import record_probes
 from pytest_ecgfm.results.checks import Case
 from pytest_ecgfm.run.run import Run

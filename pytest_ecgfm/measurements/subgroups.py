@@ -13,6 +13,7 @@ from pytest_ecgfm.evaluations.subgroups import Group, Subgroups, subgroups
 from pytest_ecgfm.measurements.downstream import evaluated
 from pytest_ecgfm.results.checks import GATED_POSITIVES, MINIMUM_POSITIVES, Case
 from pytest_ecgfm.results.profiles import demanded
+from pytest_ecgfm.results.rounded import spanned
 from pytest_ecgfm.run.run import Run
 
 
@@ -104,7 +105,7 @@ def _measured(run: Run, encoder: Encoder, case: Case, asked: _Question) -> Measu
 
 
 def _told(group: Group, found: Interval) -> str:
-    return f"{group.name} {found.value:.3f} [{found.low:.3f}, {found.high:.3f}]"
+    return f"{group.name} {spanned(found.value, found.low, found.high)}"
 
 
 def _left_out(groups: Subgroups) -> str:

@@ -2,14 +2,16 @@
 
 import re
 from collections.abc import Sequence
+from itertools import product
 
 import pandas as pd
 from markupsafe import Markup
 
-from pytest_ecgfm.report import charts
+from pytest_ecgfm.report import charts, how_to_read
+from pytest_ecgfm.report.charts import Axes
 from pytest_ecgfm.report.compare import Difference, differences, outcomes, pairs
 from pytest_ecgfm.report.layout import NOTHING, behind, figure, legend, table, wide
-from pytest_ecgfm.report.loaded import Loaded
+from pytest_ecgfm.report.loaded import Loaded, in_order
 from pytest_ecgfm.report.marks import Line, Point
 from pytest_ecgfm.report.series import styles
 from pytest_ecgfm.report.words import Triple, chip, element, number, with_interval
@@ -51,13 +53,17 @@ def baseline_checks(run: Loaded) -> dict[str, pd.DataFrame]:
     return {str(name): part for name, part in mine.groupby(pd.Series(names, index=mine.index, dtype=object))}
 
 
+def changed_cells(run: Loaded, part: pd.DataFrame) -> list[tuple[str, str]]:
+    """Return the cohorts and labels of some checks, in the order in which both are shown everywhere."""
+    there = set(zip(part["cohort"], part["label"], strict=True))
+    return list(in_order(there, product(run.cohorts, run.targets)))
+
+
 def _judged(run: Loaded, part: pd.DataFrame, name: str) -> Markup:
     style = styles(run)
     lines = []
     rows = []
-    cells = list(
-        dict.fromkeys(f"{cohort}, {label}" for cohort, label in zip(part["cohort"], part["label"], strict=True))
-    )
+    cells = [f"{cohort}, {label}" for cohort, label in changed_cells(run, part)]
     for encoder in run.models:
         mine = part[part["encoder"] == encoder]
         points = []
@@ -68,11 +74,12 @@ def _judged(run: Loaded, part: pd.DataFrame, name: str) -> Markup:
             rows.append([f"{encoder}, {where}", with_interval(*found), chip(str(row["outcome"]))])
         lines.append(Line(encoder, style[encoder], tuple(points)))
     margin = float(part["threshold"].max())
-    drawing = charts.forest(cells, lines, margin, f"AUROC, now minus {name}, with 95 % intervals")
+    axes = Axes("difference of AUROC, now minus then", "cohort, label")
+    drawing = charts.forest(cells, lines, margin, f"AUROC, now minus {name}, with 95 % intervals", axes)
     return Markup("").join(
         [
             legend({line.name: line.style for line in lines}),
-            figure(f"AUROC, now minus {name}", wide(drawing)),
+            figure(f"AUROC, now minus {name}", wide(drawing), how_to_read.CHANGES),
             behind(["", "difference", "outcome"], rows, f"AUROC since {name}"),
         ]
     )

@@ -12,7 +12,15 @@ from typing import NamedTuple
 from markupsafe import Markup
 
 from pytest_ecgfm.report.marks import Dot, Group, Line, Mark, Point
-from pytest_ecgfm.report.words import element, plain, text_of
+from pytest_ecgfm.report.words import bound_text, element, plain, text_of
+from pytest_ecgfm.results.rounded import chosen
+
+
+class Axes(NamedTuple):
+    """What the axes of a chart are, with units: below it, and at its left; where there are rows, above their names."""
+
+    x: str
+    y: str
 
 
 class Box(NamedTuple):
@@ -68,7 +76,7 @@ def fixed(value: float) -> str:
 
 def tick_text(value: float) -> str:
     """Write a tick."""
-    return f"{value:g}".replace("-", "−")
+    return bound_text(value)
 
 
 def symbol(style: str, x: float, y: float, tip: str = "", size: float = 3.6) -> Markup:
@@ -105,6 +113,7 @@ def line_chart(
     y_range: tuple[float, float],
     y_ticks: Sequence[float],
     describe: str,
+    axes: Axes,
     marks: Sequence[Mark] = (),
     chance: float | None = None,
 ) -> Markup:
@@ -123,6 +132,7 @@ def line_chart(
         Values with a grid line.
     describe : str
         What a screen reader says.
+    axes : Axes
     marks : sequence of Mark
         Bounds.
     chance : float, optional
@@ -153,11 +163,22 @@ def line_chart(
         side = 4 if mark.sense == "maximum" else -4
         # The little foot points to the wrong side.
         d = f"M{fixed(x - 9)} {fixed(y)}H{fixed(x + 9)}M{fixed(x)} {fixed(y)}v{fixed(-side)}"
-        parts.append(element("path", d=d, class_="demand", data_tip=f"threshold: {words} {mark.bound:g}"))
+        parts.append(element("path", d=d, class_="demand", data_tip=f"threshold: {words} {chosen(mark.bound)}"))
     wide = len(lines)
     for number, line in enumerate(lines):
         parts.append(_line(line, across, up, 3.0 * (number - (wide - 1) / 2)))
-    return frame(box, parts, describe)
+    return frame(box, [*parts, *axis_labels(box, axes)], describe)
+
+
+def axis_labels(box: Box, axes: Axes, rows: bool = False) -> list[Markup]:
+    """Write what the axes are: that of rows stands above their names, as it is one of words."""
+    middle = (box.left + box.width - box.right) / 2
+    below = element("text", axes.x, x=fixed(middle), y=fixed(box.height - 4), class_="axis x middle")
+    if rows:
+        return [below, element("text", axes.y, x=fixed(box.left - 10), y=fixed(box.top - 6), class_="axis y end")]
+    up = (box.top + box.height - box.bottom) / 2
+    turned = f"translate(11 {fixed(up)}) rotate(-90)"
+    return [below, element("text", axes.y, transform=turned, class_="axis y middle")]
 
 
 def _line(line: Line, across: Callable[[float], float], up: Callable[[float], float], aside: float) -> Markup:
@@ -193,12 +214,18 @@ def frame(box: Box, parts: Iterable[object], describe: str, kind: str = "chart")
 
 
 def null_chart(
-    groups: Sequence[Group], x_range: tuple[float, float], describe: str, *, width: float = 620, gutter: float = 190
+    groups: Sequence[Group],
+    x_range: tuple[float, float],
+    describe: str,
+    axes: Axes,
+    *,
+    width: float = 620,
 ) -> Markup:
     """Draw values against the band that chance gives: mean and 1.96 standard deviations under permutation."""
     lanes = max((len(group.dots) for group in groups), default=1)
     step = 10.0 * lanes + 10
-    box = Box(width, 26 + step * len(groups) + 6, gutter, 16, 6, 26)
+    gutter = _gutter([group.name for group in groups])
+    box = Box(width, 40 + step * len(groups) + 22, gutter, 16, 22, 40)
     across = scale(*x_range, box.left, box.width - box.right)
     parts = _across(x_range, across, box)
     for row, group in enumerate(groups):
@@ -206,7 +233,12 @@ def null_chart(
         parts.append(element("text", group.name, x=fixed(gutter - 10), y=fixed(top + step / 2 + 4), class_="tick end"))
         for lane, dot in enumerate(group.dots):
             parts.append(_dot(dot, across, top + step / 2 + 10 * (lane - (lanes - 1) / 2)))
-    return frame(box, parts, describe)
+    return frame(box, [*parts, *axis_labels(box, axes, rows=True)], describe)
+
+
+def _gutter(names: Sequence[str]) -> float:
+    """Return the room for the names of rows, at their size of letters."""
+    return min(max([90.0, *(16 + 6.2 * len(name) for name in names)]), 260.0)
 
 
 def _dot(dot: Dot, across: Callable[[float], float], y: float) -> Markup:
@@ -239,20 +271,21 @@ def forest(
     lines: Sequence[Line],
     margin: float,
     describe: str,
+    axes: Axes,
     *,
     width: float = 620,
-    gutter: float = 230,
 ) -> Markup:
     """Draw differences with their intervals, a row each; a point's x is its row. Zero and a margin are marked."""
     lanes = max(len(lines), 1)
     step = 10.0 * lanes + 10
-    box = Box(width, 26 + step * len(cells) + 6, gutter, 16, 6, 26)
+    gutter = _gutter(cells)
+    box = Box(width, 40 + step * len(cells) + 22, gutter, 16, 22, 40)
     ends = [value for line in lines for point in line.points for value in point.found]
     limits = span([*ends, 0.0, margin], 0.02)
     across = scale(*limits, box.left, box.width - box.right)
     bottom = box.height - box.bottom
     parts = _across(limits, across, box)
-    for value, kind, tip in ((0.0, "chance", "no change"), (margin, "demand upright", f"margin: {margin:g}")):
+    for value, kind, tip in ((0.0, "chance", "no change"), (margin, "demand upright", f"margin: {chosen(margin)}")):
         if math.isfinite(value):
             d = f"M{fixed(across(value))} {fixed(box.top)}V{fixed(bottom)}"
             parts.append(element("path", d=d, class_=kind, data_tip=tip))
@@ -262,7 +295,7 @@ def forest(
         for lane, line in enumerate(lines):
             here = y + 10 * (lane - (lanes - 1) / 2)
             parts += [_difference(line, point, across, here) for point in line.points if point.x == row]
-    return frame(box, parts, describe)
+    return frame(box, [*parts, *axis_labels(box, axes, rows=True)], describe)
 
 
 def _difference(line: Line, point: Point, across: Callable[[float], float], y: float) -> Markup:

@@ -57,6 +57,25 @@ def verify(args: argparse.Namespace) -> int:
     return 0
 
 
+def card_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what ``ecgfm card`` takes."""
+    parser.add_argument("folder", metavar="RUN", type=Path, help="folder of a finished run")
+    parser.add_argument("--model", default="", metavar="NAME", help="which model, of a run that tested several")
+    parser.add_argument("--out", metavar="FILE", type=Path, help="write it there, instead of printing it")
+
+
+def card(args: argparse.Namespace) -> int:
+    """Print or write the section of a model card for the Hugging Face Hub."""
+    from pytest_ecgfm.report.hub_card import hub_card
+
+    text = hub_card(args.folder, args.model)
+    if args.out is None:
+        say(text.rstrip("\n"))
+    else:
+        _write("--out", args.out, text)
+    return 0
+
+
 def history_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what ``ecgfm history`` takes."""
     parser.add_argument("places", metavar="RUN", nargs="+", type=Path, help="folder of runs, or of one; at any depth")
@@ -86,6 +105,38 @@ def history(args: argparse.Namespace) -> int:
     except OSError as error:
         raise EcgfmError(f"--page: the page cannot be written: {error.strerror}.") from None
     return 0
+
+
+def leaderboard_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what ``ecgfm leaderboard`` takes."""
+    parser.add_argument("places", metavar="RUN", nargs="+", type=Path, help="folder of runs, or of one; at any depth")
+    parser.add_argument("--html", metavar="FILE", type=Path, help="also write it as a page")
+    parser.add_argument("--csv", metavar="FILE", type=Path, help="also write the ranks as a table")
+
+
+def leaderboard(args: argparse.Namespace) -> int:
+    """Rank the models of several runs on the same records."""
+    from pytest_ecgfm.report.leaderboard import leaderboard_lines, leaderboard_table, read_leaderboard
+    from pytest_ecgfm.report.leaderboard_page import leaderboard_page
+
+    contests, apart = read_leaderboard(args.places)
+    for line in leaderboard_lines(contests, apart):
+        say(line)
+    if args.html is not None:
+        _write("--html", args.html, leaderboard_page(contests, apart))
+    if args.csv is not None:
+        _write("--csv", args.csv, str(leaderboard_table(contests).to_csv(index=False, lineterminator="\n")))
+    return 0
+
+
+def _write(option: str, path: Path, text: str) -> None:
+    """Write a file that an option asks for, and say where it is."""
+    from pytest_ecgfm.report.page import write_whole
+
+    try:
+        say(str(write_whole(path, text)))
+    except OSError as error:
+        raise EcgfmError(f"{option}={path}: cannot be written: {error.strerror}.") from None
 
 
 def table_arguments(parser: argparse.ArgumentParser) -> None:
@@ -121,9 +172,14 @@ def table(args: argparse.Namespace) -> int:
 def report_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what ``ecgfm report`` takes."""
     parser.add_argument("folder", metavar="RUN", type=Path, help="folder of a finished run")
-    parser.add_argument("--pdf", action="store_true", help="print it, too, by Chromium; beside the page")
+    parser.add_argument("--pdf", action="store_true", help="also write the page as a PDF beside it (needs Chromium)")
     parser.add_argument(
-        "--baseline", action="append", default=[], metavar="RUN", type=Path, help="say what changed since; repeatable"
+        "--baseline",
+        action="append",
+        default=[],
+        metavar="RUN",
+        type=Path,
+        help="an earlier run: the page says what changed since; repeatable",
     )
 
 
@@ -146,7 +202,9 @@ def report(args: argparse.Namespace) -> int:
 def figures_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what ``ecgfm figures`` takes."""
     parser.add_argument("run_folder", metavar="RUN", type=Path, help="folder of a finished run, or its cube")
-    parser.add_argument("out", metavar="DIR", type=Path, help="where the figures go, as SVG and PNG")
+    parser.add_argument(
+        "out", metavar="DIR", type=Path, help="folder for the figures; each is written as SVG and as PNG"
+    )
 
 
 def figures(args: argparse.Namespace) -> int:
@@ -169,7 +227,7 @@ def figures(args: argparse.Namespace) -> int:
 def compare_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what ``ecgfm compare`` takes."""
     parser.add_argument("before", metavar="RUN", type=Path, help="folder of a finished run, or its cube")
-    parser.add_argument("after", metavar="RUN", nargs="+", type=Path, help="one run or more to compare with it")
+    parser.add_argument("after", metavar="RUN", nargs="+", type=Path, help="a later run to compare with it; repeatable")
 
 
 def compare(args: argparse.Namespace) -> int:

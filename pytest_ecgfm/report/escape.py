@@ -71,6 +71,15 @@ def json_text(value: Any) -> str:
     return "\n".join(re.sub(r"##(?=\w*\[)", r"\\u0023\\u0023", line) for line in shown)
 
 
+def yaml_value(value: Any) -> Any:
+    """Return a value whose JSON every reader of YAML takes for the same: of texts, what they refuse is an escape."""
+    if isinstance(value, dict):
+        return {_visible(str(key)): yaml_value(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [yaml_value(one) for one in value]
+    return _visible(value) if isinstance(value, str) else value
+
+
 def page(text: str) -> str:
     """Return a whole page in which no name can turn the order of what follows: its marks are shown as escapes.
 

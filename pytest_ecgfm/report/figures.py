@@ -1,20 +1,20 @@
 """Figures of a run for papers: SVG and PNG, one column wide, in colours that colour-blind readers tell apart."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from collections.abc import Callable, Iterator
 from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
-from pytest_ecgfm.cards.whole_files import whole
-from pytest_ecgfm.report.changes import baseline_checks
-from pytest_ecgfm.report.escape import terminal
-from pytest_ecgfm.report.leads import LAYOUT, beat_scale
-from pytest_ecgfm.report.loaded import Loaded, in_order
-from pytest_ecgfm.report.marks import Line
+from pytest_ecgfm.cohorts.quantities import spelt
+from pytest_ecgfm.report import how_to_read
+from pytest_ecgfm.report.changes import baseline_checks, changed_cells
+from pytest_ecgfm.report.figure_parts import SETTINGS, Drawn, blank, draw_lines, legend, look, panels, save
+from pytest_ecgfm.report.leads import LAYOUT, beat_axes, beat_scale
+from pytest_ecgfm.report.loaded import Loaded
 from pytest_ecgfm.report.series import (
     auroc_limits,
     auroc_lines,
@@ -28,56 +28,20 @@ from pytest_ecgfm.report.series import (
     perturbations,
     places,
     severities,
+    severity_axis,
     severity_text,
     stability_lines,
     styles,
     transfer_cells,
+    travelled_cells,
+    travelled_quantities,
 )
-from pytest_ecgfm.report.words import percent
+from pytest_ecgfm.report.words import Triple, percent
+from pytest_ecgfm.results.cohort_order import cohort_order
+from pytest_ecgfm.results.rounded import rounded
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-COLUMN = 85 / 25.4
-"""Inches: one column of most journals is 84 to 90 mm wide."""
-
-DPI = 300
-"""Of the PNG files, and of what is drawn as pixels in the SVG files: maps of thousands of records."""
-
-# Okabe and Ito, "Color Universal Design" (2008); yellow is left out, as it is too light for lines on white.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C6D1F")
-GREYS = ("#6E7781", "#9AA2AB", "#4A5058")
-MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
-
-_SETTINGS: dict[Any, Any] = {
-    "font.size": 7.0,
-    "axes.titlesize": 7.0,
-    "axes.labelsize": 7.0,
-    "xtick.labelsize": 6.0,
-    "ytick.labelsize": 6.0,
-    "legend.fontsize": 6.0,
-    "axes.linewidth": 0.5,
-    "lines.linewidth": 0.9,
-    "lines.markersize": 3.0,
-    "xtick.major.width": 0.5,
-    "ytick.major.width": 0.5,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "legend.frameon": False,
-    # Names of models and cohorts are names: a dollar in one starts no formula.
-    "text.parse_math": False,
-    # Text stays text, to be searched and edited; the same run gives the same file.
-    "svg.fonttype": "none",
-    "svg.hashsalt": "pytest-ecgfm",
-}
-
-
-class Drawn(NamedTuple):
-    """A figure and its file's name, without ending."""
-
-    name: str
-    figure: "Figure"
 
 
 def write_figures(run: Loaded, folder: Path) -> list[Path]:
@@ -91,88 +55,8 @@ def write_figures(run: Loaded, folder: Path) -> list[Path]:
     """
     from matplotlib import rc_context
 
-    written: list[Path] = []
-    with rc_context(_SETTINGS):
-        for build in FIGURES:
-            for drawn in build(run):
-                _show_names(drawn.figure)
-                folder.mkdir(parents=True, exist_ok=True)
-                for ending, about in (("svg", {"Date": None}), ("png", {"Software": None})):
-                    path = folder / f"{_stem(drawn.name)}.{ending}"
-                    with whole(path) as temporary:
-                        drawn.figure.savefig(temporary, format=ending, dpi=DPI, metadata=about)
-                    written.append(path)
-    return written
-
-
-def _show_names(figure: "Figure") -> None:
-    """Show as escapes what no font has, and no SVG may hold: control characters in names."""
-    from matplotlib.text import Text
-    from matplotlib.ticker import FuncFormatter
-
-    for text in figure.findobj(Text):
-        text.set_text(_shown(text.get_text()))
-    for axes in figure.axes:
-        for axis in (axes.xaxis, axes.yaxis):
-            # Names of ticks are written anew when they are drawn, by a function of the axis.
-            formatter = axis.get_major_formatter()
-            if isinstance(formatter, FuncFormatter):
-                formatter.func = partial(_labelled, formatter.func)
-
-
-def _labelled(held: Callable[..., str], value: float, place: int | None = None) -> str:
-    return _shown(held(value, place))
-
-
-def _shown(text: str) -> str:
-    return "\n".join(map(terminal, text.split("\n")))
-
-
-def _stem(name: str) -> str:
-    """Return a file's name: what a folder could be made of is no part of it."""
-    return "".join(one if one.isalnum() or one in "-_." else "-" for one in name).lstrip(".")
-
-
-def _figure(height: float) -> "Figure":
-    from matplotlib.figure import Figure
-
-    return Figure(figsize=(COLUMN, height), layout="constrained")
-
-
-def _panels(count: int, columns: int, high: float) -> tuple["Figure", list["Axes"]]:
-    rows = math.ceil(count / columns)
-    figure = _figure(high * rows + 0.3)
-    grid = figure.subplots(rows, columns, squeeze=False)
-    axes: list[Axes] = list(grid.ravel())
-    for spare in axes[count:]:
-        spare.set_axis_off()
-    return figure, axes[:count]
-
-
-def _look(style: str) -> dict[str, Any]:
-    number = int(style[1:]) - 1
-    if style.startswith("r"):
-        return {"color": GREYS[number % len(GREYS)], "marker": ".", "linestyle": "--"}
-    return {"color": COLOURS[number % len(COLOURS)], "marker": MARKERS[number % len(MARKERS)]}
-
-
-def _draw_lines(axes: "Axes", lines: Sequence[Line], apart: float) -> None:
-    for number, line in enumerate(lines):
-        aside = apart * (number - (len(lines) - 1) / 2)
-        known = [point for point in line.points if math.isfinite(point.found.value)]
-        x = np.array([point.x for point in known]) + aside
-        value, low, high = (np.array([point.found[one] for point in known]) for one in range(3))
-        reach = np.maximum(np.nan_to_num([value - low, high - value]), 0.0)
-        axes.errorbar(x, value, yerr=reach, label=line.name, elinewidth=0.6, **_look(line.style))
-
-
-def _legend(figure: "Figure", axes: Sequence["Axes"]) -> None:
-    found: dict[str, Any] = {}
-    for one in axes:
-        handles, names = one.get_legend_handles_labels()
-        found |= dict(zip(names, handles, strict=True))
-    columns = 2 if any(len(name) > 14 for name in found) else 3
-    figure.legend(found.values(), found.keys(), loc="outside lower center", ncols=min(columns, len(found)))
+    with rc_context(SETTINGS):
+        return [path for build in FIGURES for drawn in build(run) for path in save(drawn, folder)]
 
 
 def auroc(run: Loaded) -> Iterator[Drawn]:
@@ -182,43 +66,65 @@ def auroc(run: Loaded) -> Iterator[Drawn]:
         found = {label: lines for label in run.labels if (lines := auroc_lines(run, cohort, label))}
         if not found:
             continue
-        figure, panels = _panels(len(found), 2, 1.25)
-        for axes, (label, lines) in zip(panels, found.items(), strict=True):
-            _draw_lines(axes, lines, 0.05)
+        figure, shown = panels(len(found), 2, 1.35)
+        for axes, (label, lines) in zip(shown, found.items(), strict=True):
+            draw_lines(axes, lines, 0.05)
             axes.axhline(0.5, color="#6E7781", linewidth=0.5, linestyle=":")
             for mark in bounds(run, cohort, label):
                 axes.plot([mark.x - 0.2, mark.x + 0.2], [mark.bound] * 2, color="#A11D28", linewidth=0.8)
             axes.set_title(label)
             axes.set_ylim(*limits)
             axes.set_xticks([math.log(one) for one in shares], [percent(one).removesuffix(" %") for one in shares])
-        figure.supylabel("AUROC", fontsize=7)
-        figure.suptitle(f"{cohort}: AUROC by % of the training patients", fontsize=7)
-        _legend(figure, panels)
-        yield Drawn(f"auroc-{cohort}", figure)
+            axes.set_xlabel("training patients, %")
+        figure.supylabel("AUROC, 0 to 1", fontsize=7)
+        figure.suptitle(f"{cohort}: AUROC by share of the training patients", fontsize=7)
+        legend(figure, shown)
+        yield Drawn(f"auroc-{cohort}", figure, how_to_read.AUROC)
 
 
 def transfer(run: Loaded) -> Iterator[Drawn]:
     """AUROC from cohort to cohort: a figure for each encoder and label; targets seen in pretraining have a star."""
     for encoder, label in product(run.models, run.labels):
-        cells = transfer_cells(run, encoder, label)
-        if not cells:
-            continue
-        sources, targets = (in_order(dict.fromkeys(key[side] for key in cells), run.cohorts) for side in (0, 1))
-        values = np.full((len(sources), len(targets)), np.nan)
-        for (source, target), (found, _) in cells.items():
-            values[sources.index(source), targets.index(target)] = found.value
-        figure = _figure(0.9 + 0.36 * len(sources))
-        axes = figure.subplots()
-        axes.imshow(values, cmap="cividis", vmin=0.5, vmax=1.0, aspect="auto")
-        for row, column in zip(*np.nonzero(np.isfinite(values)), strict=True):
-            value = values[row, column]
-            colour = "white" if value < 0.78 else "black"
-            axes.text(column, row, f"{value:.3f}", ha="center", va="center", color=colour, fontsize=6)
-        stars = [f"{one}{' *' if run.exposure(encoder, one) == 'seen' else ''}" for one in targets]
-        axes.set_xticks(range(len(targets)), stars, rotation=25, ha="right", rotation_mode="anchor")
-        axes.set_yticks(range(len(sources)), sources)
-        axes.set_title(f"{encoder}, {label}: AUROC, from row to column")
-        yield Drawn(f"transfer-{encoder}-{label}", figure)
+        cells = {where: found for where, (found, _) in transfer_cells(run, encoder, label).items()}
+        if cells:
+            figure = _heat(run, encoder, cells, (0.5, 1.0))
+            figure.suptitle(f"{encoder}, {label}: AUROC from cohort to cohort, 0 to 1", fontsize=7)
+            yield Drawn(f"transfer-{encoder}-{label}", figure, how_to_read.HEAT)
+
+
+def quantity_transfer(run: Loaded) -> Iterator[Drawn]:
+    """Spearman correlation of a quantity from cohort to cohort, and what it lost: a figure each."""
+    for encoder, quantity in product(run.models, travelled_quantities(run)):
+        for variable, words, limits in (
+            ("spearman", "Spearman correlation from cohort to cohort, −1 to 1", (0.0, 1.0)),
+            ("spearman_drop", "loss of Spearman correlation by transfer, no unit", (0.0, 0.5)),
+        ):
+            cells = travelled_cells(run, encoder, quantity, variable)
+            if cells:
+                figure = _heat(run, encoder, cells, limits)
+                figure.suptitle(f"{encoder}, {quantity}: {words}", fontsize=7)
+                stem = f"transfer-{encoder}-{quantity}-{variable.replace('_', '-')}"
+                yield Drawn(stem, figure, how_to_read.HEAT)
+
+
+def _heat(run: Loaded, encoder: str, cells: dict[tuple[str, str], Triple], limits: tuple[float, float]) -> "Figure":
+    sources, targets = (list(cohort_order(key[side] for key in cells)) for side in (0, 1))
+    values: npt.NDArray[np.float64] = np.full((len(sources), len(targets)), np.nan)
+    for (source, target), found in cells.items():
+        values[sources.index(source), targets.index(target)] = found.value
+    figure = blank(1.1 + 0.36 * len(sources))
+    axes = figure.subplots()
+    axes.imshow(values, cmap="cividis", vmin=limits[0], vmax=limits[1], aspect="auto")
+    middle = limits[0] + 0.56 * (limits[1] - limits[0])
+    for row, column in zip(*np.nonzero(np.isfinite(values)), strict=True):
+        value = values[row, column]
+        colour = "white" if value < middle else "black"
+        axes.text(column, row, rounded(value), ha="center", va="center", color=colour, fontsize=6)
+    stars = [f"{one}{' *' if run.exposure(encoder, one) == 'seen' else ''}" for one in targets]
+    axes.set_xticks(range(len(targets)), stars, rotation=25, ha="right", rotation_mode="anchor")
+    axes.set_yticks(range(len(sources)), sources)
+    axes.set(xlabel="tested in", ylabel="fitted in")
+    return figure
 
 
 def stability(run: Loaded) -> Iterator[Drawn]:
@@ -228,18 +134,19 @@ def stability(run: Loaded) -> Iterator[Drawn]:
         found = {name: lines for name in names if (lines := stability_lines(run, encoder, name))}
         if not found:
             continue
-        figure, panels = _panels(len(found), 2, 1.05)
-        for axes, (name, lines) in zip(panels, found.items(), strict=True):
-            _draw_lines(axes, lines, 0.08)
+        figure, shown = panels(len(found), 2, 1.2)
+        for axes, (name, lines) in zip(shown, found.items(), strict=True):
+            draw_lines(axes, lines, 0.08)
             steps = severities(name)
-            units = severity_text(name, steps[0]).partition(" ")[2]
             axes.set_xticks(range(len(steps)), [severity_text(name, one).partition(" ")[0] for one in steps])
             axes.set_xlim(-0.5, len(steps) - 0.5)
             axes.set_ylim(bottom=0.0)
-            axes.set_title(f"{perturbation_title(name)}{f', {units}' if units else ''}")
-        figure.supylabel("displacement", fontsize=7)
-        _legend(figure, panels)
-        yield Drawn(f"stability-{encoder}", figure)
+            axes.set_title(perturbation_title(name))
+            axes.set_xlabel(severity_axis(name))
+        figure.suptitle(f"{encoder}: displacement by perturbation", fontsize=7)
+        figure.supylabel("displacement (1 = the distance to another patient)", fontsize=7)
+        legend(figure, shown)
+        yield Drawn(f"stability-{encoder}", figure, how_to_read.STABILITY)
 
 
 def relevance(run: Loaded) -> Iterator[Drawn]:
@@ -256,7 +163,7 @@ def relevance(run: Loaded) -> Iterator[Drawn]:
         beat = beats[cohort]
         scale = beat_scale(beat, 1.0) if beat is not None else 0.0
         top = max(one.value for one in shares.values() if math.isfinite(one.value)) or 1.0
-        figure = _figure(1.9)
+        figure = blank(2.1)
         grid = figure.subplots(3, 4, gridspec_kw={"wspace": 0, "hspace": 0})
         for row, column in product(range(3), range(4)):
             axes, lead = grid[row, column], LAYOUT[row][column]
@@ -271,8 +178,12 @@ def relevance(run: Loaded) -> Iterator[Drawn]:
                 height = 0.4 + scale * (drawn - (drawn.max() + drawn.min()) / 2)
                 axes.plot(np.linspace(0.05, 0.95, drawn.size), height, color="black", linewidth=0.5)
             axes.text(0.04, 0.96, f"{lead} {value:.2f}" if finite else lead, va="top", fontsize=6)
+        named = beat_axes(beat)
+        for axes in grid[-1]:
+            axes.set_xlabel(named.x, fontsize=6)
+        figure.supylabel(named.y, fontsize=6)
         figure.suptitle(f"{encoder}, {cohort}, {label}: relevance of leads", fontsize=7)
-        yield Drawn(f"relevance-{encoder}-{cohort}-{label}", figure)
+        yield Drawn(f"relevance-{encoder}-{cohort}-{label}", figure, how_to_read.LEADS)
 
 
 def maps(run: Loaded) -> Iterator[Drawn]:
@@ -282,21 +193,23 @@ def maps(run: Loaded) -> Iterator[Drawn]:
         if held is None:
             continue
         none = "none"
-        figure, panels = _panels(2, 2, 2.1)
+        figure, shown = panels(2, 2, 2.2)
         for axes, how, names in (
-            (panels[0], "by label", [one or none for one in held.rarest()]),
-            (panels[1], "by cohort", held.cohorts),
+            (shown[0], "by label", [one or none for one in held.rarest()]),
+            (shown[1], "by cohort", held.cohorts),
         ):
-            kinds = [*held.labels, none] if how == "by label" else sorted(set(held.cohorts))
-            looks = {kind: _look(style) for kind, style in palette(kinds).items()} | {none: {"color": "#D0D7DE"}}
+            kinds = [*held.labels, none] if how == "by label" else [one for one in run.cohorts if one in held.cohorts]
+            # One colour for a cohort in all figures.
+            named = palette(held.labels if how == "by label" else run.cohorts)
+            looks = {kind: look(style) for kind, style in named.items()} | {none: {"color": "#D0D7DE"}}
             # What has no label lies below what has one.
             for kind in sorted(kinds, key=lambda one: one != none):
                 x, y = held.points[np.array([name == kind for name in names])].T
                 axes.scatter(x, y, s=1.2, color=looks[kind]["color"], label=kind, linewidths=0, rasterized=True)
-            axes.set(xticks=[], yticks=[], title=how)
-            axes.legend(loc="upper center", bbox_to_anchor=(0.5, 0.0), ncols=2, markerscale=3, handletextpad=0.1)
-        figure.suptitle(f"{encoder}: trustworthiness {held.trustworthiness:.3f}", fontsize=7)
-        yield Drawn(f"map-{encoder}", figure)
+            axes.set(xticks=[], yticks=[], title=how, xlabel="UMAP 1, no unit", ylabel="UMAP 2, no unit")
+            axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.08), ncols=2, markerscale=3, handletextpad=0.1)
+        figure.suptitle(f"{encoder}: map by UMAP, trustworthiness {rounded(held.trustworthiness)}", fontsize=7)
+        yield Drawn(f"map-{encoder}", figure, how_to_read.MAP)
 
 
 def separability(run: Loaded) -> Iterator[Drawn]:
@@ -306,7 +219,7 @@ def separability(run: Loaded) -> Iterator[Drawn]:
         return
     lanes = max(len(group.dots) for group in groups)
     step = 0.16 * lanes + 0.06
-    figure = _figure(0.7 + step * len(groups))
+    figure = blank(0.9 + step * len(groups))
     axes = figure.subplots()
     named: set[str] = set()
     for row, group in enumerate(groups):
@@ -315,20 +228,21 @@ def separability(run: Loaded) -> Iterator[Drawn]:
             if math.isfinite(dot.null_mean) and math.isfinite(dot.null_sd):
                 half = 1.96 * dot.null_sd
                 axes.barh(y, 2 * half, 0.5 / lanes, dot.null_mean - half, color="#D0D7DE")
-            axes.plot(dot.value, y, linestyle="", label=None if dot.name in named else dot.name, **_look(dot.style))
+            axes.plot(dot.value, y, linestyle="", label=None if dot.name in named else dot.name, **look(dot.style))
             named.add(dot.name)
     axes.set_yticks(range(len(groups)), [group.name for group in groups])
     axes.invert_yaxis()
-    axes.set_xlabel("neighbour agreement; grey: chance")
-    _legend(figure, [axes])
-    yield Drawn("separability", figure)
+    axes.set(xlabel="neighbour agreement, 0 to 1; grey: chance", ylabel="label, cohort")
+    figure.suptitle("Class-balanced neighbour agreement and its chance level", fontsize=7)
+    legend(figure, [axes])
+    yield Drawn("separability", figure, how_to_read.AGREEMENT)
 
 
 def changes(run: Loaded) -> Iterator[Drawn]:
     """AUROC now minus that of an earlier run: a figure a baseline."""
     for name, part in baseline_checks(run).items():
-        cells = list(dict.fromkeys(zip(part["cohort"], part["label"], strict=True)))
-        figure = _figure(0.7 + 0.2 * len(cells) * len(run.models))
+        cells = changed_cells(run, part)
+        figure = blank(0.9 + 0.2 * len(cells) * len(run.models))
         axes = figure.subplots()
         for number, encoder in enumerate(run.models):
             mine = part[part["encoder"] == encoder]
@@ -336,21 +250,24 @@ def changes(run: Loaded) -> Iterator[Drawn]:
             y = np.array([cells.index(cell) for cell in zip(mine["cohort"], mine["label"], strict=True)]) + aside
             value, low, high = (mine[one].to_numpy(dtype=np.float64) for one in ("value", "low", "high"))
             reach = np.maximum(np.nan_to_num([value - low, high - value]), 0.0)
-            look = _look(styles(run)[encoder])
-            axes.errorbar(value, y, xerr=reach, linestyle="", label=encoder, elinewidth=0.6, **look)
+            style = look(styles(run)[encoder])
+            axes.errorbar(value, y, xerr=reach, linestyle="", label=encoder, elinewidth=0.6, **style)
         axes.axvline(0.0, color="#6E7781", linewidth=0.5, linestyle=":")
         axes.axvline(float(part["threshold"].max()), color="#A11D28", linewidth=0.8)
         axes.set_yticks(range(len(cells)), [f"{cohort}, {label}" for cohort, label in cells])
         axes.invert_yaxis()
         axes.locator_params(axis="x", nbins=5)
-        axes.set_xlabel(f"AUROC, now minus {name}; red: margin")
-        _legend(figure, [axes])
-        yield Drawn(f"changes-{name}", figure)
+        what = "R2" if all(spelt(label) for _, label in cells) else "AUROC"
+        axes.set(xlabel=f"{what}, now minus {name}; red: margin", ylabel="cohort, label")
+        figure.suptitle(f"{what}: what changed since {name}", fontsize=7)
+        legend(figure, [axes])
+        yield Drawn(f"changes-{name}", figure, how_to_read.CHANGES)
 
 
 FIGURES: tuple[Callable[[Loaded], Iterator[Drawn]], ...] = (
     auroc,
     transfer,
+    quantity_transfer,
     stability,
     relevance,
     maps,

@@ -19,7 +19,7 @@ from pytest_ecgfm.report.loaded import Loaded, load
 from pytest_ecgfm.report.words import Triple
 from pytest_ecgfm.results.checks import Case
 from pytest_ecgfm.results.profiles import demanded, held_profile
-from pytest_ecgfm.results.rounded import rounded
+from pytest_ecgfm.results.rounded import chosen, rounded
 from pytest_ecgfm.results.rows import Row, judged_row
 from pytest_ecgfm.results.verdict import corrected
 
@@ -252,7 +252,7 @@ def read_history(places: Sequence[Path], *, any_name: bool = False) -> tuple[lis
             continue
         for encoder in run.models:
             name = "" if any_name and len(run.models) == 1 else encoder
-            groups.setdefault((name, *_asked(run).values()), []).append(Release(run, encoder))
+            groups.setdefault((name, *asked(run).values()), []).append(Release(run, encoder))
     series = []
     for releases in groups.values():
         releases.sort(key=lambda one: (one.started, one.name))
@@ -265,8 +265,8 @@ def read_history(places: Sequence[Path], *, any_name: bool = False) -> tuple[lis
     return series, apart
 
 
-def _asked(run: Loaded) -> Mapping[str, Any]:
-    """Return what two runs have to share to be releases of one series."""
+def asked(run: Loaded) -> Mapping[str, Any]:
+    """Return what two runs have to share to be compared: all that was asked for, and of which records."""
     identity = run.identity
     return {
         "the schema of verdict.json": run.verdict.get("schema"),
@@ -279,11 +279,11 @@ def _asked(run: Loaded) -> Mapping[str, Any]:
 
 def _why_alone(release: Release, groups: Any) -> str:
     """Say how a run differs from the one most like it, among those of its encoder."""
-    mine, most = _asked(release.run), None
+    mine, most = asked(release.run), None
     for others in groups:
         if others[0] is release or others[0].encoder != release.encoder:
             continue
-        theirs = _asked(others[0].run)
+        theirs = asked(others[0].run)
         differs = [name for name in mine if mine[name] != theirs[name]]
         if most is None or len(differs) < len(most[0]):
             most = differs, others[0].name
@@ -354,8 +354,8 @@ def loss_sentences(one: Series) -> Iterator[str]:
         quantity = "R2" if spelt(loss.label) else "AUROC"
         yield (
             f"SLOW LOSS in {loss.where}: {quantity} of release {loss.release + 1} minus that of release 1 ({first}) is "
-            f"{written(Triple(row.value, row.low, row.high))}; each step was within the margin of {row.threshold:g}, "
-            "all together are beyond it"
+            f"{written(Triple(row.value, row.low, row.high))}; each step was within the margin of "
+            f"{chosen(row.threshold)}, all together are beyond it"
         )
     if not one.slow:
         yield "no slow loss: no cell is beyond the margin, unless a single step is"

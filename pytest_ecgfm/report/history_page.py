@@ -5,8 +5,9 @@ from collections.abc import Iterable, Sequence
 
 from markupsafe import Markup
 
-from pytest_ecgfm.report import charts
-from pytest_ecgfm.report.charts import Box
+from pytest_ecgfm.cohorts.quantities import spelt
+from pytest_ecgfm.report import charts, how_to_read
+from pytest_ecgfm.report.charts import Axes, Box
 from pytest_ecgfm.report.history import Apart, Series, loss_sentences
 from pytest_ecgfm.report.layout import NOTHING, behind, figure, figures, legend, table
 from pytest_ecgfm.report.marks import Line, Mark, Point
@@ -15,7 +16,7 @@ from pytest_ecgfm.report.series import palette
 from pytest_ecgfm.report.words import Triple, chip, element, listed, number, with_interval
 from pytest_ecgfm.results.checks import CHECKS
 
-_BOX = Box(270, 180, 46, 8, 10, 24)
+_BOX = Box(284, 198, 60, 8, 10, 40)
 _MOST_LINES = 8
 """In one chart: as many as there are colours."""
 
@@ -59,7 +60,7 @@ _LOSS = (
     "AUROC (R2 of a quantity) minus that of the first release, on the same records, with 95 % intervals. Below the red "
     "mark and more than chance is a loss. A slow loss is one that no single step shows."
 )
-_CHECKS = "Values with their 95 % intervals, by the number of the release; short red lines: thresholds."
+_CHECKS = "By the number of the release."
 
 
 def _banner(series: Sequence[Series], outcome: str) -> Markup:
@@ -101,7 +102,8 @@ def _losses(one: Series) -> Markup:
             )
         marks = [Mark(loss.release + 1.0, loss.since_first.threshold, loss.since_first.sense) for loss in mine]
         line = Line(cell, "s1", tuple(points))
-        drawn.append(figure(cell, _chart(one, [line], marks, f"loss since the first release of {cell}")))
+        unit = "R2, minus release 1" if spelt(mine[0].label) else "AUROC, minus release 1"
+        drawn.append(figure(cell, _chart(one, [line], marks, f"loss since the first release of {cell}", unit)))
     rows: list[list[object]] = [
         [
             f"{loss.where}, release {loss.release + 1}",
@@ -113,7 +115,9 @@ def _losses(one: Series) -> Markup:
     ]
     heads = ["", "minus the first", "minus the one before", "against the first"]
     problems = [element("p", f"Not comparable: {problem}") for problem in one.problems]
-    return Markup("").join([figures(drawn), *problems, behind(heads, rows, "loss since the first release")])
+    return Markup("").join(
+        [figures(drawn, how_to_read.LOSS), *problems, behind(heads, rows, "loss since the first release")]
+    )
 
 
 def _changed(one: Series) -> Markup:
@@ -144,7 +148,11 @@ def _checks(one: Series) -> Markup:
         heads: list[object] = ["", *(str(position + 1) for position in range(len(one.releases)))]
         rows: list[list[object]] = [[name, *_cells(one, name)] for name in names]
         title = CHECKS[kind].title if kind in CHECKS else kind
-        body += [element("h3", f"{kind}: {title}"), figures(drawn), behind(heads, rows, kind)]
+        body += [
+            element("h3", f"{kind}: {title}"),
+            figures(drawn, how_to_read.RELEASES, again=bool(body)),
+            behind(heads, rows, kind),
+        ]
     return Markup("").join(body) if body else NOTHING
 
 
@@ -171,10 +179,12 @@ def _together(one: Series, kind: str, names: Sequence[str]) -> Markup:
                 marks[Mark(float(position), found.threshold, found.sense)] = None
         lines.append(Line(name.removeprefix(kind).strip("[]") or kind, style[name], tuple(points)))
     named = legend({line.name: line.style for line in lines})
-    return element("figure", _chart(one, lines, list(marks), f"{kind} over the releases"), named)
+    unit = f"{kind.partition('.')[2].replace('_', ' ') or kind}, no unit"
+    drawing = _chart(one, lines, list(marks), f"{kind} over the releases", unit)
+    return element("figure", element("figcaption", f"{kind}, release by release"), drawing, named)
 
 
-def _chart(one: Series, lines: Sequence[Line], marks: Sequence[Mark], describe: str) -> Markup:
+def _chart(one: Series, lines: Sequence[Line], marks: Sequence[Mark], describe: str, unit: str) -> Markup:
     ends: Iterable[float] = (end for line in lines for point in line.points for end in point.found)
     limits = charts.span([*ends, *(mark.bound for mark in marks)], 0.02)
     count = len(one.releases)
@@ -187,5 +197,6 @@ def _chart(one: Series, lines: Sequence[Line], marks: Sequence[Mark], describe: 
         y_range=limits,
         y_ticks=charts.ticks(*limits),
         describe=describe,
+        axes=Axes("release, by number", unit),
         marks=marks,
     )

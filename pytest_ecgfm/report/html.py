@@ -12,7 +12,7 @@ from markupsafe import Markup
 from pytest_ecgfm.report.addresses import anchor
 from pytest_ecgfm.report.charts import fixed, scale
 from pytest_ecgfm.report.words import element
-from pytest_ecgfm.results.rounded import rounded
+from pytest_ecgfm.results.rounded import chosen, rounded
 from pytest_ecgfm.results.rows import Row
 from pytest_ecgfm.results.verdict import Verdict
 
@@ -95,7 +95,7 @@ def _values(row: Row, page: str) -> list[object]:
         _linked(row, row.check, page),
         _number(row),
         Markup("{} {}").format(ends, _linked(row, picture(row), page)),
-        f"{row.sense} {row.threshold:g}",
+        f"{row.sense} {chosen(row.threshold)}",
         row.tier,
         row.outcome,
     ]
@@ -120,7 +120,7 @@ def picture(row: Row) -> Markup:
     d = f"M{fixed(across(row.threshold))} 1v14"
     parts.append(element("path", d=d, stroke="#c0232f", stroke_dasharray="2 2"))
     parts.append(element("circle", cx=fixed(across(row.value)), cy="8", r="4", fill=_COLOURS[row.outcome]))
-    told = f"{rounded(row.value, row.threshold)} against {row.threshold:g}: {row.outcome}"
+    told = f"{rounded(row.value, row.threshold)} against {chosen(row.threshold)}: {row.outcome}"
     return element("svg", *parts, width="96", height="16", role="img", aria_label=told)
 
 

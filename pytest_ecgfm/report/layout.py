@@ -11,16 +11,11 @@ NOTHING = Markup("")
 
 
 def table(heads: Sequence[object], rows: Sequence[Sequence[object]], caption: str) -> Markup:
-    """Build a table; the first cell of a row is its head."""
-    head = element("tr", *(element("th", one, scope="col") if one else element("td") for one in heads))
-    body = [
-        element("tr", element("th", row[0], scope="row"), *(element("td", one, class_="n") for one in row[1:]))
-        for row in rows
-    ]
-    return scrolled(element("table", element("thead", head), element("tbody", *body), aria_label=caption), caption)
+    """Build a table of numbers; the first cell of a row is its head."""
+    return stacked(heads, rows, caption, kind="n")
 
 
-def stacked(heads: Sequence[str], rows: Sequence[Sequence[object]], caption: str) -> Markup:
+def stacked(heads: Sequence[object], rows: Sequence[Sequence[object]], caption: str, kind: str | None = None) -> Markup:
     """Build a table whose rows become blocks where the page is narrow: each cell then says which column it is.
 
     Roles are written out, as a browser drops those of a table that is no longer shown as one.
@@ -29,17 +24,30 @@ def stacked(heads: Sequence[str], rows: Sequence[Sequence[object]], caption: str
         element("th", one, scope="col", role="columnheader") if one else element("td", role="cell") for one in heads
     )
     head = element("tr", *names, role="row")
+    told = [column_name(one) for one in heads]
     body = [
         element(
             "tr",
             element("th", row[0], scope="row", role="rowheader"),
-            *(element("td", one, role="cell", data_head=name) for name, one in zip(heads[1:], row[1:], strict=True)),
+            *(cell(one, name, class_=kind) for name, one in zip(told[1:], row[1:], strict=True)),
             role="row",
         )
         for row in rows
     ]
-    parts = element("thead", head, role="rowgroup"), element("tbody", *body, role="rowgroup")
+    # Of a table of names and values, no column has a name.
+    top = element("thead", head, role="rowgroup") if any(told) else NOTHING
+    parts = top, element("tbody", *body, role="rowgroup")
     return scrolled(element("table", *parts, class_="stack", role="table", aria_label=caption), caption)
+
+
+def column_name(head: object) -> str:
+    """Return the words of a column's head."""
+    return head.striptags() if isinstance(head, Markup) else str(head)
+
+
+def cell(inside: object, column: str, **given: object) -> Markup:
+    """Build a cell that knows the name of its column; one that is empty needs none."""
+    return element("td", inside, role="cell", data_head=column if inside and column else None, **given)
 
 
 def scrolled(whole: Markup, caption: str) -> Markup:
@@ -67,9 +75,10 @@ def legend(names: Mapping[str, str]) -> Markup:
     return element("div", *items, class_="legend")
 
 
-def figure(caption: object, drawing: Markup) -> Markup:
-    """Put a caption over a drawing."""
-    return element("figure", element("figcaption", caption), drawing)
+def figure(caption: object, drawing: Markup, how: str = "") -> Markup:
+    """Put a title over a drawing, and below the title how to read it, unless the figures beside it share that."""
+    read = element("p", how, class_="how") if how else NOTHING
+    return element("figure", element("figcaption", caption), read, drawing)
 
 
 def wide(drawing: Markup) -> Markup:
@@ -77,6 +86,13 @@ def wide(drawing: Markup) -> Markup:
     return element("div", drawing, class_="scroll rows", tabindex="0", role="region", aria_label="chart, scrolls")
 
 
-def figures(parts: Sequence[Markup]) -> Markup:
-    """Lay figures out side by side."""
-    return element("div", *parts, class_="figures") if parts else NOTHING
+def figures(parts: Sequence[Markup], how: str, *, again: bool = False) -> Markup:
+    """Lay figures of one kind out side by side; one sentence says how all of them are read.
+
+    Where it stands above other figures of the kind, it is not shown `again`. A screen reader hears it everywhere, as it
+    is the name of the group.
+    """
+    if not parts:
+        return NOTHING
+    shown = NOTHING if again else element("p", how, class_="how")
+    return shown + element("div", *parts, class_="figures", role="group", aria_label=how)

@@ -7,12 +7,13 @@ from itertools import product
 import numpy as np
 from markupsafe import Markup
 
-from pytest_ecgfm.report import charts
-from pytest_ecgfm.report.charts import Box
+from pytest_ecgfm.report import charts, how_to_read
+from pytest_ecgfm.report.charts import Axes, Box
 from pytest_ecgfm.report.layout import NOTHING, behind, figure, figures
 from pytest_ecgfm.report.loaded import Loaded
 from pytest_ecgfm.report.series import Example, Floats, example_beat, lead_shares
 from pytest_ecgfm.report.words import Triple, element, plain, text_of, with_interval
+from pytest_ecgfm.results.rounded import chosen
 from pytest_ecgfm.signals.records import LEADS
 
 LAYOUT = (("I", "aVR", "V1", "V4"), ("II", "aVL", "V2", "V5"), ("III", "aVF", "V3", "V6"))
@@ -22,6 +23,8 @@ TALLEST = 0.62
 """Share of a lead's box that its tallest deflection takes."""
 
 _WIDE, _HIGH, _HEAD = 92.0, 62.0, 15.0
+_LEFT, _BELOW = 18.0, 18.0
+"""User units, for the names of the axes."""
 
 
 def relevance(run: Loaded) -> Markup:
@@ -39,7 +42,7 @@ def relevance(run: Loaded) -> Markup:
             parts.append(figure(named, lead_layout(shares, beats[cohort], f"{encoder}, {cohort}, {label}")))
             rows.append([f"{encoder}, {cohort}, {label}", *(with_interval(*shares[lead]) for lead in LEADS)])
         if parts:
-            body += [element("h3", label), figures(parts)]
+            body += [element("h3", label), figures(parts, how_to_read.LEADS, again=bool(body))]
     if not body:
         return NOTHING
     shown = [f"{beat.record} ({cohort})" for cohort, beat in beats.items() if beat is not None and beat.record]
@@ -58,7 +61,7 @@ def lead_layout(shares: Mapping[str, Triple], beat: Example | None, of: str) -> 
     parts: list[Markup] = []
     for row, leads in enumerate(LAYOUT):
         for column, lead in enumerate(leads):
-            x, y, share = column * _WIDE, row * _HIGH, shares[lead]
+            x, y, share = _LEFT + column * _WIDE, row * _HIGH, shares[lead]
             box = {"x": x, "y": y, "width": _WIDE, "height": _HIGH}
             finite = math.isfinite(share.value)
             if finite:
@@ -72,7 +75,20 @@ def lead_layout(shares: Mapping[str, Triple], beat: Example | None, of: str) -> 
             tip = f"{lead}: {plain(*share)}" if finite else f"{lead}: not read"
             parts.append(element("rect", **box, class_="lead", data_tip=tip))
     told = ", ".join(f"{lead} {text_of(one.value)}" for lead, one in shares.items() if math.isfinite(one.value))
-    return charts.frame(Box(4 * _WIDE, 3 * _HIGH, 0, 0, 0, 0), parts, f"relevance of leads, {of}: {told}")
+    whole = Box(4 * _WIDE + _LEFT, 3 * _HIGH + _BELOW, _LEFT, 0, 0, _BELOW)
+    parts += charts.axis_labels(whole, beat_axes(beat))
+    return charts.frame(whole, parts, f"relevance of leads, {of}: {told}")
+
+
+def beat_axes(beat: Example | None) -> Axes:
+    """Name the axes of a beat in a box: how long a box is, and how much the tallest lead of all spans."""
+    if beat is None or not beat.signals:
+        return Axes("leads as printed, share of relevance 0 to 1", "no beat to show")
+    samples = max(one.size for one in beat.signals.values())
+    known = [one[np.isfinite(one)] for one in beat.signals.values()]
+    tallest = max((float(np.ptp(one)) for one in known if one.size), default=0.0)
+    long = f"{chosen(samples / beat.sampling_rate, 2)} s a box" if beat.sampling_rate > 0 else "s"
+    return Axes(f"time, {long}", f"signal, mV; tallest {chosen(tallest, 2)} mV")
 
 
 def beat_scale(beat: Example, high: float) -> float:

@@ -15,6 +15,7 @@ from pytest_ecgfm.cards.bounded_files import read_json
 from pytest_ecgfm.cohorts.base import LABELS
 from pytest_ecgfm.errors import EcgfmError
 from pytest_ecgfm.results.checks import CHECKS, SUITES
+from pytest_ecgfm.results.cohort_order import cohort_order
 from pytest_ecgfm.results.cube_files import open_run, read_into_memory
 from pytest_ecgfm.results.identity import Identity, told_identity
 
@@ -140,7 +141,7 @@ class Loaded:
             if dataset is not None and dimension in dataset.coords:
                 seen += dataset[dimension].values.astype(str).tolist()
         seen += [name for name in self.checks["cohort"] if name]
-        return tuple(sorted(set(seen)))
+        return cohort_order(seen)
 
     @cached_property
     def labels(self) -> tuple[str, ...]:

@@ -10,11 +10,13 @@ from markupsafe import Markup
 
 from pytest_ecgfm.cards.whole_files import whole
 from pytest_ecgfm.report.addresses import PAGE
-from pytest_ecgfm.report.banner import banner
+from pytest_ecgfm.report.banner import banner, heading
 from pytest_ecgfm.report.escape import page as shown_page
+from pytest_ecgfm.report.glance import glance
 from pytest_ecgfm.report.loaded import Loaded, load
+from pytest_ecgfm.report.model_cards import model_cards
 from pytest_ecgfm.report.sections import SECTIONS
-from pytest_ecgfm.report.words import MEANINGS, SIGNS, listed
+from pytest_ecgfm.report.words import MEANINGS, SIGNS, element, listed
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,9 @@ def render(run: Loaded) -> str:
         title=f"{listed(run.models)}: {run.headline}",
         subtitle=f"ECG foundation model conformance, run {about.get('run_id', '')}, {about.get('finished', '')}, "
         f"pytest-ecgfm {about.get('plugin_version', '')}",
-        banner=banner(run),
+        heading=heading(run),
+        # The verdict, and beside it what the model is for; then what says most in a few lines.
+        banner=Markup("").join([element("div", banner(run), model_cards(run), class_="top"), glance(run)]),
         sections=shown,
         scripts=("tip.js", "page.js"),
     )
@@ -76,24 +80,35 @@ def write_whole(path: Path, text: str) -> Path:
     return path
 
 
-def filled(*, title: str, subtitle: str, banner: Markup, sections: Sequence[Shown], scripts: Sequence[str]) -> str:
+def filled(
+    *,
+    title: str,
+    subtitle: str,
+    banner: Markup,
+    sections: Sequence[Shown],
+    scripts: Sequence[str],
+    heading: Markup | None = None,
+) -> str:
     """Return a whole page, in the style of all of them.
 
     Parameters
     ----------
     title, subtitle : str
-        Its first lines; they are escaped.
+        Of the window, and below the first line; they are escaped.
     banner : Markup
         What stands above the sections.
     sections : sequence of Shown
     scripts : sequence of str
         Names of files beside the template.
+    heading : Markup, optional
+        The first line; by default the title.
     """
     # Everything that is not markup already is escaped.
     template = Environment(autoescape=True).from_string(_file("page.html"))
     return shown_page(
         template.render(
             title=title,
+            heading=title if heading is None else heading,
             subtitle=subtitle,
             banner=banner,
             sections=sections,

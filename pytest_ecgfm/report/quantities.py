@@ -11,6 +11,7 @@ from markupsafe import Markup
 from pytest_ecgfm.report.layout import NOTHING, table
 from pytest_ecgfm.report.loaded import Loaded, at, estimate, in_order, numbers
 from pytest_ecgfm.report.words import percent, with_interval
+from pytest_ecgfm.results.cohort_order import cohort_order
 
 
 def quantities(run: Loaded) -> Markup:
@@ -48,8 +49,8 @@ def travelled(run: Loaded) -> Markup:
         return NOTHING
     rows: list[list[object]] = []
     names = {dim: held[dim].values.astype(str).tolist() for dim in ("quantity", "target", "source", "encoder")}
-    order = (names["quantity"], *(in_order(names[dim], run.cohorts) for dim in ("target", "source")))
-    for quantity, target, source, encoder in product(*order, in_order(names["encoder"], run.models)):
+    order = (names["quantity"], *(cohort_order(names[dim]) for dim in ("source", "target")))
+    for quantity, source, target, encoder in product(*order, in_order(names["encoder"], run.models)):
         where = {"encoder": encoder, "source": source, "target": target, "quantity": quantity}
         if not math.isfinite(float(at(held["r2"], **where))):
             continue

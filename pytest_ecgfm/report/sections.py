@@ -7,14 +7,16 @@ from typing import NamedTuple
 
 from markupsafe import Markup
 
-from pytest_ecgfm.report import charts
+from pytest_ecgfm.report import charts, how_to_read
 from pytest_ecgfm.report.changes import changes
-from pytest_ecgfm.report.charts import Box
+from pytest_ecgfm.report.charts import Axes, Box
+from pytest_ecgfm.report.cohort_sheets import cohort_sheets
 from pytest_ecgfm.report.layout import NOTHING, behind, figure, figures, legend, table, wide
 from pytest_ecgfm.report.leads import relevance
 from pytest_ecgfm.report.loaded import Loaded, in_order
 from pytest_ecgfm.report.maps import maps
 from pytest_ecgfm.report.marks import Line
+from pytest_ecgfm.report.operating import operating
 from pytest_ecgfm.report.quantities import quantities, sets, travelled
 from pytest_ecgfm.report.series import (
     auroc_limits,
@@ -27,6 +29,7 @@ from pytest_ecgfm.report.series import (
     perturbation_title,
     perturbations,
     severities,
+    severity_axis,
     severity_text,
     stability_lines,
     styles,
@@ -36,7 +39,7 @@ from pytest_ecgfm.report.subgroups import subgroups
 from pytest_ecgfm.report.tabulated import basis, checks, definitions, matrix, provenance
 from pytest_ecgfm.report.words import OUTCOMES, SIGNS, element, number, percent, with_interval
 
-_BOX = Box(270, 180, 38, 8, 10, 24)
+_BOX = Box(284, 198, 52, 8, 10, 40)
 
 
 class Section(NamedTuple):
@@ -60,11 +63,12 @@ def auroc(run: Loaded) -> Markup:
         drawing = charts.line_chart(
             _BOX,
             lines,
-            labelled=[(math.log(one), percent(one).replace(" ", "")) for one in shares],
+            labelled=[(math.log(one), percent(one).removesuffix(" %")) for one in shares],
             x_range=(math.log(min(shares)), math.log(max(shares)) + 1e-9),
             y_range=limits,
             y_ticks=charts.ticks(*limits),
             describe=f"AUROC of {label} in {cohort} by share of the training patients",
+            axes=Axes("share of the training patients, %", "AUROC, 0 to 1"),
             marks=bounds(run, cohort, label),
             chance=0.5,
         )
@@ -74,7 +78,7 @@ def auroc(run: Loaded) -> Markup:
         return NOTHING
     used = {name: style[name] for name in (*run.models, *run.references)}
     folded = behind(["", *(percent(one) for one in shares)], rows, "AUROC by share of the training patients")
-    return Markup("").join([legend(used), figures(parts), folded])
+    return Markup("").join([legend(used), figures(parts, how_to_read.AUROC), folded])
 
 
 def _founds(line: Line) -> list[Markup]:
@@ -97,11 +101,12 @@ def transfer(run: Loaded) -> Markup:
                 [f"{encoder}, {label}, {source} to {target}", with_interval(*found), with_interval(*drop)]
                 for (source, target), (found, drop) in cells.items()
             ]
-        body += parts if len(run.models) == 1 else [figures(parts)] if parts else []
-    if not body:
+        # Encoders side by side, and a row of them for each label; of one encoder, as many labels as there is room for.
+        body += parts if len(run.models) == 1 else [figures(parts, how_to_read.TRANSFER, again=bool(body))]
+    if not rows:
         return NOTHING
     if len(run.models) == 1:
-        body = [figures(body)]
+        body = [figures(body, how_to_read.TRANSFER)]
     return Markup("").join([*body, behind(["", "AUROC", "drop"], rows, "transfer with intervals")])
 
 
@@ -151,7 +156,7 @@ def stability(run: Loaded) -> Markup:
     if not parts:
         return NOTHING
     folded = behind(["", "displacement"], rows, "displacement by perturbation, severity and cohort")
-    return Markup("").join([legend(palette(run.cohorts)), figures(parts), folded])
+    return Markup("").join([legend(palette(run.cohorts)), figures(parts, how_to_read.STABILITY), folded])
 
 
 def _top(lines: Sequence[Line]) -> float:
@@ -164,11 +169,12 @@ def _curve(name: str, lines: Sequence[Line], top: float, encoder: str) -> Markup
     return charts.line_chart(
         _BOX,
         lines,
-        labelled=[(position, severity_text(name, one)) for position, one in enumerate(severities(name))],
+        labelled=[(place, severity_text(name, one).partition(" ")[0]) for place, one in enumerate(severities(name))],
         x_range=(-0.3, count - 0.7),
         y_range=(0.0, top),
         y_ticks=charts.ticks(0.0, top),
         describe=f"displacement of {encoder} by {perturbation_title(name)}, by severity and cohort",
+        axes=Axes(severity_axis(name), "moved (1 = another patient)"),
     )
 
 
@@ -183,8 +189,11 @@ def separability(run: Loaded) -> Markup:
     if groups:
         values = [v for group in groups for dot in group.dots for v in (dot.value, dot.null_mean) if math.isfinite(v)]
         limits = (min(0.4, *charts.span(values)), 1.0)
-        drawing = charts.null_chart(groups, limits, "neighbour agreement by label and cohort, against chance")
-        body.append(figure("Class-balanced neighbour agreement and its chance level", wide(drawing)))
+        axes = Axes("neighbour agreement, 0 to 1", "label, cohort")
+        drawing = charts.null_chart(groups, limits, "neighbour agreement by label and cohort, against chance", axes)
+        body.append(
+            figure("Class-balanced neighbour agreement and its chance level", wide(drawing), how_to_read.AGREEMENT)
+        )
         rows = [
             [f"{group.name}, {dot.name}", number(dot.value), number(dot.null_mean), number(dot.null_sd)]
             for group in groups
@@ -217,6 +226,12 @@ def _sections() -> Iterator[Section]:
         basis,
     )
     yield Section(
+        "cohorts",
+        "Cohorts",
+        "Where each comes from, as published or stated, and who is in it; numbers count the records of this run.",
+        cohort_sheets,
+    )
+    yield Section(
         "changes",
         "What changed",
         "AUROC of this run minus that of an earlier run, paired on the same records, with all training patients.",
@@ -225,7 +240,7 @@ def _sections() -> Iterator[Section]:
     yield Section(
         "auroc",
         "AUROC by share of the training patients",
-        "Mean over seeds with 95 % intervals; grey: references; short red lines: thresholds.",
+        "By a probe of the frozen embedding, for each cohort and label; grey: references.",
         auroc,
     )
     yield Section(
@@ -249,8 +264,15 @@ def _sections() -> Iterator[Section]:
     yield Section(
         "transfer",
         "Transfer between cohorts",
-        "AUROC of the source's probe on the target's test records, and its drop compared with the target's own probe.",
+        "AUROC on the target's test records, and its drop compared with the target's own probe.",
         transfer,
+    )
+    yield Section(
+        "operating",
+        "Operating point and calibration",
+        "The threshold comes from the training patients alone. In the charts, a curve on the dotted line is right: of "
+        "the records with that predicted probability, so many have the label. Above it there are more, below it fewer.",
+        operating,
     )
     yield Section(
         "quantity-transfer",
@@ -261,7 +283,7 @@ def _sections() -> Iterator[Section]:
     yield Section(
         "stability",
         "Stability under perturbations",
-        "Median distance to the clean embedding, in units of the distance between patients, by severity.",
+        "Distance to the clean embedding, in units of the distance between patients.",
         stability,
     )
     yield Section(
@@ -270,8 +292,10 @@ def _sections() -> Iterator[Section]:
         "Share of the mean absolute Shapley value, at the largest fraction; I and II determine III, aVR, aVL and aVF.",
         relevance,
     )
-    yield Section("map", "Map by UMAP", "The same records twice: labels should separate, cohorts should not.", maps)
-    yield Section("separability", "Separability against chance", "Grey bars: values for permuted labels.", separability)
+    yield Section("map", "Map by UMAP", "The same records twice, in two dimensions.", maps)
+    yield Section(
+        "separability", "Separability against chance", "Labels should form clusters, cohorts should not.", separability
+    )
     yield Section(
         "all-checks", "All checks", "Each check with its threshold. Click the head of a column to sort.", checks
     )

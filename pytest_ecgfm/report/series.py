@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import NamedTuple
 
 import numpy as np
@@ -143,6 +144,26 @@ def transfer_cells(run: Loaded, encoder: str, label: str) -> dict[tuple[str, str
     return out
 
 
+def travelled_quantities(run: Loaded) -> tuple[str, ...]:
+    """Return the quantities whose probes were tested in other cohorts."""
+    held = known(run.group("quantity_transfer"), "r2")
+    return () if held is None else tuple(held["quantity"].values.astype(str).tolist())
+
+
+def travelled_cells(run: Loaded, encoder: str, quantity: str, variable: str) -> dict[tuple[str, str], Triple]:
+    """Return what a quantity's probe is worth in another cohort, by (source, target); `variable` is of the cube."""
+    held = known(run.group("quantity_transfer"), variable)
+    if held is None:
+        return {}
+    out = {}
+    for source, target in product(*(held[side].values.astype(str).tolist() for side in ("source", "target"))):
+        where = {"encoder": encoder, "source": source, "target": target, "quantity": quantity}
+        found = Triple(*estimate(held, variable, **where))
+        if math.isfinite(found.value):
+            out[source, target] = found
+    return out
+
+
 def stability_lines(run: Loaded, encoder: str, perturbation: str) -> list[Line]:
     """Return displacement by severity (x: its position), one line a cohort."""
     held = known(run.group("stability"), "displacement")
@@ -172,6 +193,12 @@ def severity_text(perturbation: str, severity: float) -> str:
     if not one.parameter:
         return ""
     return f"{severity:g}{f' {one.units}' if one.units and one.units != '1' else ''}"
+
+
+def severity_axis(perturbation: str) -> str:
+    """Name the axis of a perturbation's severities, with its unit."""
+    one = PERTURBATIONS[perturbation]
+    return f"severity, {(one.units if one.units != '1' else 'a factor') if one.parameter else 'on or off'}"
 
 
 def _drawn(lines: Sequence[Line]) -> list[Line]:

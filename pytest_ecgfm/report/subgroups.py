@@ -2,18 +2,55 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import product
+from typing import NamedTuple
 
 import numpy as np
 import xarray as xr
 from markupsafe import Markup
 
 from pytest_ecgfm.cohorts.groups import AND
+from pytest_ecgfm.report import how_to_read
 from pytest_ecgfm.report.layout import NOTHING, behind, figure, figures, table
-from pytest_ecgfm.report.loaded import Loaded, at, estimate, in_order
-from pytest_ecgfm.report.words import element, with_interval
+from pytest_ecgfm.report.loaded import Loaded, at, estimate, in_order, numbers
+from pytest_ecgfm.report.words import Triple, element, with_interval
 
 Group = Mapping[str, str]
 """Its column and its name, as coordinates of the cube."""
+
+
+class Found(NamedTuple):
+    """One group in one cohort, for one label: `auroc` and `gap` (the rest minus the group) are NaN where not judged."""
+
+    encoder: str
+    label: str
+    cohort: str
+    group: str
+    records: float
+    positives: float
+    judged: bool
+    auroc: Triple
+    gap: Triple
+    below: bool
+
+
+def found_groups(run: Loaded) -> list[Found]:
+    """Return every group that a run looked at, models under test first."""
+    held = run.group("subgroups")
+    if held is None or "group" not in held.dims:
+        return []
+    out = []
+    encoders, labels = (held[name].values.astype(str).tolist() for name in ("encoder", "label"))
+    cells = product(in_order(encoders, run.models), in_order(labels, run.labels), run.cohorts, _groups(held))
+    for encoder, label, cohort, group in cells:
+        where = {"encoder": encoder, "label": label, "cohort": cohort, **group}
+        records, positives, judged = numbers(held, ("n_test", "n_test_positive", "judged"), **where)
+        if math.isfinite(records):
+            auroc, gap = (Triple(*estimate(held, name, **where)) for name in ("auroc", "gap"))
+            below = numbers(held, ("below",), **where)[0] == 1
+            name = group["group"]
+            out.append(Found(encoder, label, cohort, name, records, positives, judged == 1, auroc, gap, below))
+    return out
 
 
 def subgroups(run: Loaded) -> Markup:
@@ -37,7 +74,9 @@ def subgroups(run: Loaded) -> Markup:
     if not parts:
         return NOTHING
     heads = ["", "AUROC of the rest minus that of the group"]
-    return Markup("").join([figures(parts), behind(heads, rows, "gaps between groups and the rest")])
+    return Markup("").join(
+        [figures(parts, how_to_read.GROUPS), behind(heads, rows, "gaps between groups and the rest")]
+    )
 
 
 def _there(held: xr.Dataset, groups: Sequence[Group], **where: str) -> bool:

@@ -6,6 +6,7 @@ from typing import Any
 
 from pytest_ecgfm.report.escape import markdown
 from pytest_ecgfm.results.basis import basis_lines, nowhere_in_words
+from pytest_ecgfm.results.cohort_order import cohort_order
 from pytest_ecgfm.results.rows import Row
 from pytest_ecgfm.results.verdict import Verdict
 
@@ -39,7 +40,7 @@ def in_words(verdict: Verdict, rows: Sequence[Row]) -> str:
         if one.reasons:
             more = f", and {len(one.reasons) - 1} more" if len(one.reasons) > 1 else ""
             parts.append(f"First reason: {one.reasons[0]}{more}.")
-    cohorts = sorted({row.cohort for row in rows if row.cohort})
+    cohorts = cohort_order(row.cohort for row in rows if row.cohort)
     if cohorts:
         parts.append(f"Evaluated on {', '.join(cohorts)}.")
     return " ".join(parts)
@@ -47,9 +48,13 @@ def in_words(verdict: Verdict, rows: Sequence[Row]) -> str:
 
 def badge(verdict: Verdict) -> dict[str, Any]:
     """Return the content of a badge for the endpoint of shields.io: outcome, profile, and what narrowed the run."""
-    partly = verdict.outcome == "pass" and verdict.identity.narrowed
-    colour = _PART if partly else _COLOURS[verdict.outcome]
+    colour = badge_colour(verdict.outcome, bool(verdict.identity.narrowed))
     return {"schemaVersion": 1, "label": "ecgfm", "message": verdict.headline, "color": colour}
+
+
+def badge_colour(outcome: str, narrowed: bool) -> str:
+    """Return the colour of a badge, by its name at shields.io."""
+    return _PART if outcome == "pass" and narrowed else _COLOURS.get(outcome, "lightgrey")
 
 
 def job_summary(verdict: Verdict, rows: Sequence[Row]) -> str:

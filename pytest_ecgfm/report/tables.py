@@ -6,6 +6,7 @@ Tables are data frames; `WRITERS` turns them into Markdown, CSV or LaTeX by pand
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,6 +15,8 @@ import xarray as xr
 from pytest_ecgfm.cohorts.base import LABELS
 from pytest_ecgfm.report.escape import csv_cell, latex, markdown
 from pytest_ecgfm.report.loaded import Loaded, at, in_order
+from pytest_ecgfm.results.cohort_order import cohort_order
+from pytest_ecgfm.results.rounded import rounded
 
 METRICS = {"knn_agreement": "kNN@10", "centroid_separation": "centroid separation", "gmm_ari": "GMM ARI"}
 """Those that the paper tabulates, with its headings."""
@@ -51,7 +54,7 @@ def tables(runs: Sequence[Loaded]) -> list[Table]:
     -------
     list of Table
     """
-    return [*_separability(runs), *_auroc(runs), *_transfer(runs)]
+    return [*_separability(runs), *_auroc(runs), *_transfer(runs), *_sensitivity(runs)]
 
 
 def _groups(runs: Sequence[Loaded], group: str) -> Iterator[tuple[str, Loaded, xr.Dataset]]:
@@ -114,17 +117,54 @@ def _auroc(runs: Sequence[Loaded]) -> Iterator[Table]:
         yield Table("auroc-by-fraction", "AUROC by share of the training patients, mean over cohorts and labels", frame)
 
 
+_TRAVELS = {
+    "transfer": ("label", {"auroc": "AUROC of {} by a probe of one cohort in another"}),
+    "quantity_transfer": (
+        "quantity",
+        {
+            "spearman": "Spearman correlation of {} by a probe of one cohort in another",
+            "spearman_drop": "what the Spearman correlation of {} loses against the target's own probe",
+            "r2": "R2 of {} by a probe of one cohort in another",
+        },
+    ),
+}
+"""Of what travels between cohorts: the group, what it is of, and its tables."""
+
+
 def _transfer(runs: Sequence[Loaded]) -> Iterator[Table]:
-    for row, run, held in _groups(runs, "transfer"):
-        encoder = str(held["encoder"].item())
-        # Seen and unseen targets are told apart, and never averaged together.
-        heads = {str(t): f"{t} ({run.exposure(encoder, str(t))})" for t in held["target"].values}
+    for group, (of, variables) in _TRAVELS.items():
+        for row, run, held in _groups(runs, group):
+            for name, (variable, title) in product(
+                in_order([str(one) for one in held[of].values], LABELS), variables.items()
+            ):
+                frame = _between(run, held, variable, **{of: name}) if variable in held else pd.DataFrame()
+                if not frame.empty:
+                    suffix = "" if group == "transfer" else f"-{variable.replace('_', '-')}"
+                    yield Table(f"transfer-{row}-{name}{suffix}", f"{row}: {title.format(name)}", frame)
+
+
+def _between(run: Loaded, held: xr.Dataset, variable: str, **where: str) -> pd.DataFrame:
+    """Lay out what was found from a source (rows) to a target (columns)."""
+    encoder = str(held["encoder"].item())
+    # Seen and unseen targets are told apart, and never averaged together.
+    heads = {str(target): f"{target} ({run.exposure(encoder, str(target))})" for target in held["target"].values}
+    values = held[variable].sel(where).transpose("source", "target").values
+    frame = pd.DataFrame(values, held["source"].values.astype(str), list(heads))
+    frame = frame.loc[list(cohort_order(frame.index)), list(cohort_order(heads))].rename(columns=heads)
+    return frame.dropna(axis="columns", how="all").rename_axis(index="source", columns="target")
+
+
+def _sensitivity(runs: Sequence[Loaded]) -> Iterator[Table]:
+    """Tabulate by source and target; on the diagonal, a cohort's own probe in its own test records."""
+    for row, _, held in _groups(runs, "operating"):
         for label in in_order([str(one) for one in held["label"].values], LABELS):
-            values = held["auroc"].sel(label=label).transpose("source", "target").values
-            frame = pd.DataFrame(values, held["source"].values.astype(str), list(heads.values()))
-            frame = frame.dropna(axis="columns", how="all").rename_axis(index="source", columns="target")
-            title = f"{row}: AUROC of {label} by a probe of one cohort in another"
-            yield Table(f"transfer-{row}-{label}", title, frame)
+            values = held["sensitivity"].sel(label=label).transpose("source", "target").values
+            frame = pd.DataFrame(values, held["source"].values.astype(str), held["target"].values.astype(str))
+            frame = frame.dropna(axis="index", how="all").dropna(axis="columns", how="all")
+            if not frame.empty:
+                frame = frame.rename_axis(index="source", columns="target")
+                title = f"{row}: sensitivity of {label} at a threshold from the training patients of one cohort"
+                yield Table(f"sensitivity-{row}-{label}", title, frame)
 
 
 def _flat(frame: pd.DataFrame) -> pd.DataFrame:
@@ -138,7 +178,7 @@ def _markdown(table: Table) -> str:
     frame = _flat(table.frame)
     cells = [["", *(markdown(str(one)) for one in frame.columns)], ["---"] * (1 + frame.shape[1])]
     for name, row in frame.iterrows():
-        cells.append([markdown(str(name)), *("" if np.isnan(value) else f"{value:.3f}" for value in row)])
+        cells.append([markdown(str(name)), *("" if np.isnan(value) else rounded(value) for value in row)])
     body = "\n".join("| " + " | ".join(row) + " |" for row in cells)
     return f"{markdown(table.title)}\n\n{body}\n"
 
@@ -156,11 +196,15 @@ def _in_latex(name: object) -> str:
     return latex(str(name))
 
 
+def _in_decimals(value: Any) -> str:
+    return rounded(value)
+
+
 def _latex(table: Table) -> str:
     return str(
         table.frame.rename_axis(index=None)
         .rename(index=_in_latex, columns=_in_latex)
-        .style.format("{:.3f}", na_rep="")
+        .style.format(_in_decimals, na_rep="")
         .to_latex(hrules=True, caption=latex(table.title), label=f"tab:{latex(table.name)}")
     )
 

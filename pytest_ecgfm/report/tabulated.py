@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from pytest_ecgfm.cards.parity import told
 from pytest_ecgfm.report.addresses import anchor
-from pytest_ecgfm.report.layout import NOTHING, scrolled, stacked, table
+from pytest_ecgfm.report.layout import NOTHING, cell, scrolled, stacked, table
 from pytest_ecgfm.report.loaded import Loaded, in_order
 from pytest_ecgfm.report.words import OUTCOMES, bound, chip, element, listed, number, plain_name, with_interval
 from pytest_ecgfm.results.basis import cohorts_in_words, every_cohort, nowhere_in_words
@@ -55,6 +55,8 @@ def basis(run: Loaded) -> Markup:
         rows = [[label, *(words(by[suite]) if suite in by else "" for suite in suites)] for label, by in labels.items()]
         rows.append(["any check", *(words(found) for found in suites.values())])
         named = f" of {encoder}" if len(run.models) > 1 else ""
+        if named:
+            body.append(element("h3", encoder))
         body.append(stacked(["", *suites], rows, f"cohorts in which blocking checks{named} decided"))
     return Markup("").join(body)
 
@@ -127,16 +129,21 @@ def checks(run: Loaded) -> Markup:
     controls.append(element("label", "words", element("input", id="words", type="search")))
     controls.append(element("button", "show all", type="button", id="all", class_="plain"))
     controls.append(element("span", id="told", role="status"))
-    heads = ("check", "encoder", "value", "threshold", "tier", "outcome", "reason")
-    head = element("tr", *(element("th", element("button", one, type="button"), scope="col") for one in heads))
-    rows = [_check_row(row) for row in frame.to_dict("records")]
-    whole = element("table", element("thead", head), element("tbody", *rows), id="checks", aria_label="all checks")
+    buttons = (
+        element("th", element("button", one, type="button"), scope="col", role="columnheader") for one in _COLUMNS
+    )
+    head = element("thead", element("tr", *buttons, role="row"), role="rowgroup")
+    body = element("tbody", *(_check_row(row) for row in frame.to_dict("records")), role="rowgroup")
+    whole = element("table", head, body, id="checks", class_="stack sortable", role="table", aria_label="all checks")
     return Markup("").join(
         [
             element("div", *controls, class_="controls"),
             scrolled(whole, "all checks"),
         ]
     )
+
+
+_COLUMNS = ("check", "encoder", "value", "threshold", "tier", "outcome", "reason")
 
 
 def _check_row(row: Mapping[Any, Any]) -> Markup:
@@ -149,17 +156,13 @@ def _check_row(row: Mapping[Any, Any]) -> Markup:
         name = Markup("").join([name, Markup("<wbr>"), check.removeprefix(kind).replace(",", ", ")])
     why = element("span", Markup("<br>"), str(row["why"]), class_="soft") if row["why"] else ""
     demanded = number(threshold, bound(str(row["sense"]), threshold)) if math.isfinite(threshold) else ""
-    cells = [
-        element("td", name, class_="check"),
-        element("td", str(row["encoder"])),
-        element("td", with_interval(value, low, high, threshold), class_="n"),
-        element("td", demanded),
-        element("td", str(row["tier"])),
-        element("td", chip(str(row["outcome"]))),
-        element("td", str(row["reason"]), why, class_="reason"),
-    ]
+    found = with_interval(value, low, high, threshold)
+    told = Markup("").join([str(row["reason"]), why]) if row["reason"] or why else ""
+    inside = (name, str(row["encoder"]), found, demanded, str(row["tier"]), chip(str(row["outcome"])), told)
+    kinds = ("check", None, "n", None, None, None, "reason")
+    cells = [cell(one, column, class_=kind) for one, column, kind in zip(inside, _COLUMNS, kinds, strict=True)]
     named = {f"data_{name}": str(row[name]) for name in ("encoder", "suite", "cohort", "label", "tier", "outcome")}
-    return element("tr", *cells, id=anchor(str(row["encoder"]), check), **named)
+    return element("tr", *cells, id=anchor(str(row["encoder"]), check), role="row", **named)
 
 
 def _definition(kind: str) -> str:

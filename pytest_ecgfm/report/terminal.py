@@ -4,6 +4,8 @@ from collections.abc import Iterator, Sequence
 from math import isnan
 
 from pytest_ecgfm.results.basis import basis_lines, nowhere_in_words
+from pytest_ecgfm.results.cohort_order import cohort_order
+from pytest_ecgfm.results.rounded import rounded
 from pytest_ecgfm.results.rows import Row
 from pytest_ecgfm.results.verdict import COUNTED, EncoderVerdict, Verdict
 
@@ -70,7 +72,7 @@ def _table(heading: str, mine: Sequence[Row]) -> Iterator[str]:
         return
     at_top = {(row.cohort, row.label): row for row in _at_top(mine)}
     heading = f"{heading} at {next(iter(at_top.values())).fraction:.4g}"
-    cohorts = sorted({row.cohort for row in mine})
+    cohorts = cohort_order(row.cohort for row in mine)
     labels = list(dict.fromkeys(row.label for row in mine))
     sizes = {label: max(9, len(label) + 1) for label in labels}
     width = max(len(heading), *(len(cohort) for cohort in cohorts))
@@ -84,7 +86,7 @@ def _entry(row: Row | None) -> str:
     if row is None:
         return "-"
     mark = _mark(row)
-    return mark or "-" if isnan(row.value) else f"{row.value:.3f}{mark}"
+    return mark or "-" if isnan(row.value) else f"{rounded(row.value, row.threshold)}{mark}"
 
 
 def _mark(row: Row) -> str:

@@ -13,8 +13,10 @@ import xarray as xr
 from pydantic import ValidationError
 
 from pytest_ecgfm.cards.bounded_files import read_bounded, read_json
+from pytest_ecgfm.cards.statement import Statement
 from pytest_ecgfm.errors import EcgfmError, utf8
 from pytest_ecgfm.report.loaded import load, read_verdict
+from pytest_ecgfm.report.made import provenance_problems
 from pytest_ecgfm.report.summary import badge, in_words
 from pytest_ecgfm.results.checks import CHECKS, Case, Threshold
 from pytest_ecgfm.results.cube import cells_of, checks_of
@@ -71,6 +73,7 @@ def verify(folder: Path) -> list[str]:
     except EcgfmError as error:
         return [*problems, str(error)]
     problems += _belongs(verdict, tree)
+    problems += provenance_problems(folder, verdict, tree)
     problems += _same_rows(rows, tree)
     profile, told = _profile(folder, tree, verdict)
     problems += told
@@ -138,11 +141,19 @@ def _belongs(verdict: VerdictFile, tree: xr.DataTree) -> Iterator[str]:
         held = encoders.get(name, {})
         pairs[f"weights of {name}"] = (one.weights_sha256, held.get("weights_sha256", ""))
         pairs[f"card's version of {name}"] = (one.version, held.get("card", {}).get("version", ""))
+        pairs[f"what the card says of {name}"] = (one.statement.model_dump(mode="json"), _statement(held.get("card")))
     for name, digest in identity.cohorts.items():
         pairs[f"records of {name}"] = (digest, cohorts.get(name, {}).get("digest", ""))
     for name, (told, found) in pairs.items():
         if told != found:
             yield f"verdict.json is not of this cube: {name} is {told!r} there, and {found!r} in cube.nc"
+
+
+def _statement(card: object) -> object:
+    try:
+        return Statement.model_validate(card or {}).model_dump(mode="json")
+    except ValidationError as error:
+        return f"no statement: {error.errors()[0]['msg']}"
 
 
 def _same_rows(rows: Sequence[Row], tree: xr.DataTree) -> Iterator[str]:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from markupsafe import Markup, escape
 
-from pytest_ecgfm.results.rounded import rounded
+from pytest_ecgfm.results.rounded import chosen, rounded
 
 OUTCOMES = ("fail", "error", "inconclusive", "pass", "insufficient")
 """From what needs attention most to what needs it least; a fail that does not block comes after one that does."""
@@ -48,8 +48,8 @@ def text_of(value: float, bound: float = math.nan) -> str:
 
 
 def bound_text(value: float) -> str:
-    """Write a bound as the profile does."""
-    return f"{value:g}".replace("-", "−")
+    """Write a bound in as few digits as tell it."""
+    return chosen(value).replace("-", "−")
 
 
 def number(value: float, text: str | None = None) -> Markup:

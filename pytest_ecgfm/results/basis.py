@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from pytest_ecgfm.cohorts.quantities import spelt
 from pytest_ecgfm.results.checks import SUITES
+from pytest_ecgfm.results.cohort_order import cohort_order
 from pytest_ecgfm.results.rows import Row
 
 TOGETHER = "all together"
@@ -106,7 +107,7 @@ def basis(encoder: str, rows: Iterable[Row], planned: Sequence[Planned] = ()) ->
     def cohorts(of: Iterable[Row]) -> tuple[str, ...]:
         found = {row.cohort for row in of}
         # Checks without a cohort are told only where no other check of the kind names one.
-        return tuple(sorted(found - {""})) or ((TOGETHER,) if found else ())
+        return cohort_order(found - {""}) or ((TOGETHER,) if found else ())
 
     names = dict.fromkeys(suite for _, suite in asked)
     suites = [suite for suite in (*SUITES, *(one for one in names if one not in SUITES)) if suite in names]
@@ -154,12 +155,14 @@ def _nowhere(counted: Mapping[str, int], unit: str) -> str:
 
 def every_cohort(suites: Iterable[Sequence[str]]) -> list[str]:
     """Return the cohorts in which anything was decided, sorted."""
-    return sorted({cohort for cohorts in suites for cohort in cohorts} - {TOGETHER})
+    return list(cohort_order({cohort for cohorts in suites for cohort in cohorts} - {TOGETHER}))
 
 
 def cohorts_in_words(cohorts: Sequence[str], every: Sequence[str]) -> str:
     """Name cohorts; all of them, where they are several, by their number."""
-    return f"all {len(every)} cohorts" if len(every) > 1 and list(cohorts) == list(every) else ", ".join(cohorts)
+    if len(every) < 2 or list(cohorts) != list(every):
+        return ", ".join(cohorts)
+    return "both cohorts" if len(every) == 2 else f"all {len(every)} cohorts"
 
 
 def basis_lines(rests_on: Basis) -> list[str]:
@@ -174,7 +177,7 @@ def basis_lines(rests_on: Basis) -> list[str]:
             f"{', '.join(names)} in {cohorts_in_words(cohorts, every)}" for cohorts, names in suites.items() if cohorts
         ]
         if parts and () in suites:
-            parts.append(f"not {', '.join(suites[()])}")
+            parts.append(f"not gated: {', '.join(suites[()])}")
         lines.setdefault("; ".join(parts) or "not gated in any cohort", []).append(label)
     with_labels = {suite for by in rests_on.labels.values() for suite in by}
     for suite, cohorts in rests_on.suites.items():

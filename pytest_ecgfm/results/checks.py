@@ -106,6 +106,12 @@ CHECKS = {
             limits=_R2_DIFFERENCE,
             of="quantity",
         ),
+        _kind(
+            "downstream.sensitivity",
+            "Sensitivity at a threshold that was chosen on the training patients",
+            *_LABEL,
+            limits=_SHARE,
+        ),
         _kind("subgroups.worst", "Lowest AUROC of a group of patients", *_LABEL, limits=_SHARE),
         _kind(
             "subgroups.gap",
@@ -129,6 +135,14 @@ CHECKS = {
             "label",
             limits=(-2.0, 2.0),
             of="quantity",
+        ),
+        _kind(
+            "transfer.sensitivity",
+            "Sensitivity of another cohort's probe, at a threshold that was chosen there",
+            "source",
+            "cohort",
+            "label",
+            limits=_SHARE,
         ),
         _kind("stability.effective_rank", "Effective rank of the embedding: has it collapsed?", "cohort", limits=_ANY),
         _kind(

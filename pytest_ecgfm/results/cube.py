@@ -16,6 +16,7 @@ from pytest_ecgfm.evaluations import (
     downstream,
     features,
     macro,
+    operating,
     quantities,
     quantity_transfer,
     relevance,
@@ -26,6 +27,7 @@ from pytest_ecgfm.evaluations import (
 )
 from pytest_ecgfm.evaluations.measured import Cell
 from pytest_ecgfm.results.checks import CHECKS
+from pytest_ecgfm.results.cohort_order import cohort_order
 from pytest_ecgfm.results.cube_files import SCHEMA_VERSION
 from pytest_ecgfm.results.rows import Row
 
@@ -36,10 +38,12 @@ _DIMENSIONS = {
     "subgroups": ("encoder", "cohort", "label", "column", "group"),
     "transfer": ("encoder", "source", "target", "label"),
     "quantity_transfer": ("encoder", "source", "target", "quantity"),
+    "operating": ("encoder", "source", "target", "label", "point"),
     "stability": ("encoder", "cohort", "label", "perturbation", "severity"),
     "relevance": ("encoder", "cohort", "label", "fraction", "baseline", "removed", "lead"),
     "separability": ("encoder", "space", "grouping", "cohort", "label", "metric"),
 }
+_OF_COHORTS = ("cohort", "source", "target")
 _METRICS = {
     "downstream": downstream.METRICS,
     "quantities": quantities.METRICS,
@@ -47,6 +51,7 @@ _METRICS = {
     "subgroups": subgroups.METRICS,
     "transfer": transfer.METRICS,
     "quantity_transfer": quantity_transfer.METRICS,
+    "operating": operating.METRICS,
     "stability": stability.METRICS,
     "relevance": {**relevance.METRICS, **features.METRICS},
     "separability": separability.METRICS,
@@ -138,7 +143,9 @@ def cells_of(rows: Iterable[Row]) -> dict[str, xr.Dataset]:
 def _group(name: str, cells: Sequence[Cell]) -> xr.Dataset:
     """Lay cells out along the group's dimensions; a variable has the dimensions that its cells name."""
     dimensions = _dimensions(name)
-    labels = {dim: sorted({cell.coordinates[dim] for cell in cells if dim in cell.coordinates}) for dim in dimensions}
+    found = {dim: {cell.coordinates[dim] for cell in cells if dim in cell.coordinates} for dim in dimensions}
+    labels: dict[str, list[Any]] = {dim: sorted(found[dim]) for dim in dimensions}
+    labels |= {dim: list(cohort_order(map(str, found[dim]))) for dim in dimensions if dim in _OF_COHORTS}
     where = {dim: {label: number for number, label in enumerate(labels[dim])} for dim in dimensions}
     arrays: dict[str, np.ndarray[Any, np.dtype[np.float64]]] = {}
     dims_of: dict[str, tuple[str, ...]] = {}

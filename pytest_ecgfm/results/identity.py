@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from pytest_ecgfm.cards.statement import Statement
 from pytest_ecgfm.results.profiles import Profile, load_profile, shipped
 
 _OPEN = ConfigDict(defer_build=True, frozen=True, extra="ignore")
@@ -33,6 +34,7 @@ class EncoderIdentity(BaseModel):
     gated_nowhere: tuple[str, ...] = Field(
         default=(), description="labels and quantities that no blocking check decided"
     )
+    statement: Statement = Field(default=Statement(), description="what its card says of its use")
 
 
 class Identity(BaseModel):
@@ -76,12 +78,23 @@ class Identity(BaseModel):
         >>> mine.headline("pass")
         'pass of a part: profile mine (01234567, not shipped), narrowed by -k'
         """
+        return f"{self.word(outcome)}: {self.asked()}"
+
+    def word(self, outcome: str) -> str:
+        """Say the outcome, and whether it is one of a part only.
+
+        >>> Identity(narrowed={"-k": "1 check not evaluated"}).word("pass")
+        'pass of a part'
+        """
         whole, part = _WORDS.get(outcome, (outcome, f"{outcome} of a part"))
-        word = part if self.narrowed else whole
+        return part if self.narrowed else whole
+
+    def asked(self) -> str:
+        """Name the profile, and the options that narrowed the run."""
         if not self.profile:
-            return f"{word}: which profile is not known"
+            return "which profile is not known"
         kind = "as shipped" if self.shipped else "not shipped"
-        told = f"{word}: profile {self.profile} ({self.profile_digest[:_SHORT]}, {kind})"
+        told = f"profile {self.profile} ({self.profile_digest[:_SHORT]}, {kind})"
         return f"{told}, narrowed by {', '.join(self.narrowed)}" if self.narrowed else told
 
     def lines(self) -> list[tuple[str, str]]:

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Literal
 
+from pytest_ecgfm.results.rounded import chosen
+
 Outcome = Literal["pass", "fail", "inconclusive", "insufficient", "error"]
 Tier = Literal["blocking", "advisory"]
 
@@ -70,7 +72,7 @@ class Threshold:
     def words(self) -> str:
         """Write as in a profile."""
         tier = "" if self.tier == "blocking" else ", advisory"
-        return f"{self.sense} {self.bound:g}{tier}{'' if self.decide == 'interval' else ', decided by the value'}"
+        return f"{self.sense} {chosen(self.bound)}{tier}{'' if self.decide == 'interval' else ', decided by the value'}"
 
 
 def evidence(value: float, low: float, high: float, bound: float, sense: str) -> float:
@@ -133,17 +135,18 @@ def judge(value: float, low: float, high: float, threshold: Threshold, family: i
     right_side = "at or above" if sign > 0 else "at or below"
     what = "the value" if low == high else "the whole interval"
     if best < sign * bound and evidence(value, low, high, bound, threshold.sense) <= SIDE / family:
-        return "fail", f"{what} lies {wrong_side} {bound:g}"
+        return "fail", f"{what} lies {wrong_side} {chosen(bound)}"
     if best < sign * bound:
         return (
             "inconclusive",
-            f"{what} lies {wrong_side} {bound:g}, but among {family} such checks one may do so by chance",
+            f"{what} lies {wrong_side} {chosen(bound)}, but among {family} such checks one may do so by chance",
         )
     if worst >= sign * bound:
-        return "pass", f"{what} is {right_side} {bound:g}"
+        return "pass", f"{what} is {right_side} {chosen(bound)}"
     if threshold.decide == "point" and sign * value >= sign * bound:
-        return "pass", f"the value is {right_side} {bound:g}; its interval contains {bound:g} (decided by the value)"
-    return "inconclusive", f"the interval contains {bound:g}"
+        where = f"{right_side} {chosen(bound)}; its interval contains {chosen(bound)}"
+        return "pass", f"the value is {where} (decided by the value)"
+    return "inconclusive", f"the interval contains {chosen(bound)}"
 
 
 def applicable_tier(tier: Tier, positives: int) -> Tier:

@@ -14,6 +14,7 @@ from pytest_ecgfm.results.checks import (
     judge,
     may_be_chance,
 )
+from pytest_ecgfm.results.rounded import chosen
 from pytest_ecgfm.results.rows import Row
 from pytest_ecgfm.results.verdict import UNJUDGED, corrected
 
@@ -57,8 +58,8 @@ def _demanded(row: Row, threshold: Threshold, expected: bool) -> Iterator[str]:
         bound = row.most_asked
     threshold = replace(threshold, bound=bound)
     if (row.threshold, row.sense) != (bound, threshold.sense):
-        demanded = f"{threshold.sense} {bound:g}"
-        yield f"threshold is {row.sense} {row.threshold:g}, but the profile of the run demands {demanded}"
+        demanded = f"{threshold.sense} {chosen(bound)}"
+        yield f"threshold is {row.sense} {chosen(row.threshold)}, but the profile of the run demands {demanded}"
     if row.why != threshold.reason:
         yield "the reason of its threshold is not the profile's"
     most = _tier(row, threshold)

@@ -22,7 +22,7 @@ from pytest_ecgfm.results.checks import (
     judge,
     may_be_chance,
 )
-from pytest_ecgfm.results.rounded import rounded
+from pytest_ecgfm.results.rounded import chosen, rounded, spanned
 
 NOT_APPLICABLE = "not applicable: "
 """How the reason begins where a check has no meaning for an encoder: that is no pass, and no gap either."""
@@ -134,16 +134,15 @@ class Row:
         elif "n_test" in self.counts:
             where += f", {self.counts['n_test']} records"
         sign = ">=" if self.sense == "minimum" else "<="
-        return f"{self.check} = {self.interval()}, but should be {sign} {self.threshold:g} [{where}]: {self.reason}"
+        asked = f"{sign} {chosen(self.threshold)}"
+        return f"{self.check} = {self.interval()}, but should be {asked} [{where}]: {self.reason}"
 
     def interval(self) -> str:
         """Write value and interval; only the value where it has no sampling error."""
         if self.low == self.high == self.value:
             # Whole numbers, and what is exact, as they are; what is next to nothing is not worth a power of ten.
-            text = f"{self.value:.6g}"
-            return rounded(self.value, self.threshold) if "e-" in text else text
-        low, value, high = (rounded(one, self.threshold) for one in (self.low, self.value, self.high))
-        return f"{value} [{low}, {high}]"
+            return rounded(self.value, self.threshold) if "e-" in f"{self.value:.6g}" else chosen(self.value)
+        return spanned(self.value, self.low, self.high, self.threshold)
 
 
 def _plain(value: Any) -> Any:
@@ -230,8 +229,10 @@ def judged_row(case: Case, threshold: Threshold, found: Measured, members: int =
     counts: dict[str, int] = {}
     found = _within_limits(case, found)
     outcome, reason = judge(found.value, found.low, found.high, threshold, members)
-    if outcome == "inconclusive" and may_be_chance(found.value, found.low, found.high, threshold, members):
-        reason += f"; the difference from {threshold.no_change:g} may be chance"
+    same = threshold.no_change
+    chance = may_be_chance(found.value, found.low, found.high, threshold, members)
+    if outcome == "inconclusive" and same is not None and chance:
+        reason += f"; the difference from {chosen(same)} may be chance"
         threshold = replace(threshold, inconclusive="allow")
     if found.positives is not None and found.negatives is not None:
         counts = {"n_test": found.positives + found.negatives, "n_test_positive": found.positives}
@@ -251,9 +252,9 @@ def judged_row(case: Case, threshold: Threshold, found: Measured, members: int =
         tier, reason = "advisory", f"{reason}; {found.advisory}"
     if outcome == "inconclusive" and threshold.inconclusive == "block" and tier == "blocking":
         side = "above" if threshold.sense == "minimum" else "below"
-        reason += f"; this blocks, because the value has to be shown to be at or {side} {threshold.bound:g}"
+        reason += f"; this blocks, because the value has to be shown to be at or {side} {chosen(threshold.bound)}"
         if threshold.no_change is not None:
-            reason += f", and the difference from {threshold.no_change:g} is more than chance"
+            reason += f", and the difference from {chosen(threshold.no_change)} is more than chance"
     reason = f"{reason} ({found.note})" if found.note else reason
     return replace(_row(case, threshold, outcome, reason, tier, counts, found), family=case.family, members=members)
 

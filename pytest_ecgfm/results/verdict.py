@@ -12,6 +12,7 @@ from pytest_ecgfm.evaluations.holm import holm
 from pytest_ecgfm.results.basis import Basis, BasisPart, Planned, basis
 from pytest_ecgfm.results.checks import CHECKS, SIDE, evidence
 from pytest_ecgfm.results.identity import Identity
+from pytest_ecgfm.results.rounded import chosen
 from pytest_ecgfm.results.rows import Row
 from pytest_ecgfm.results.schema import SCHEMA as SCHEMA
 
@@ -156,7 +157,7 @@ def corrected(rows: Iterable[Row]) -> list[Row]:
         for number, row, p_value in zip(numbers, found, adjusted, strict=False):
             if row.outcome == "inconclusive" and p_value <= SIDE:
                 side = "below" if row.sense == "minimum" else "above"
-                reason = f"the whole interval lies {side} {row.threshold:g}, like others of its family"
+                reason = f"the whole interval lies {side} {chosen(row.threshold)}, like others of its family"
                 out[number] = replace(row, outcome="fail", reason=reason)
     return out
 

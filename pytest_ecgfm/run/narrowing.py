@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_ecgfm.cohorts.targets import canonical
 from pytest_ecgfm.evaluations.splits import seeds_for
 from pytest_ecgfm.results.checks import SUITES, suites
+from pytest_ecgfm.results.cohort_order import cohort_order
 from pytest_ecgfm.results.identity import left_out
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def narrowed(settings: "Settings", cohorts: Sequence[str], own_labels: Iterable[
     wanted_labels = [canonical(one, where) for one in dict.fromkeys((*grid.labels, *own_labels))]
     found = {
         "--ecgfm-suites": left_out(wanted_suites, settings.suites),
-        "--ecgfm-cohorts": left_out(sorted(cohorts), sorted(settings.cohorts)),
+        "--ecgfm-cohorts": left_out(cohort_order(cohorts), cohort_order(settings.cohorts)),
         "--ecgfm-labels": left_out(wanted_labels, (*settings.labels, *settings.quantities, *settings.sets)),
         "--ecgfm-fractions": left_out(_shares(grid.fractions), _shares(settings.fractions)),
         "--ecgfm-seeds": _seeds(settings),

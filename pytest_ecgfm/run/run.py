@@ -17,6 +17,7 @@ from pytest_ecgfm.cohorts import load_cohort
 from pytest_ecgfm.cohorts.bad_records import without_bad_records
 from pytest_ecgfm.cohorts.base import Cohort
 from pytest_ecgfm.cohorts.endpoints import with_labels
+from pytest_ecgfm.cohorts.facts import sheet
 from pytest_ecgfm.cohorts.limit import limited
 from pytest_ecgfm.cohorts.pseudonyms import WITHHELD, pseudonym_key, pseudonymous, withheld
 from pytest_ecgfm.cohorts.quantities import is_measured, quantity_values, units_of
@@ -358,4 +359,5 @@ def _about(cohort: Cohort, excluded: dict[str, str]) -> dict[str, Any]:
         "unmapped": getattr(cohort, "unmapped", {}),
         "label_notes": getattr(cohort, "label_notes", {}),
         "caution": getattr(cohort, "caution", ""),
+        "sheet": sheet(cohort),
     }

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 
 from pytest_ecgfm.cards import ModelCard
+from pytest_ecgfm.cards.statement import Statement
+from pytest_ecgfm.results.cohort_order import cohort_order
 from pytest_ecgfm.results.identity import EncoderIdentity, Identity, is_shipped, profile_digest
 from pytest_ecgfm.results.verdict import EncoderVerdict
 from pytest_ecgfm.results.versions import installed
@@ -42,7 +44,7 @@ def identify(
         shipped=is_shipped(settings.profile),
         asked_digest=resolved.run.asked_digest,
         suites=grid.suites,
-        cohorts={one: cohorts.get(one, "") for one in sorted(settings.cohorts)},
+        cohorts={one: cohorts.get(one, "") for one in cohort_order(settings.cohorts)},
         labels=grid.labels,
         fractions=grid.fractions,
         seeds=grid.seeds,
@@ -56,6 +58,7 @@ def identify(
                 weights_sha256=weights.get(one.encoder, ""),
                 version=cards[one.encoder].version if one.encoder in cards else "",
                 gated_nowhere=tuple(one.basis.gated_nowhere),
+                statement=cards[one.encoder].statement if one.encoder in cards else Statement(),
             )
             for one in verdicts
         },

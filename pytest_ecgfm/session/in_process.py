@@ -241,7 +241,7 @@ def _evaluated(settings: Settings, encoders: Mapping[str, Encoder], own: Mapping
     run_id = new_run_id()
     folder = RunFolder(settings.out, run_id)
     cards = {name: encoder.card for name, encoder in encoders.items()}
-    outputs = Outputs(folder, run_id, settings, cards)
+    outputs = Outputs(folder, run_id, settings, cards, ("pytest_ecgfm.evaluate",))
     run = Run(settings, run_id, folder.path, bar)
     run.loaded(own)
     for encoder in encoders.values():

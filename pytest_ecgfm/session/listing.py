@@ -15,6 +15,7 @@ from pytest_ecgfm.errors import EcgfmError
 from pytest_ecgfm.evaluations.probe_kinds import PROBES
 from pytest_ecgfm.report.escape import terminal
 from pytest_ecgfm.results.checks import CHECKS, suites
+from pytest_ecgfm.results.cohort_order import cohort_order
 from pytest_ecgfm.results.profiles import load_profile, shipped
 from pytest_ecgfm.run.settings import Options
 from pytest_ecgfm.session.counts import Counts, counts_of, embedded_counts
@@ -78,7 +79,7 @@ class Listing:
             yield from _of_weights(parse_card(name, declaration.fields, where=declaration.where))
         endpoints = self._asked(config).endpoints
         yield f"cohorts ({self._root or 'embedded'}), with positives of known records for each label:"
-        for name in self._cohorts:
+        for name in cohort_order(self._cohorts):
             yield from _of_counts(name, self._counts(name, endpoints))
         for name, (_, declaration, card) in declared_cohorts(config).items():
             yield f"  {name} ({card.continent or 'no continent stated'}): declared in {declaration.where}"

@@ -23,6 +23,7 @@ from pytest_ecgfm.report.addresses import PAGE, PREDICTIONS
 from pytest_ecgfm.report.summary import badge, in_words
 from pytest_ecgfm.results.checks import Case
 from pytest_ecgfm.results.profiles import idle
+from pytest_ecgfm.results.provenance import PROVENANCE, provenance, told_command
 from pytest_ecgfm.results.rows import Row
 from pytest_ecgfm.results.verdict import Verdict, VerdictFile, decide
 from pytest_ecgfm.results.versions import installed
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
 PACKAGES = ("pytest-ecgfm", "pytest", "numpy", "scipy", "scikit-learn", "torch", "xarray", "wfdb", "pandas")
+_WHERE_INSTALLED = ("umap-learn", "h5py", "h5netcdf", "onnxruntime", "openecg", "safetensors", "distributed")
 _DIGESTED = ("cube.nc", "rows.jsonl", "run.toml", PREDICTIONS)
 """Files whose SHA-256 the verdict states: by them ``ecgfm verify`` says whether it belongs to them."""
 
@@ -117,8 +119,16 @@ def unexpected(settings: Settings, folder: RunFolder, planned: Iterable[Case]) -
 class Outputs:
     """Writes rows as they come, and everything else at the end."""
 
-    def __init__(self, folder: RunFolder, run_id: str, settings: Settings, cards: dict[str, ModelCard]) -> None:
+    def __init__(
+        self,
+        folder: RunFolder,
+        run_id: str,
+        settings: Settings,
+        cards: dict[str, ModelCard],
+        command: Sequence[str] = (),
+    ) -> None:
         self.folder = folder
+        self.command = told_command(command)
         self.run_id = run_id
         self.settings = settings
         self.cards = cards
@@ -175,9 +185,12 @@ class Outputs:
             # Here, and not above: it imports all evaluations, which nothing else of a session needs before.
             from pytest_ecgfm.results.cube import build_cube, write_cube
 
-            cube = build_cube(rows, self.folder.path / "arrays", utf8(self._attributes(verdict)))
+            about = utf8(self._attributes(verdict))
+            cube = build_cube(rows, self.folder.path / "arrays", about)
             write_cube(cube, self.folder.path / "cube.nc")
             self._write_predictions(cube)
+            made = provenance(about, verdict.identity, self._digests())
+            self._write(PROVENANCE, made.model_dump_json(by_alias=True, indent=2) + "\n")
             shutil.rmtree(self.folder.path / "arrays", ignore_errors=True)
         except Exception as error:
             # Whatever it is, a damaged file or a full disk: verdict and rows are written by now.
@@ -185,7 +198,7 @@ class Outputs:
         if self.problems:
             verdict = self._decide(rows, planned, [*trouble, *dict.fromkeys(self.problems)], notes)
         written = len(self.problems)
-        self._write_verdict(verdict, rows, self._digests())
+        self._write_verdict(verdict, rows, self._digests((*_DIGESTED, PROVENANCE)))
         if len(self.problems) > written:
             if stands == "pass":
                 # It no longer holds.
@@ -235,10 +248,10 @@ class Outputs:
         )
         return replace(verdict, identity=identity)
 
-    def _digests(self) -> dict[str, str]:
+    def _digests(self, names: Sequence[str] = _DIGESTED) -> dict[str, str]:
         """Return the SHA-256 of the files that the verdict is about; of those that could be written."""
         found = {}
-        for name in _DIGESTED:
+        for name in names:
             with suppress(OSError), (self.folder.path / name).open("rb") as handle:
                 found[name] = hashlib.file_digest(handle, "sha256").hexdigest()
         return found
@@ -273,7 +286,9 @@ class Outputs:
             "outcome": verdict.outcome,
             "complete": int(verdict.complete),
             "profile": tomli_w.dumps(_plain(settings.resolved_profile().model_dump(mode="json"))),
-            "packages": json.dumps({name: installed(name) for name in PACKAGES}),
+            "packages": json.dumps(_packages()),
+            "command": json.dumps(self.command),
+            "python": platform.python_version(),
             "platform": f"{platform.platform()}, Python {platform.python_version()}",
             "device": ", ".join(sorted(self._devices)) or settings.device,
             "git_commit": _git_commit(),
@@ -328,6 +343,12 @@ def _plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _plain(item) for key, item in value.items() if item is not None}
     return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def _packages() -> dict[str, str]:
+    """Return the versions of what decides numbers."""
+    found = {name: installed(name) for name in (*PACKAGES, *_WHERE_INSTALLED)}
+    return {name: version for name, version in found.items() if version or name in PACKAGES}
 
 
 def _now() -> str:

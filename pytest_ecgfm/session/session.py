@@ -24,6 +24,7 @@ from pytest_ecgfm.report.html import HtmlColumns, link_from
 from pytest_ecgfm.report.junit import properties_of
 from pytest_ecgfm.report.terminal import LETTERS
 from pytest_ecgfm.results.checks import CHECKS, DECLARED, LAST, Case, family_of, is_declared
+from pytest_ecgfm.results.cohort_order import cohort_order
 from pytest_ecgfm.results.collected import Results
 from pytest_ecgfm.results.profiles import require_reasons
 from pytest_ecgfm.results.rows import PROPERTY, Row, expected_to_fail, failed_row, judged_row, received_row
@@ -103,7 +104,8 @@ class Session(Ending):
             self.run.connect()
 
     def _open_outputs(self) -> None:
-        self.outputs = Outputs(self.folder, self.run_id, self.settings, self.cards)
+        command = ("pytest", *map(str, self.config.invocation_params.args))
+        self.outputs = Outputs(self.folder, self.run_id, self.settings, self.cards, command)
         self.warnings = unexpected(self.settings, self.folder, self.thresholds)
         if self.config.pluginmanager.hasplugin("html"):
             self.html = HtmlColumns()
@@ -344,7 +346,7 @@ class Session(Ending):
         lines = [
             f"ecgfm: {', '.join(settings.models)} against profile {settings.profile.name}, "
             f"references {', '.join(settings.references) or 'none'}, {len(self.thresholds)} checks",
-            f"ecgfm: cohorts {cohorts_from(sorted(settings.cohorts), self.own_cohorts, settings.data)}",
+            f"ecgfm: cohorts {cohorts_from(cohort_order(settings.cohorts), self.own_cohorts, settings.data)}",
             *(f"ecgfm: {note}" for note in self.warnings),
         ]
         return [terminal(line) for line in lines]

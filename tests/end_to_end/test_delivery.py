@@ -25,13 +25,14 @@ def test_runs_from_an_empty_folder_without_paths(user, run_folder):
         "downstream.auroc[synthetic-europe,AF,0.1]",
         "downstream.auroc[synthetic-europe,AF,1]",
         "downstream.auroc_gain[synthetic-europe,AF,1,vs-demographics]",
+        "downstream.sensitivity[synthetic-europe,AF]",
     ]
 
 
 @pytest.mark.parametrize("target", ["pytest_ecgfm.suites", "pytest_ecgfm.suites.test_downstream"])
 def test_pyargs(user, run_folder, target):
     user.runpytest_subprocess("--ecgfm=spread", "--pyargs", target, *SMALL)
-    assert len(check_names(run_folder())) == 3
+    assert len(check_names(run_folder())) == 4
 
 
 def test_suites_without_a_model_are_an_error(user):
@@ -55,14 +56,14 @@ def test_a_users_collection_options_do_not_reach_the_suites(user, run_folder):
     )
     user.mkdir("checks").joinpath("check_own.py").write_text("def check_one(): assert True\n")
     user.runpytest_subprocess("--ecgfm=spread", *SMALL)
-    assert len(check_names(run_folder())) == 3
+    assert len(check_names(run_folder())) == 4
 
 
 def test_a_users_ignore_rules_do_not_reach_the_suites(user, run_folder):
     with (user.path / "conftest.py").open("a") as handle:
         handle.write('\ncollect_ignore_glob = ["*"]\n')
     user.runpytest_subprocess("--ecgfm=spread", *SMALL)
-    assert len(check_names(run_folder())) == 3
+    assert len(check_names(run_folder())) == 4
 
 
 def test_a_users_own_suites_folder_does_not_clash(user, run_folder):
@@ -71,7 +72,7 @@ def test_a_users_own_suites_folder_does_not_clash(user, run_folder):
     folder.joinpath("test_downstream.py").write_text("def test_auroc(): assert 1 + 1 == 2\n")
     both = user.runpytest_subprocess("--ecgfm=spread", "--pyargs", "pytest_ecgfm.suites", "suites", *SMALL)
     assert both.parseoutcomes()["passed"] >= 1
-    assert len(check_names(run_folder())) == 3
+    assert len(check_names(run_folder())) == 4
     alone = user.runpytest_subprocess("suites")
     alone.assert_outcomes(passed=1)
 
@@ -106,12 +107,12 @@ def test_a_model_is_visible_wherever_it_is_declared(user, run_folder, place):
     extra = ("-p", "my_models") if place == "my_models.py" else ()
     user.syspathinsert()
     user.runpytest_subprocess("--ecgfm=spread", *extra, *SMALL)
-    assert len(check_names(run_folder())) == 3
+    assert len(check_names(run_folder())) == 4
 
 
 def test_a_model_named_twice_is_evaluated_once(user, run_folder):
     user.runpytest_subprocess("--ecgfm=spread", "--ecgfm=spread,spread", *SMALL)
-    assert len(check_names(run_folder())) == 3
+    assert len(check_names(run_folder())) == 4
 
 
 def test_two_declarations_of_one_name_are_an_error(user):
@@ -124,7 +125,7 @@ def test_two_declarations_of_one_name_are_an_error(user):
 @pytest.mark.parametrize("without", ["html", "xdist"])
 def test_other_plugins_are_optional(user, run_folder, without):
     user.runpytest_subprocess("--ecgfm=spread", "-p", f"no:{without}", *SMALL)
-    assert len(check_names(run_folder())) == 3
+    assert len(check_names(run_folder())) == 4
     assert (run_folder() / "report.html").exists() == (without != "html")
 
 

@@ -30,7 +30,7 @@ def verdict_of(folder):
 def test_handcrafted_passes_and_everything_is_written(user, run_folder):
     result = user.runpytest_subprocess("--ecgfm=handcrafted", *GRID)
     assert result.ret == 0, result.stdout.str()
-    result.stdout.fnmatch_lines(["handcrafted: PASS (3 pass, 0 fail, *", "verdict: PASS OF A PART", "run: *"])
+    result.stdout.fnmatch_lines(["handcrafted: PASS (4 pass, 0 fail, *", "verdict: PASS OF A PART", "run: *"])
     folder = run_folder()
     names = {path.name for path in folder.iterdir()}
     assert names == {
@@ -40,6 +40,7 @@ def test_handcrafted_passes_and_everything_is_written(user, run_folder):
         "run.toml",
         "report.html",
         "badge.json",
+        "provenance.json",
         "generalization.html",
         "predictions.csv",
     }
@@ -52,7 +53,7 @@ def test_handcrafted_passes_and_everything_is_written(user, run_folder):
     assert auroc.sel(fraction=1.0, seed=0) > auroc.sel(fraction=0.1).mean()
     assert auroc.attrs["higher_is_better"] == 1
     assert tree.attrs["complete"] == 1
-    assert tree["checks"].sizes["check"] == 3
+    assert tree["checks"].sizes["check"] == 4
     scores = tree["scores"].sel(encoder="handcrafted", label="AF")
     tested = scores["target"].notnull()
     assert tested.sum() > 900
@@ -84,11 +85,13 @@ def test_parallel_and_serial_runs_agree(user, run_folder, remove_results):
         workers[options] = (scheduled, sorted({(encoder, worker) for worker, encoder in found}))
         text = (run_folder() / "rows.jsonl").read_text()
         verdict = (run_folder() / "verdict.json").read_text()
+        made = json.loads((run_folder() / "provenance.json").read_text())
+        assert {"pytest", "--ecgfm=spread,constants"} <= set(made.pop("command"))
+        made = {name: value for name, value in made.items() if name not in ("run_id", "started", "finished", "files")}
         remove_results()
         # Times and the run's id are all that may differ, to the byte.
-        return re.sub(r'"arrays": "[^"]*"', "", text), re.sub(
-            r'"(run_id|started|finished|cube.nc|rows.jsonl)": "[^"]*"', "", verdict
-        )
+        times = r'"(run_id|started|finished|cube.nc|rows.jsonl|provenance.json)": "[^"]*"'
+        return re.sub(r'"arrays": "[^"]*"', "", text), re.sub(times, "", verdict), made
 
     first = rows("-n", "2", "-v")
     assert first == rows() == rows("-n", "2", "-v", "--dist=load")
@@ -129,6 +132,7 @@ def test_a_part_is_never_a_pass(user, run_folder, options):
     assert named in told["identity"]["narrowed"]
     badge = json.loads((run_folder() / "badge.json").read_text())["message"]
     title = (run_folder() / "generalization.html").read_text().partition("<h1>")[2].partition("</h1>")[0]
+    title = re.sub("<[^>]+>", "", title)
     assert all("of a part" in one and one.endswith(named) for one in (badge, title))
 
 
@@ -202,7 +206,7 @@ def not_finite():
     rows = [json.loads(line) for line in (run_folder() / "rows.jsonl").read_text().splitlines()]
     assert {row["outcome"] for row in rows} == {"fail"}
     assert {row["value"] for row in rows} == {None}
-    assert len(rows) == 3
+    assert len(rows) == 4
 
 
 def test_few_positives_are_insufficient_and_never_a_pass(user, run_folder):

@@ -11,7 +11,7 @@ from sklearn.metrics import log_loss
 
 from pytest_ecgfm.errors import EcgfmError
 from pytest_ecgfm.evaluations import logistic
-from pytest_ecgfm.evaluations.logistic import C_GRID, logistic_path
+from pytest_ecgfm.evaluations.logistic import C_GRID, Path, logistic_path
 
 
 def standardised(rng, n=80, d=6, strength=1.0):
@@ -201,3 +201,13 @@ def test_neither_class_alone_has_a_path():
     for value in (False, True):
         with pytest.raises(EcgfmError, match="both classes"):
             logistic_path(np.zeros((3, 2)), [value] * 3)
+
+
+@pytest.mark.parametrize("shape", [(300, 20), (40, 80), (3000, 60)])
+def test_where_the_search_begins_does_not_move_its_end(rng, shape):
+    features = rng.normal(size=shape)
+    targets = rng.random(shape[0]) < expit(features[:, 0])
+    whole = logistic_path(features, targets, (0.1,))
+    begun = logistic_path(features, targets, (0.1,), near=Path(whole.coefficients + 0.3, whole.intercepts - 1))
+    assert begun.coefficients == pytest.approx(whole.coefficients, abs=1e-4)
+    assert begun.intercepts == pytest.approx(whole.intercepts, abs=1e-4)

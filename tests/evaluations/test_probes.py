@@ -11,6 +11,7 @@ from sklearn.preprocessing import StandardScaler
 from pytest_ecgfm.errors import EcgfmError
 from pytest_ecgfm.evaluations import logistic, probes
 from pytest_ecgfm.evaluations.logistic import C_GRID, logistic_path
+from pytest_ecgfm.evaluations.operating import out_of_fold
 from pytest_ecgfm.evaluations.probes import FALLBACK_C, fit_probe
 from pytest_ecgfm.evaluations.splits import patient_folds
 from pytest_ecgfm.evaluations.standardise import standardisation
@@ -247,3 +248,15 @@ def test_bad_arguments_are_refused():
         fit_probe("logistc", np.zeros((2, 1)), [True, False], ["a", "b"], np.zeros((0, 1)), [])
     with pytest.raises(EcgfmError, match="not empty"):
         fit_probe("logistic", np.zeros((0, 1)), [], [], np.zeros((0, 1)), [])
+
+
+@settings(deadline=None)
+@given(st.integers(2, 7), st.integers(2, 7), st.integers(0, 5))
+def test_few_patients_of_either_class_give_a_probe_and_no_traceback(positives, negatives, seed):
+    """An inner fold may then hold one class only."""
+    targets = np.arange(positives + negatives) < positives
+    embeddings = np.random.default_rng(seed).normal(size=(targets.size, 3)) + targets[:, None]
+    probe = fit_probe("logistic", embeddings, targets, np.arange(targets.size), embeddings[:0], [], seed=seed)
+    assert probe.C in C_GRID and np.isfinite(probe.scores(embeddings)).all()
+    scores = out_of_fold(probe, embeddings, targets, np.arange(targets.size), seed=seed)
+    assert scores is None or np.isfinite(scores).all()

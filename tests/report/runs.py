@@ -16,6 +16,29 @@ from pytest_ecgfm.signals.records import LEADS
 RATE = 250.0
 INDEPENDENT = ("I", "II", "V1", "V2", "V3", "V4", "V5", "V6")
 
+CARD = {
+    "intended_use": "Embeddings for research on rhythm and conduction, of records of 10 s at rest.",
+    "excluded_uses": ["Diagnosis of single patients.", "Children."],
+    "limitations": ["Paced rhythms were left out of training."],
+    "traps": ["It reads the first 5 s: a label of the whole 10 s may rest on what it does not read."],
+    "pretrained_on": ["ptb-xl"],
+    "licence": "CC BY-NC 4.0",
+}
+SHEET = {
+    "country": "Germany",
+    "years": "1989 to 1996",
+    "devices": "Schiller AG",
+    "licence": "CC BY 4.0",
+    "label_origin": "SCP-ECG statements by up to two cardiologists",
+    "source": "Wagner et al. 2020, Scientific Data 7:154; PhysioNet ptb-xl 1.0.3, doi:10.13026/kfzx-aw45",
+    "age": {
+        "known": 990,
+        "quartiles": [50.0, 62.0, 72.0],
+        "bands": {"below 40": 90, "40 to 64": 450, "65 and above": 450},
+    },
+    "sex": {"F": 480, "M": 510, "unknown": 10},
+}
+
 
 class Made:
     """Rows and arrays of a run."""
@@ -64,6 +87,29 @@ class Made:
                 cells = (Cell("transfer", at, values),)
                 where = {"cohort": target, "label": label, "source": source}
                 self.add("transfer.drop", encoder, 0.1, drop, sense="maximum", cells=cells, **where)
+
+    def operating(self):
+        """A threshold that loses sensitivity abroad, and probabilities that are too low there."""
+        for encoder, source, target, label in product(self.models, self.cohorts, self.cohorts, self.labels):
+            lost = 0.0 if source == target else 0.2
+            at = {"encoder": encoder, "source": source, "target": target, "label": label}
+            found = {"sensitivity": 0.9 - lost, "specificity": 0.8, "ppv": 0.4, "npv": 0.95, "slope": 1.1}
+            found |= {"intercept": 4 * lost, "ici": 0.05 + lost / 4}
+            found = {name: value + float(self.rng.uniform(-0.02, 0.02)) for name, value in found.items()}
+            limits = {f"{name}_low": value - 0.04 for name, value in found.items()}
+            limits |= {f"{name}_high": value + 0.04 for name, value in found.items()}
+            counts = {"threshold": 0.07, "n_test": 150.0, "n_test_positive": 60.0}
+            cells = [Cell("operating", at, found | limits | counts)]
+            for point in range(21):
+                predicted = 0.01 + 0.03 * point
+                observed = predicted + lost / 2
+                values = {"predicted": predicted, "observed": observed}
+                values |= {"observed_low": observed - 0.01, "observed_high": observed + 0.05}
+                cells.append(Cell("operating", at | {"point": point}, values))
+            check, where = "downstream.sensitivity", {"cohort": target, "label": label}
+            if lost:
+                check, where = "transfer.sensitivity", {**where, "source": source}
+            self.add(check, encoder, 0.8, found["sensitivity"], half=0.04, cells=cells, **where)
 
     def subgroups(self):
         """One group is below the rest, one has too few records, and the sex of some is unknown."""
@@ -201,6 +247,7 @@ def write_run(
     made = Made(folder, list(models), list(cohorts), list(labels), list(fractions), records, why, seed)
     made.downstream()
     made.transfer()
+    made.operating()
     made.subgroups()
     made.stability()
     made.relevance()
@@ -215,7 +262,9 @@ def write_run(
         "plugin_version": "0.1.0",
         "profile": 'name = "default"\n',
         "packages": json.dumps({"numpy": "2.4.6"}),
-        "encoders": json.dumps({name: {"exposure": exposure, "weights_sha256": "ab" * 32} for name in models}),
+        "encoders": json.dumps(
+            {name: {"exposure": exposure, "weights_sha256": "ab" * 32, "card": CARD} for name in models}
+        ),
         "cohorts": json.dumps(
             {
                 name: {
@@ -223,6 +272,8 @@ def write_run(
                     "records": 1000,
                     "digest": "cd" * 32,
                     "units": {"quantity:EF": "%"},
+                    "unknown": dict.fromkeys(labels, 30),
+                    "sheet": SHEET,
                 }
                 for number, name in enumerate(cohorts)
             }

@@ -3,11 +3,14 @@
 import re
 import shutil
 import subprocess
+from itertools import product
 
 import pytest
 
 from pytest_ecgfm.report.history import read_history
 from pytest_ecgfm.report.history_page import history_page
+from pytest_ecgfm.report.leaderboard import read_leaderboard
+from pytest_ecgfm.report.leaderboard_page import leaderboard_page
 from pytest_ecgfm.report.page import write_page
 from pytest_ecgfm.report.pdf import find_browser, options, print_page
 from pytest_ecgfm.report.sections import SECTIONS
@@ -152,8 +155,11 @@ def test_a_check_leads_to_its_definition(shown):
     assert shown.locator(":target").is_visible()
 
 
-@pytest.mark.parametrize("width", [1280, 380])
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+WIDTHS = (1400, 768, 390)
+"""A desk, a tablet, a phone."""
+
+
+@pytest.mark.parametrize(("scheme", "width"), [("light", 1400), ("dark", 1400), ("dark", 768), ("light", 390)])
 def test_nothing_is_in_the_way_of_anybody(visit, file, scheme, width):
     shown = visit(file, scheme, width)
     assert shown.evaluate("document.documentElement.scrollWidth") <= width
@@ -170,29 +176,64 @@ def test_nothing_is_in_the_way_of_anybody(visit, file, scheme, width):
     assert shown.told == []
 
 
-def test_no_column_of_the_outcomes_is_cut_on_a_phone(visit, file):
+def test_no_column_is_cut_on_a_phone(visit, file):
     cut = (
         """all => all.filter(one => one.scrollWidth > one.clientWidth + 1).map(one => one.getAttribute('aria-label'))"""
     )
-    for width in (390, 1280):
+    for width in WIDTHS:
         shown = visit(file, width=width)
-        assert shown.eval_on_selector_all("#matrix .scroll, #basis .scroll", cut) == []
+        first = "#worst .scroll, #matrix .scroll, #basis .scroll, #cohorts .scroll"
+        assert shown.eval_on_selector_all(first, cut) == []
         assert shown.eval_on_selector_all("#matrix .scroll", "all => all.length") == 3
+    # On a phone, no table at all: charts with a name a row are the only ones that scroll.
+    shown.eval_on_selector_all("details", "all => all.forEach(one => { one.open = true; })")
+    assert shown.eval_on_selector_all(".scroll:not(.rows)", cut) == []
     # Each cell says which column it is, as the heads are out of sight.
-    shown = visit(file, width=390)
     told = "one => getComputedStyle(one, '::before').content"
     assert shown.locator("#matrix td[data-head=downstream]").first.evaluate(told) == '"downstream: "'
     assert shown.locator("#matrix table").last.get_by_role("columnheader").count() == 6
 
 
-def test_the_page_of_releases_is_for_everybody_as_well(visit, tmp_path, monkeypatch):
+def test_the_first_screen_answers_without_scrolling(visit, file):
+    shown = visit(file, width=1400)
+    bottom = "one => one.getBoundingClientRect().bottom"
+    assert shown.locator("#worst").evaluate(bottom) <= 900
+    assert shown.locator("#since").evaluate(bottom) <= 900
+    for told in ("Why", "For whom not", "It rests on"):
+        assert shown.get_by_text(told, exact=True).is_visible()
+    # On a phone the answer itself comes first, and below it why.
+    phone = visit(file, width=390)
+    assert phone.locator(".banner .word").evaluate(bottom) <= 844
+    assert phone.get_by_text("Why", exact=True).evaluate(bottom) <= 844
+
+
+def test_everything_can_be_reached_by_keyboard_and_has_a_name(visit, file):
+    shown = visit(file, width=390)
+    # What takes the focus has a size: nothing is reached that cannot be seen.
+    unseen = """all => all.filter(one => one.checkVisibility()).filter(one => {
+        const box = one.getBoundingClientRect(); return box.width < 2 || box.height < 2; }).length"""
+    assert shown.eval_on_selector_all("a[href], button, input, select, summary, [tabindex]", unseen) == 0
+    for wanted in ("A", "SUMMARY"):
+        shown.keyboard.press("Tab")
+        for _ in range(12):
+            if shown.evaluate("document.activeElement.tagName") == wanted:
+                break
+            shown.keyboard.press("Tab")
+        assert shown.evaluate("document.activeElement.tagName") == wanted
+    shown.keyboard.press("Enter")
+    assert shown.evaluate("document.activeElement.parentElement.open") is True
+
+
+def test_the_pages_of_releases_and_of_ranks_are_for_everybody_as_well(visit, tmp_path, monkeypatch):
     monkeypatch.delenv("ECGFM_DATA", raising=False)
     for number in (1, 2):
         folder = tmp_path / "all" / f"v{number}"
         finished(folder, lambda *_: planted(0.9), started=f"2026-01-0{number}T00:00:00Z")
-    path = tmp_path / "history.html"
-    path.write_text(history_page(*read_history([tmp_path])), encoding="utf-8")
-    for width in (390, 1280):
+    pages = {"history.html": history_page(*read_history([tmp_path]))}
+    pages["leaderboard.html"] = leaderboard_page(*read_leaderboard([tmp_path]))
+    for (name, text), width in product(pages.items(), (390, 1400)):
+        path = tmp_path / name
+        path.write_text(text, encoding="utf-8")
         shown = visit(path, width=width)
         assert shown.evaluate("document.documentElement.scrollWidth") <= width
         shown.eval_on_selector_all("details", "all => all.forEach(one => { one.open = true; })")

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from pytest_ecgfm.cli import main
-from pytest_ecgfm.report import figures
+from pytest_ecgfm.report import figure_parts, figures
 from pytest_ecgfm.report.escape import terminal
 from pytest_ecgfm.report.loaded import load
 from tests.report.runs import write_run
@@ -31,6 +31,7 @@ def test_the_command_writes_each_figure_as_svg_and_png(drawn):
     name = "..-x---"
     stems = {"auroc-..-a-script-", "auroc-b", f"transfer-{name}-AF", f"stability-{name}", f"map-{name}"}
     stems |= {f"relevance-{name}-..-a-script--AF", f"relevance-{name}-b-AF", "separability", "changes-spring"}
+    stems |= {f"transfer-{name}-quantity-EF-{what}" for what in ("spearman", "spearman-drop")}
     assert written == {f"{stem}.{ending}" for stem in stems for ending in ("svg", "png")}
     for path in drawn.glob("*.png"):
         with Image.open(path) as image:
@@ -51,14 +52,14 @@ def test_names_are_no_markup_and_no_formulas(drawn):
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("name", ["\x1b[2J", "\x00", "a\nb", "\x9b", "\ufffe", "\u202eFA", "\udcff", "$x^{$"])
 def test_what_no_svg_may_hold_is_shown_as_an_escape(name):
-    with matplotlib.rc_context(figures._SETTINGS):
+    with matplotlib.rc_context(figure_parts.SETTINGS):
         figure = matplotlib.figure.Figure()
         axes = figure.subplots()
         axes.plot([0, 1], [0, 1], label=name)
         axes.set_xticks([0, 1], [name, "b"])
         axes.legend()
         figure.suptitle(name)
-        figures._show_names(figure)
+        figure_parts.show_names(figure)
         file = io.BytesIO()
         figure.savefig(file, format="svg")
     told = "".join(ElementTree.fromstring(file.getvalue()).itertext())
@@ -68,7 +69,7 @@ def test_what_no_svg_may_hold_is_shown_as_an_escape(name):
 
 def test_what_is_drawn_is_what_the_cube_holds(made):
     run = load(made[0])
-    with matplotlib.rc_context(figures._SETTINGS):
+    with matplotlib.rc_context(figure_parts.SETTINGS):
         drawn = {one.name: one.figure for one in figures.auroc(run)}
     panel = next(axes for axes in drawn["auroc-georgia"].axes if axes.get_title() == "AF")
     (line,) = (one[0] for one in panel.containers if one.get_label() == "one")

@@ -56,6 +56,8 @@ def test_every_number_is_the_cubes(made, page):
         ("downstream", "auroc_mean"),
         ("transfer", "auroc"),
         ("transfer", "drop_low"),
+        ("operating", "sensitivity_low"),
+        ("operating", "threshold"),
         ("subgroups", "auroc_high"),
         ("subgroups", "gap"),
         ("stability", "displacement"),
@@ -98,13 +100,13 @@ def test_seen_cohorts_and_continents_are_marked(page):
 
 def test_a_fail_and_its_reason_are_on_top_in_plain_words(made, page):
     text, rows = page, made[1]
-    banner = re.search(r'<div class="banner fail">(.*?)</ul>', text, re.S).group(1)
+    banner = re.search(r'<div class="banner fail">(.*?)<div class="glance">', text, re.S).group(1)
     words = unescape(re.sub("<[^>]+>", "", banner))
     blocking = [row for row in rows if row.blocks and row.encoder == "two" and "displacement" in row.check]
     many = sum(row.encoder == "two" and "displacement" in row.check for row in rows)
     assert f"between patients: {len(blocking)} of {many} checks block, the worst" in words
     worst = max(blocking, key=lambda row: row.value)
-    assert f"{worst.value:.3f} ({worst.low:.3f} to {worst.high:.3f}), where at most 0.3 is demanded" in words
+    assert f"{worst.value:.3f} ({worst.low:.3f} to {worst.high:.3f}); it has to be at most 0.3" in words
     (target,) = re.findall(rf'href="#(check:two:{re.escape(worst.check)})"', banner)
     assert f'id="{target}"' in text
     assert text.count("<section ") == len(SECTIONS)
@@ -223,3 +225,15 @@ def test_quantities_that_travel_say_from_where_and_what_they_lose(page):
     assert values == pytest.approx(
         [factor * value for value in (0.5, 0.2, 0.3, 0.1, 8) for factor in (1, 0.9, 1.1)], abs=0.006
     )
+
+
+def test_the_operating_point_is_a_table_and_a_figure_of_each_cohort_and_label(page):
+    section = page.partition('id="operating"')[2].partition("<section")[0]
+    for name in ("threshold", "sensitivity", "specificity", "PPV", "NPV", "slope", "intercept", "ICI"):
+        assert f'data-head="{name}"' in section, name
+    assert "georgia → ptb-xl, CD" in section and "Numbers: the same threshold in other cohorts" in section
+    assert section.count('class="band s1"') == section.count('class="band s2"') == 8
+    assert "predicted probability</text>" in section and "observed share</text>" in section
+    assert 'aria-label="observed share of one: georgia, AF by predicted probability"' in section
+    assert "0.010: 0.010 (0.000 to 0.060)" in section
+    assert "a curve on the dotted line is right" in section

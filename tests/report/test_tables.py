@@ -114,3 +114,16 @@ def test_the_command_prints_and_writes(tmp_path, capsys):
 def test_a_run_that_is_none_is_one_line(tmp_path, capsys):
     assert main(["table", str(tmp_path)]) == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_sensitivity_is_tabulated_by_source_and_target_with_the_own_probe_on_the_diagonal(tmp_path):
+    run = load(write_run(tmp_path / "run", "one"))
+    assert not any(table.name.startswith("sensitivity") for table in tables([run]))
+    values = np.array([[0.9, 0.7, np.nan], [0.6, 0.8, np.nan], [0.65, np.nan, np.nan]])
+    run.tree["operating"] = xr.Dataset(
+        {"sensitivity": (("encoder", "source", "target", "label"), values[None, :, :, None])},
+        {"encoder": ["one"], "source": ["a", "b", "others"], "target": ["a", "b", "c"], "label": ["AF"]},
+    )
+    (found,) = (table.frame for table in tables([run]) if table.name == "sensitivity-one-AF")
+    assert found.index.tolist() == ["a", "b", "others"] and found.columns.tolist() == ["a", "b"]
+    assert found.loc["a", "b"] == 0.7 and found.loc["b", "b"] == 0.8

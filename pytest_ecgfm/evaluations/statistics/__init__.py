@@ -21,7 +21,7 @@ import numpy.typing as npt
 from scipy.special import expit, logit, stdtr, stdtrit
 
 from pytest_ecgfm.evaluations.holm import holm
-from pytest_ecgfm.evaluations.statistics.ranks import midranks
+from pytest_ecgfm.evaluations.statistics.midranks import midranks
 from pytest_ecgfm.evaluations.statistics.variance import (
     Floats,
     aurocs,

@@ -17,7 +17,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from pytest_ecgfm.errors import EcgfmError
-from pytest_ecgfm.evaluations.statistics.ranks import midranks
+from pytest_ecgfm.evaluations.statistics.midranks import midranks
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.intp]

@@ -6,33 +6,27 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from pytest_ecgfm.cards import NO_TRUTH_VALUE, first_problem
 from pytest_ecgfm.cards.toml_files import parse_toml, read_toml
 from pytest_ecgfm.cohorts.base import LABELS
 from pytest_ecgfm.cohorts.endpoints import Definition, of_code
-from pytest_ecgfm.cohorts.groups import parts_of
 from pytest_ecgfm.cohorts.quantities import AGE, QuantityDefinition, spelt
 from pytest_ecgfm.cohorts.targets import Definitions, SetDefinition, canonical
 from pytest_ecgfm.errors import EcgfmError, unknown_name
 from pytest_ecgfm.evaluations.probe_kinds import PROBES
-from pytest_ecgfm.results.checks import CHECKS, COORDINATES, SPACES, SUITES, Case, Threshold, suites
+from pytest_ecgfm.results.checks import CHECKS, COORDINATES, SPACES, Case, Threshold, suites
+from pytest_ecgfm.results.profiles.grid import Fraction, Grid, OperatingPoint, Strict
+from pytest_ecgfm.results.rounded import chosen
 from pytest_ecgfm.signals.perturbations import VARIANTS
 
-Fraction = Annotated[float, NO_TRUTH_VALUE, Field(gt=0, le=1, allow_inf_nan=False)]
-Records = Annotated[int, NO_TRUTH_VALUE, Field(ge=4, le=1_000_000)]
-Age = Annotated[float, NO_TRUTH_VALUE, Field(gt=0, le=120, allow_inf_nan=False)]
 Bound = Annotated[float, NO_TRUTH_VALUE, Field(allow_inf_nan=False)]
 
 _MOST_PARENTS = 8
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(defer_build=True, frozen=True, extra="forbid")
-
-
-class Rule(_Strict):
+class Rule(Strict):
     """One ``[[check]]`` entry: a threshold, and the cells that it applies to (all, if a selector is left out)."""
 
     name: str
@@ -76,50 +70,7 @@ class Rule(_Strict):
         )
 
 
-class Grid(_Strict):
-    """What is evaluated.
-
-    Attributes
-    ----------
-    probe : str
-        Kind of the probe of the downstream suite: ``logistic``, ``knn``, ``mlp``, or one that somebody declared.
-    players : {"independent", "limb", "twelve"}
-        Which leads are taken away together for Shapley values (`pytest_ecgfm.signals.coalitions.players`).
-    stability_records, explained_records : int
-        Number of records of each cohort that are perturbed, and whose leads are explained by Shapley values.
-    mapped_records : int
-        Largest number of records, of all cohorts together, that are drawn by UMAP and clustered.
-    subgroups : tuple of str
-        Columns whose groups are looked at by themselves (`pytest_ecgfm.cohorts.groups`).
-    age_bands : tuple of float
-        Ages in years at which a new band begins.
-    """
-
-    suites: tuple[str, ...] = SUITES
-    labels: tuple[str, ...] = ("CD", "AF", "SB", "STach")
-    fractions: tuple[Fraction, ...] = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0)
-    seeds: Annotated[int, NO_TRUTH_VALUE, Field(ge=1, le=1000)] | None = None
-    probe: str = "logistic"
-    references: tuple[str, ...] = ("random_conv",)
-    players: Literal["independent", "limb", "twelve"] = "independent"
-    stability_records: Records = 60
-    explained_records: Records = 5
-    mapped_records: Records = 4000
-    subgroups: tuple[str, ...] = ("sex", "age", "sex x age")
-    age_bands: tuple[Age, ...] = (40, 65)
-
-    @model_validator(mode="after")
-    def _groups(self) -> Self:
-        if not self.age_bands or list(self.age_bands) != sorted(set(self.age_bands)):
-            raise ValueError("age_bands should be ages in years, each above the one before")
-        for column in self.subgroups:
-            parts = parts_of(column)
-            if not all(parts) or len(set(parts)) < len(parts):
-                raise ValueError(f"subgroups: {column!r} should be a column, or different ones as in 'sex x age'")
-        return self
-
-
-class Asked(_Strict):
+class Asked(Strict):
     """What a finished run was asked for (``run.toml``), so that it can be repeated.
 
     `probe_code` is the digest of the file that declared the probe: scores of a probe that changed are not compared.
@@ -139,10 +90,10 @@ class Asked(_Strict):
     probe_code: str = ""
     profile_digest: str = ""
     asked_digest: str = ""
-    narrowed: dict[str, str] = {}
+    narrowed: dict[str, str] = Field(default_factory=dict)
 
 
-class Profile(_Strict):
+class Profile(Strict):
     """A validated profile.
 
     Attributes
@@ -172,9 +123,9 @@ class Profile(_Strict):
     inconclusive: Literal["allow", "block"] = "allow"
     base: str = "default"
     check: tuple[Rule, ...]
-    label: dict[str, Definition] = {}
-    quantity: dict[str, QuantityDefinition] = {}
-    set: dict[str, SetDefinition] = {}
+    label: dict[str, Definition] = Field(default_factory=dict)
+    quantity: dict[str, QuantityDefinition] = Field(default_factory=dict)
+    set: dict[str, SetDefinition] = Field(default_factory=dict)
     run: Asked = Asked()
 
     @property
@@ -197,7 +148,7 @@ class Profile(_Strict):
         return CHECKS[case.check].default
 
 
-_MODELS = (Profile, Rule, Grid, Asked, Definition, QuantityDefinition, SetDefinition)
+_MODELS = (Profile, Rule, Grid, OperatingPoint, Asked, Definition, QuantityDefinition, SetDefinition)
 _KEYS = ("extends", *(key for model in _MODELS for key in model.model_fields))
 
 
@@ -239,9 +190,9 @@ def idle(profile: Profile, cases: Iterable[Case]) -> list[str]:
 
 
 def _selection(rule: Rule) -> str:
-    chosen = {f"{name}s": getattr(rule, f"{name}s", ()) for name in COORDINATES}
-    texts = [f"{name} {', '.join(map(str, values))}" for name, values in chosen.items() if values]
-    return "; ".join([*texts, f"{'maximum' if rule.minimum is None else 'minimum'} {rule.bound:g}"])
+    where = {f"{name}s": getattr(rule, f"{name}s", ()) for name in COORDINATES}
+    texts = [f"{name} {', '.join(map(str, values))}" for name, values in where.items() if values]
+    return "; ".join([*texts, f"{'maximum' if rule.minimum is None else 'minimum'} {chosen(rule.bound)}"])
 
 
 def demanded(profile: Profile, case: Case) -> Threshold:
@@ -373,9 +324,9 @@ def _check_names(profile: Profile, file: str, labels: Iterable[str]) -> None:
         low, high = CHECKS[rule.name].limits
         if not low <= rule.bound <= high:
             key = f"check.{number}.{'maximum' if rule.minimum is None else 'minimum'}"
-            raise EcgfmError(f"{where}: {key} = {rule.bound:g}, but {rule.name} is between {low:g} and {high:g}.")
+            raise EcgfmError(f"{where}: {key} = {chosen(rule.bound)}, but {rule.name} is between {low:g} and {high:g}.")
         if rule.no_change is not None and not low <= rule.no_change <= high:
-            key = f"check.{number}.no_change = {rule.no_change:g}"
+            key = f"check.{number}.no_change = {chosen(rule.no_change)}"
             raise EcgfmError(f"{where}: {key}, but {rule.name} is between {low:g} and {high:g}.")
         for kind, known in (("perturbation", tuple(VARIANTS)), ("space", SPACES)):
             for name in getattr(rule, f"{kind}s"):
