@@ -10,6 +10,7 @@ import pytest
 import torch
 from pytest_ecgfm.fixtures import ecgfounder as fixtures
 from safetensors.torch import save_file
+from scipy.signal import medfilt
 
 from pytest_ecgfm.cards import parse_card
 from pytest_ecgfm.cards.declarations import declared_in
@@ -152,6 +153,12 @@ def test_lengths(golden, load):
     np.testing.assert_allclose(short[..., :3000].std(axis=(1, 2)), 1, atol=1e-4)
     with pytest.raises(EcgfmError, match="1 s or more"):
         model.embed(batch_of(signals[..., :499], LEADS))
+
+
+@pytest.mark.parametrize("samples", [500, 1234, 5000])
+def test_the_running_median_is_that_of_the_authors(samples, rng):
+    wide = rng.normal(size=(2, 12, samples)).cumsum(axis=-1)
+    np.testing.assert_array_equal(ecgfounder._running_median(wide), np.apply_along_axis(medfilt, -1, wide, 201))
 
 
 def test_flat_records_are_finite(load):
