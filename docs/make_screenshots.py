@@ -15,7 +15,7 @@ from pytest_ecgfm.report.loaded import load
 from pytest_ecgfm.report.page import render
 from pytest_ecgfm.report.pdf import find_browser, options
 
-WIDTH, GAP, HIGHEST = 1180, 24, 740
+WIDTH, GAP, HIGHEST = 1400, 24, 880
 """Pixels: of the page and of a column, between parts, of a part at most."""
 SHOWN = {"report-embedded": "light", "report-recordings": "dark"}
 """Pictures, and their theme."""

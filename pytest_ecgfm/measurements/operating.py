@@ -30,6 +30,7 @@ from pytest_ecgfm.measurements.transfer import (
 )
 from pytest_ecgfm.measurements.without_age import embeddings_for
 from pytest_ecgfm.results.checks import Case, enough
+from pytest_ecgfm.results.rounded import chosen, rounded
 from pytest_ecgfm.run.run import Run
 
 
@@ -83,8 +84,10 @@ def _measured(run: Run, calls: Calls | None, case: Case, source: str, about: Map
     if calls is None:
         why = f"too few training patients of a class in {source} for out-of-fold scores, and so for a threshold"
         return Measured.insufficient(why, **about)
-    told = [f"threshold {calls.values()['threshold']:.3g} by {run.settings.profile.grid.operating_point.words()}"]
-    told += [f"{name} {one.value:.3f}" for name, one in calls.shares.items() if name != "sensitivity"]
+    told = [
+        f"threshold {chosen(calls.values()['threshold'], 3)} by {run.settings.profile.grid.operating_point.words()}"
+    ]
+    told += [f"{name} {rounded(one.value)}" for name, one in calls.shares.items() if name != "sensitivity"]
     at = {"encoder": case.encoder, "source": source, "target": case.cohort, "label": case.label}
     cells = [Cell("operating", at, calls.values())]
     positives = int(calls.targets.sum())

@@ -48,7 +48,3 @@ RELEASES = (
     "Each mark is the value of a release and its bar the 95 % interval: the short red line is the threshold, and its "
     "foot points to the wrong side."
 )
-RELIABILITY = (
-    "Each line is the share of records that have the label, by the probability that the probe gives, with its 95 % "
-    "band: on the dotted diagonal the probabilities are right, below it they are too high."
-)
