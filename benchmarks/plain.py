@@ -8,10 +8,11 @@ One embedded cohort, written as WFDB files, and one encoder, both its own work a
 The plain script reads each record by `wfdb.rdrecord`; fits each probe by `StandardScaler` and `LogisticRegression`
 (tolerance 1e-6, for the same coefficients) and judges it by `roc_auc_score`; calls the metrics of scikit-learn for each
 label and each permutation of it, with neighbours and clusters made once; explains all probes of a record in one call of
-`shap.ExactExplainer`; draws the map by `umap.UMAP`, a seed at a time. It takes from this package what says which cell
+`shap.ExactExplainer`. It takes from this package what says which cell
 is meant: splits, subsets of the training patients, C's, the smoothed AUROC that chooses among them, and which leads a
 coalition holds. Intervals, subgroups, transfer, stability and the report are left out: ours would be asked for more
-than the script has.
+than the script has. So is the map: `umap.UMAP` draws it on either side, and draws another one where random numbers are
+drawn in another order.
 
 The two take turns, part by part, in one process. Times are the processor's, of all threads, so that other work on the
 machine does not count. What both import is imported before.
@@ -28,15 +29,11 @@ from pathlib import Path
 
 import numpy as np
 import shap
-import umap
 from pipeline import write_cohort
 from probes import FRACTIONS
-from scipy.spatial import procrustes
 from separability import plain as plain_metrics
-from sklearn.decomposition import PCA
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
-from sklearn.manifold import trustworthiness
 from sklearn.metrics import calinski_harabasz_score, davies_bouldin_score, roc_auc_score, silhouette_score
 from sklearn.neighbors import NearestNeighbors
 from sklearn.preprocessing import StandardScaler
@@ -50,7 +47,6 @@ from pytest_ecgfm.evaluations.shapley import lead_shapley, projected
 from pytest_ecgfm.evaluations.splits import make_split, nested_subset, patient_folds, seeds_for
 from pytest_ecgfm.evaluations.standardise import LEAST_SHARE
 from pytest_ecgfm.evaluations.statistics.smoothed import smoothed_aurocs
-from pytest_ecgfm.evaluations.umap_map import SEEDS, umap_map
 from pytest_ecgfm.signals.coalitions import complete, players, with_leads
 
 with warnings.catch_warnings():
@@ -61,7 +57,7 @@ with warnings.catch_warnings():
 EXPLAINED = 4
 """Records whose leads are explained."""
 
-PARTS = ("records", "probes", "metrics", "leads", "map")
+PARTS = ("records", "probes", "metrics", "leads")
 
 
 def cells(labels, patients, seeds):
@@ -191,22 +187,6 @@ def our_leads(encoder, batch, probes):
     return np.stack([projected(found.values, weights) for weights, _ in probes])
 
 
-def plain_map(embeddings):
-    """Return trustworthiness and agreement of the maps."""
-    rows = StandardScaler().fit_transform(embeddings.astype(np.float64)).astype(np.float32)
-    reduced = PCA(50, svd_solver="covariance_eigh").fit_transform(rows) if rows.shape[1] > 50 else rows
-    maps = [umap.UMAP(n_neighbors=15, random_state=seed, n_jobs=1).fit_transform(reduced) for seed in SEEDS]
-    chosen = np.sort(np.random.default_rng(0).permutation(len(rows))[:2000])
-    worth = trustworthiness(rows[chosen], maps[0][chosen], n_neighbors=15)
-    return np.array([worth, 1 - procrustes(maps[0], maps[1])[2]])
-
-
-def our_map(embeddings):
-    """Return the same by ours."""
-    found = umap_map(Space(embeddings).features)
-    return np.array([found.trustworthiness, found.agreement])
-
-
 def measured(asked):
     """Return seconds of both sides and the largest difference, by part."""
     encoder = pytest_ecgfm.load_encoder(asked.encoder)
@@ -232,9 +212,6 @@ def measured(asked):
         embeddings = np.concatenate([encoder.embed_batch(batch) for batch in cohort.batches(64)])[rows]
         batch = complete(next(iter(cohort.batches(EXPLAINED))), encoder.card.leads)
         probes = weights_of(embeddings, labels, patients)
-        # numba compiles the layout once a process: whoever came first would pay for both.
-        if "map" in asked.only:
-            umap_map(Space(embeddings[:100]).features)
         ways = {
             "records": (by_wfdb, lambda: by_us()[rows]),
             "probes": (
@@ -246,7 +223,6 @@ def measured(asked):
                 partial(our_metrics, embeddings, labels, patients),
             ),
             "leads": (partial(plain_leads, encoder, batch, probes), partial(our_leads, encoder, batch, probes)),
-            "map": (partial(plain_map, embeddings), partial(our_map, embeddings)),
         }
         del signals
         found = {}
@@ -274,7 +250,7 @@ def main():
     asked = parser.parse_args()
     asked.only = asked.only or list(PARTS)
     warnings.simplefilter("ignore", ConvergenceWarning)
-    warnings.filterwarnings("ignore", module="umap|numba|sklearn")
+    warnings.filterwarnings("ignore", module="numba|sklearn")
     found = measured(asked)
     total = {side: math.fsum(one[side] for one in found.values()) for side in ("plain", "ours")}
     print("| part | plain, CPU s | ours, CPU s | times as fast | largest difference |\n| --- | --- | --- | --- | --- |")

@@ -112,8 +112,8 @@ np.savez(
 One file in `fixtures/` with an `@ecg_model` fixture, whose card says everything above, and one in
 `pytest_ecgfm/encoders/` with the network and `load`, built from `read_checkpoint`, `descend` and
 `load_backbone` (`encoders/checkpoints.py`) and `Frozen` (`encoders/frozen.py`). The test compares with
-embeddings of the official code: `golden.npz` and `manifest.json` in `$ECGFM_GOLDEN/NAME`, as
-`tests/encoders/conftest.py` reads them. Then `python docs/make_models.py`.
+embeddings of the official code: `golden.npz` and `manifest.json` in `tests/encoders/golden/NAME`, at most 300 kB,
+whose README says how they come about. Then `python docs/make_models.py`.
 """
 
 

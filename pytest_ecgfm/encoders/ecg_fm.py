@@ -5,6 +5,7 @@ McKeen K, Masood S, Toma A, Rubin B, Wang B. ECG-FM: an open electrocardiogram f
 """
 
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
@@ -208,7 +209,7 @@ class ECGFM(Frozen):
     """ECG-FM as published: 768 numbers a record, the mean over 5 s segments of the mean over tokens."""
 
     @classmethod
-    def load(cls, checkpoint: Path, *, device: str = "cpu") -> "ECGFM":
+    def load(cls, checkpoint: Path, *, device: str = "cpu") -> Self:
         """Load the official file, or one converted from it.
 
         Parameters

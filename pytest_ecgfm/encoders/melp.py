@@ -6,12 +6,16 @@ Approach for ECG-Language Pretraining", ICML 2025, arXiv 2506.21803; github.com/
 
 from pathlib import Path
 
+import numpy as np
 import torch
+from scipy.ndimage import zoom
 from torch import Tensor, nn
 
+from pytest_ecgfm.encoders import merl
 from pytest_ecgfm.encoders.checkpoints import descend, read_checkpoint
 from pytest_ecgfm.encoders.ecg_fm import ECGFMBackbone
-from pytest_ecgfm.encoders.merl import LEADS, preprocess
+from pytest_ecgfm.encoders.frozen import require_seconds
+from pytest_ecgfm.encoders.merl import LEADS, RATE, SAMPLES
 from pytest_ecgfm.encoders.vit import FrozenTransformer, load_module
 from pytest_ecgfm.signals.leads import select_leads
 from pytest_ecgfm.signals.records import FloatArray, RecordBatch
@@ -62,6 +66,37 @@ class Backbone(nn.Module):
         """Map ``(records, 12, samples)`` to the mean over queries, ``(records, 256)``."""
         beats: Tensor = self.ln_contrast(self.attn_pool_contrast(self.ecg_encoder.tokens(x)))
         return beats.mean(dim=1)
+
+
+def preprocess(signals: FloatArray, rate: float) -> FloatArray:
+    """Prepare records as the authors' ``finetune_dataset.py`` does.
+
+    At 500 Hz as MERL does, from which the code comes. Below it, cubic splines through the first 10 s, whose first and
+    last samples stay where they are: the authors' rule for CODE-test, their one cohort at another rate. (They squeeze
+    its 10.24 s into 10 s, which is not followed.) They have no rule for rates above 500 Hz: polyphase resampling.
+
+    Parameters
+    ----------
+    signals : ndarray, shape (records, 12, samples)
+        In mV, in the order of `LEADS`.
+    rate : float
+        In Hz.
+
+    Returns
+    -------
+    ndarray of float32, shape (records, 12, 5000)
+
+    Raises
+    ------
+    EcgfmError
+        If records last less than a second.
+    """
+    require_seconds(signals.shape[-1], rate)
+    if rate < RATE:
+        first = signals[..., : round(SAMPLES / RATE * rate)].astype(np.float64)
+        spread = [[zoom(lead, RATE / rate) for lead in record] for record in first]
+        signals, rate = np.array(spread, dtype=np.float32), RATE
+    return merl.preprocess(signals, rate)
 
 
 class MELP(FrozenTransformer):

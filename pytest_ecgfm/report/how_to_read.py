@@ -36,13 +36,13 @@ GROUPS = (
     "A row is a group and a column is a cohort: each cell has the AUROC in that group with its 95 % interval, and a "
     "group marked ↓ is shown to be below all other patients."
 )
+RELIABILITY = (
+    "Each curve is the observed share of records with the label by the probability that the probe predicted, with its "
+    "95 % band: on the dotted line the probabilities are right, above it too low, below it too high."
+)
 LOSS = (
     "Each mark is a release minus the first one and its bar the 95 % interval: a line that falls release by release, "
     "below the short red line, is a slow loss."
-)
-CALIBRATION = (
-    "A line shows how often the label is there where a probability was predicted, and its band the 95 % interval: on "
-    "the dotted diagonal predictions are right, and below it they are too high."
 )
 RELEASES = (
     "Each mark is the value of a release and its bar the 95 % interval: the short red line is the threshold, and its "

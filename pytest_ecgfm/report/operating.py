@@ -9,13 +9,15 @@ import numpy.typing as npt
 import xarray as xr
 from markupsafe import Markup
 
-from pytest_ecgfm.report import charts, how_to_read
+from pytest_ecgfm.report import charts
+from pytest_ecgfm.report.how_to_read import RELIABILITY
 from pytest_ecgfm.report.layout import NOTHING, behind, figure, figures, legend, stacked
 from pytest_ecgfm.report.loaded import Loaded, at, estimate, in_order
 from pytest_ecgfm.report.words import element, number, plain, text_of, with_interval
 from pytest_ecgfm.results.checks import OTHERS
 
 _BOX = charts.Box(270, 236, 46, 10, 10, 40)
+_AXES = charts.Axes("predicted probability (0 to 1)", "observed share (0 to 1)")
 _HOME, _ABROAD = "probe of the cohort itself", "probe of other cohorts"
 _STYLES = {_HOME: "s1", _ABROAD: "s2"}
 _HEADS = {
@@ -98,7 +100,7 @@ def _curves(run: Loaded, held: xr.Dataset) -> Markup:
         return NOTHING
     heads = ["", *(f"point {position + 1}" for position in range(5))]
     numbers = behind(heads, rows, "predicted probability: observed share")
-    return Markup("").join([legend(_STYLES), figures(parts, how_to_read.CALIBRATION), numbers])
+    return Markup("").join([legend(_STYLES), figures(parts, RELIABILITY), numbers])
 
 
 def _curve(held: xr.Dataset, where: Where) -> npt.NDArray[np.float64]:
@@ -127,7 +129,6 @@ def _drawing(curves: Mapping[str, npt.NDArray[np.float64]], describe: str) -> Ma
         words = charts.tick_text(tick)
         parts.append(element("text", words, x=fixed(_BOX.left - 6), y=fixed(up(tick) + 3.5), class_="tick end"))
         parts.append(element("text", words, x=fixed(across(tick)), y=fixed(bottom + 15), class_="tick middle"))
-    parts += charts.axis_labels(_BOX, charts.Axes("predicted probability, 0 to 1", "observed share, 0 to 1"))
     diagonal = f"M{fixed(across(0.0))} {fixed(up(0.0))}L{fixed(across(top))} {fixed(up(top))}"
     parts.append(element("path", d=diagonal, class_="chance", data_tip="as predicted"))
     for name, curve in curves.items():
@@ -137,7 +138,7 @@ def _drawing(curves: Mapping[str, npt.NDArray[np.float64]], describe: str) -> Ma
         parts.append(element("path", d=f"{_path(around)}Z", class_=f"band {_STYLES[name]}"))
         line = list(zip(xs, map(up, curve[:, 1].tolist()), strict=True))
         parts.append(element("path", d=_path(line), class_=f"line {_STYLES[name]}", data_tip=name))
-    return charts.frame(_BOX, parts, describe)
+    return charts.frame(_BOX, [*parts, *charts.axis_labels(_BOX, _AXES)], describe)
 
 
 def _path(points: Sequence[tuple[float, float]]) -> str:

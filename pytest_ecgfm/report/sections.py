@@ -270,7 +270,7 @@ def _sections() -> Iterator[Section]:
     yield Section(
         "operating",
         "Operating point and calibration",
-        "The threshold comes from the training patients alone.",
+        "What a yes or no gives at a threshold from the training patients alone, and whether probabilities are right.",
         operating,
     )
     yield Section(

@@ -54,7 +54,7 @@ def test_embeddings_are_the_official_ones_in_any_order_of_leads(order, vectors, 
     np.testing.assert_allclose(models[order].embed(batch_of(vectors["x_mv"])), expected, rtol=0, atol=2e-5)
     shuffled = rng.permutation(12)
     encoder = Encoder(CARDS["d_beta" if order == "mimic" else "d_beta_standard_order"], models[order])
-    for row in range(3):
+    for row in range(len(expected)):
         alone = encoder.embed(
             vectors["x_mv"][row : row + 1, shuffled], sampling_rate=500, leads=[LEADS[i] for i in shuffled]
         )
@@ -79,9 +79,9 @@ def test_the_network_is_the_official_one_at_any_length(vectors, models):
 
 def test_records_have_the_length_of_pretraining(vectors, models):
     signals = vectors["x_mv"]
-    assert preprocess(signals[..., :4000], 500).shape == (3, 12, 5000)
+    assert preprocess(signals[..., :4000], 500).shape == signals.shape
     assert not preprocess(signals[..., :4000], 500)[..., 4000:].any()
-    assert preprocess(signals, 250).shape == (3, 12, 5000)
+    assert preprocess(signals, 250).shape == signals.shape
     with pytest.raises(EcgfmError, match="1 s or more"):
         models["mimic"].embed(batch_of(signals[..., :499]))
 

@@ -20,6 +20,7 @@ from pytest_ecgfm.encoders.ecg_cpc import ECGCPC, preprocess
 from pytest_ecgfm.encoders.preprocessing import resample
 from pytest_ecgfm.errors import EcgfmError
 from pytest_ecgfm.signals.records import LEADS, RecordBatch
+from tests.encoders.golden.cut import head
 
 POSITIONS = [0, 1, 2, 150, 299]
 HEAD = "ts_encoder.head_ssl.proj.0.weight"
@@ -65,14 +66,17 @@ def embeddings(golden, load):
 def test_input_agrees_with_the_original(golden):
     arrays = golden("ecg_cpc").arrays
     crops = preprocess(arrays["x_mv"], 240)
-    assert crops.shape == (4, 4, 12, 600) and crops.dtype == np.float32
+    assert crops.shape == (len(arrays["x_mv"]), 4, 12, 600) and crops.dtype == np.float32
     np.testing.assert_array_equal(np.concatenate(list(crops.swapaxes(0, 1)), axis=-1), arrays["x_mv"])
-    np.testing.assert_allclose(preprocess(arrays["x_mv_500hz"], 500)[0], arrays["x_in_500hz"], rtol=0, atol=1e-5)
+    # Of the committed vectors two of the four crops.
+    expected = arrays["x_in_500hz"]
+    found = preprocess(arrays["x_mv_500hz"], 500)[0, : len(expected)]
+    np.testing.assert_allclose(head(found, expected), expected, rtol=0, atol=1e-5)
 
 
 def test_embedding_agrees_with_the_original(golden, load, embeddings):
     arrays = golden("ecg_cpc").arrays
-    assert embeddings.dtype == np.float32 and embeddings.shape == (4, 512)
+    assert embeddings.dtype == np.float32 and embeddings.shape == arrays["embedding"].shape
     np.testing.assert_allclose(embeddings, arrays["embedding"], rtol=0, atol=1e-5)
     crops = preprocess(arrays["x_mv"][:1], 240)[0]
     np.testing.assert_allclose(load().forward(crops), arrays["embedding_crops"][0], rtol=0, atol=1e-5)
@@ -167,7 +171,7 @@ def test_configuration_of_classes_that_are_not_installed(golden, load, monkeypat
 def test_frozen_and_independent_of_the_batch(golden, load, embeddings, monkeypatch):
     module, signals = load().module, golden("ecg_cpc").arrays["x_mv"]
     assert not module.training and not any(parameter.requires_grad for parameter in module.parameters())
-    alone = [load().embed(batch_of(signals[row : row + 1]))[0] for row in range(4)]
+    alone = [load().embed(batch_of(signals[row : row + 1]))[0] for row in range(len(signals))]
     np.testing.assert_allclose(alone, embeddings, rtol=0, atol=2e-6)
     monkeypatch.setattr(ecg_cpc, "_AT_ONCE", 3)
     np.testing.assert_allclose(load().embed(batch_of(signals[:2])), embeddings[:2], rtol=0, atol=2e-6)

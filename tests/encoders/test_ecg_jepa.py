@@ -19,6 +19,7 @@ from pytest_ecgfm.encoders.ecg_jepa import ECGJEPA, LEADS, attention_mask, backb
 from pytest_ecgfm.errors import EcgfmError
 from pytest_ecgfm.signals.records import LEADS as STANDARD
 from pytest_ecgfm.signals.records import RecordBatch
+from tests.encoders.golden.cut import head
 
 ROWS = [STANDARD.index(lead) for lead in LEADS]
 DECLARATION = declared_in(fixtures)["ecg_jepa"][2]
@@ -72,7 +73,9 @@ def test_card():
 
 
 def test_preprocessing_is_the_official_one(vectors, signals):
-    np.testing.assert_allclose(preprocess(signals, 500.0), vectors.arrays["x_in"], rtol=0, atol=1e-6)
+    np.testing.assert_allclose(
+        head(preprocess(signals, 500.0), vectors.arrays["x_in"]), vectors.arrays["x_in"], rtol=0, atol=1e-6
+    )
 
 
 def test_embedding_is_the_official_one(vectors, embedded):
@@ -86,7 +89,7 @@ def test_frozen(encoder):
 
 
 def test_rows_do_not_depend_on_the_batch(encoder, signals, embedded):
-    np.testing.assert_allclose(encoder.embed(batch_of(signals[2:3])), embedded[2:3], rtol=0, atol=1e-6)
+    np.testing.assert_allclose(encoder.embed(batch_of(signals[1:2])), embedded[1:2], rtol=0, atol=1e-6)
 
 
 def at_rate(signals, rate):
@@ -96,7 +99,7 @@ def at_rate(signals, rate):
 @pytest.mark.parametrize("rate", [250, 360, 400, 1000])
 def test_the_rate_of_the_record_does_not_matter(vectors, signals, rate):
     found = preprocess(at_rate(signals, rate), rate)
-    np.testing.assert_allclose(found, vectors.arrays["x_in"][:1], rtol=0, atol=1e-6)
+    np.testing.assert_allclose(head(found, vectors.arrays["x_in"]), vectors.arrays["x_in"][:1], rtol=0, atol=1e-6)
 
 
 def test_a_record_at_another_rate_has_the_same_embedding(encoder, signals, embedded):
@@ -113,7 +116,7 @@ def test_leads_are_found_by_name(vectors, encoder):
 
 def test_other_weights_give_another_embedding(vectors, signals):
     module = backbone({"encoder": vectors.weights("#other"), "epoch": 1}, path=Path("other.pth"))
-    found = ECGJEPA(module).forward(vectors.arrays["x_in"][:1])
+    found = ECGJEPA(module).embed(batch_of(signals[:1]))
     assert np.isfinite(found).all()
     assert np.abs(found - vectors.arrays["embedding"][:1]).max() > 0.1
 
@@ -141,7 +144,7 @@ def test_longer_records_give_their_first_ten_seconds(signals):
 
 def test_shorter_records_are_padded_with_zeros(signals):
     found = preprocess(signals[..., :3001], 500.0)
-    assert found.shape == (4, 8, 2500)
+    assert found.shape == (len(signals), 8, 2500)
     assert not found[..., 1500:].any()
     np.testing.assert_array_equal(
         found[..., :1500], resample(signals[..., :3001].astype(float), 1500, axis=-1).astype("f4")

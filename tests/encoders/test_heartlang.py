@@ -17,6 +17,7 @@ from pytest_ecgfm.encoders.heartlang import BEAT, HeartLang, filtered, find_beat
 from pytest_ecgfm.errors import EcgfmError
 from pytest_ecgfm.signals.records import LEADS
 from tests.encoders.changed_files import CHANGES, batch_of, refuses, without_disk
+from tests.encoders.golden.cut import head
 
 DECLARATION = declared_in(fixtures)["heartlang"][2]
 CARD = parse_card("heartlang", DECLARATION.fields, where=DECLARATION.where)
@@ -48,10 +49,10 @@ def model(weights, tmp_path_factory):
 
 def test_the_tokenizer_is_the_official_one(vectors):
     signals = filtered(vectors["x_mv"], 500)
-    np.testing.assert_allclose(signals[:2], vectors["x_filt"], rtol=0, atol=1e-6)
+    np.testing.assert_allclose(head(signals[:2], vectors["x_filt"]), vectors["x_filt"], rtol=0, atol=1e-6)
     for signal, expected in zip(signals, vectors["qrs_inds"], strict=True):
         assert find_beats(signal[0]) == [place for place in expected if place >= 0]
-    found = HeartLang.sentences(signals, ("a", "b", "c", "d"))
+    found = HeartLang.sentences(signals, tuple("abcd")[: len(signals)])
     np.testing.assert_allclose(found[..., :BEAT], vectors["x_in"], rtol=0, atol=1e-6)
     np.testing.assert_array_equal(found[..., BEAT], vectors["in_chans"])
     np.testing.assert_array_equal(found[..., BEAT + 1], vectors["in_times"])
@@ -60,7 +61,7 @@ def test_the_tokenizer_is_the_official_one(vectors):
 def test_embeddings_are_the_official_ones_in_any_order_of_leads(vectors, model, rng):
     np.testing.assert_allclose(model.embed(batch_of(vectors["x_mv"])), vectors["embedding"], rtol=0, atol=2e-5)
     order, encoder = rng.permutation(12), Encoder(CARD, model)
-    for row in range(4):
+    for row in range(len(vectors["x_mv"])):
         alone = encoder.embed(vectors["x_mv"][row : row + 1, order], sampling_rate=500, leads=[LEADS[i] for i in order])
         np.testing.assert_allclose(alone[0], vectors["embedding"][row], rtol=0, atol=2e-5)
 
@@ -101,11 +102,11 @@ def test_a_sentence_has_lead_after_lead_and_ends_where_256_tokens_are_full():
 
 def test_records_without_beats_or_numbers_are_refused_by_name(vectors, model):
     signals = vectors["x_mv"].copy()
-    signals[1, 0] = 0.1
-    with pytest.raises(EcgfmError, match="record r1: no beat found in lead I"):
+    signals[0, 0] = 0.1
+    with pytest.raises(EcgfmError, match="record r0: no beat found in lead I"):
         model.embed(batch_of(signals))
-    signals[2, 7, 9] = np.nan
-    with pytest.raises(EcgfmError, match="record r2: has samples"):
+    signals[1, 7, 9] = np.nan
+    with pytest.raises(EcgfmError, match="record r1: has samples"):
         model.embed(batch_of(signals))
     with pytest.raises(EcgfmError, match="1 s or more"):
         model.embed(batch_of(vectors["x_mv"][..., :499]))

@@ -101,7 +101,7 @@ def test_embeddings_are_the_official_ones(vectors, codec):
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, vectors[f"embedding{suffix}"], rtol=0, atol=2e-5)
     # One by one, and shorter than 10 s.
-    for row in range(4):
+    for row in range(len(vectors["x_mv"])):
         alone = model.embed(batch_of(vectors["x_mv"][row : row + 1]))
         np.testing.assert_allclose(alone, vectors[f"embedding{suffix}"][row : row + 1], rtol=0, atol=2e-5)
     found = model.embed(batch_of(vectors["x_short_mv"]))
@@ -155,7 +155,7 @@ def test_records_at_400_hz_are_brought_to_500(vectors, codec):
 
 def test_of_a_longer_record_the_first_ten_seconds_are_read(vectors, codec, rng):
     model, suffix = codec
-    longer = np.concatenate([vectors["x_mv"], rng.normal(size=(4, 12, 1234))], axis=-1)
+    longer = np.concatenate([vectors["x_mv"], rng.normal(size=(len(vectors["x_mv"]), 12, 1234))], axis=-1)
     np.testing.assert_allclose(model.embed(batch_of(longer)), vectors[f"embedding{suffix}"], rtol=0, atol=2e-5)
 
 
@@ -185,9 +185,9 @@ def test_flat_and_tied_samples():
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_samples_that_are_no_numbers_are_refused_by_name(value, vectors, synthetic):
     signals = vectors["x_mv"].copy()
-    signals[2, 1, 77] = value
+    signals[1, 1, 77] = value
     for embed in (synthetic.embed, Encoder(CARD, synthetic).embed_batch):
-        with pytest.raises(EcgfmError, match="record r2"):
+        with pytest.raises(EcgfmError, match="record r1"):
             embed(batch_of(signals))
 
 

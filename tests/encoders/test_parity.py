@@ -71,11 +71,11 @@ def test_every_model_with_weights_says_what_was_verified_and_where_they_come_fro
             assert any("weights" in what for what in card.parity.unverified), card.name
 
 
-def test_a_licence_that_forbids_commercial_use_is_among_the_traps():
+def test_a_licence_that_forbids_commercial_use_is_among_the_excluded_uses():
     forbidding = {name for name, card in CARDS.items() if "CC BY-NC" in card.licence}
     assert {"d_beta", "d_beta_standard_order", "st_mem", "hubert_ecg_base"} <= forbidding
     for name in forbidding:
-        assert any("CC BY-NC" in trap for trap in CARDS[name].traps), name
+        assert any("CC BY-NC" in use for use in CARDS[name].excluded_uses), name
 
 
 def test_models_of_one_lead_say_so():

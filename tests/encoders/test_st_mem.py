@@ -18,10 +18,11 @@ from pytest_ecgfm.encoders.base import Encoder
 from pytest_ecgfm.encoders.st_mem import STMEM, backbone, crop_starts, preprocess
 from pytest_ecgfm.errors import EcgfmError
 from pytest_ecgfm.signals.records import LEADS, RecordBatch
+from tests.encoders.golden.cut import head
 
 DECLARATION = declared_in(fixtures)["st_mem"][2]
 CARD = parse_card("st_mem", DECLARATION.fields, where=DECLARATION.where)
-ROWS = [0, 3]  # Two of the four records keep the run short; in record 3 one lead is flat.
+ROWS = [0, -1]  # Two of the records keep the run short; in the last of all four one lead is flat.
 
 
 def batch_of(signals, sampling_rate=250.0):
@@ -82,7 +83,9 @@ def test_card():
 
 def test_preprocessing_is_the_official_one(vectors):
     found = preprocess(vectors.arrays["x_mv"], 250.0)
-    np.testing.assert_allclose(found[:, [0, 2]], vectors.arrays["x_in"], rtol=0, atol=1e-6)
+    np.testing.assert_allclose(
+        head(found[:, [0, 2]], vectors.arrays["x_in"]), vectors.arrays["x_in"], rtol=0, atol=1e-6
+    )
 
 
 def test_resampling_is_the_official_one(vectors):
@@ -113,7 +116,7 @@ def test_frozen(encoder):
 
 
 def test_rows_do_not_depend_on_the_batch(vectors, encoder, crops):
-    found = encoder.forward(preprocess(vectors.arrays["x_mv"][[3]], 250.0)[0, 1:2])
+    found = encoder.forward(preprocess(vectors.arrays["x_mv"][-1:], 250.0)[0, 1:2])
     np.testing.assert_allclose(found, crops[1, 1:2], rtol=0, atol=1e-6)
 
 
@@ -142,7 +145,7 @@ def test_leads_are_found_by_name(encoder, short, embedded_short):
 
 def test_other_weights_give_another_embedding(vectors, crops):
     module = backbone(alone(vectors.weights("#other")), path=Path("other.pth"))
-    found = STMEM(module).forward(vectors.arrays["x_in"][0, :1])
+    found = STMEM(module).forward(preprocess(vectors.arrays["x_mv"][:1], 250.0)[0, :1])
     assert np.isfinite(found).all()
     assert np.abs(found - crops[0, :1]).max() > 0.1
 

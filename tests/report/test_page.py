@@ -233,7 +233,7 @@ def test_the_operating_point_is_a_table_and_a_figure_of_each_cohort_and_label(pa
         assert f'data-head="{name}"' in section, name
     assert "georgia → ptb-xl, CD" in section and "Numbers: the same threshold in other cohorts" in section
     assert section.count('class="band s1"') == section.count('class="band s2"') == 8
-    assert "predicted probability, 0 to 1</text>" in section and "observed share, 0 to 1</text>" in section
+    assert "predicted probability (0 to 1)</text>" in section and "observed share (0 to 1)</text>" in section
     assert 'aria-label="observed share of one: georgia, AF by predicted probability"' in section
     assert "0.010: 0.010 (0.000 to 0.060)" in section
-    assert "on the dotted diagonal predictions are right" in section
+    assert "on the dotted line the probabilities are right" in section
