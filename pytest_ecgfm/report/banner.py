@@ -83,9 +83,9 @@ def _why(run: Loaded) -> Markup:
     parts = [element("li", _counts(run, encoder)) for encoder in run.models]
     parts += [element("li", one) for one in reasons[:_REASONS]]
     shown: list[Markup] = [element("ul", *parts)]
-    if len(reasons) > _REASONS:
+    if left := len(reasons[_REASONS:]):
         more = element("ul", *(element("li", one) for one in reasons[_REASONS:]))
-        shown.append(_folded(f"and {len(reasons) - _REASONS} more reasons", more))
+        shown.append(_folded(f"and {left} more reason{'s' if left > 1 else ''}", more))
     return Markup("").join(shown)
 
 
