@@ -60,7 +60,8 @@ def test_whichever_write_fails_it_is_told_and_the_rest_is_there(failing):
         Disk(patch, failing)
         verdict = outputs.finish(rows, CASES, ())
         told = " ".join(outputs.problems)
-        lost = [name for name in ("verdict.json", "rows.jsonl", "run.toml", "cube") if f"{name} could not be" in told]
+        names = ("verdict.json", "rows.jsonl", "run.toml", "cube", "predictions.csv", "provenance.json")
+        lost = [name for name in names if f"{name} could not be" in told]
         assert bool(lost) == (verdict.outcome != "pass")
         file = run / "verdict.json"
         held = json.loads(file.read_text()) if file.exists() else {"outcome": "incomplete"}

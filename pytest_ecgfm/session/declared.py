@@ -229,8 +229,11 @@ def require_cells(settings: Settings, planned: Iterable[Case]) -> None:
         for name in (*settings.quantities, *settings.sets) if suite == "downstream" else ():
             if name not in {case.label for case in mine}:
                 raise EcgfmError(f"{profile} of suite {suite} holds for {name}.")
-        for fraction in settings.fractions:
-            if any(case.fraction for case in mine) and fraction not in {case.fraction for case in mine}:
+        by_fraction = any(
+            "fraction" in CHECKS[rule.name].cells for rule in settings.profile.check if CHECKS[rule.name].suite == suite
+        )
+        for fraction in settings.fractions if by_fraction else ():
+            if fraction not in {case.fraction for case in mine}:
                 raise EcgfmError(f"{profile} of suite {suite} holds for fraction {fraction:g}.")
 
 

@@ -260,7 +260,7 @@ USAGE_ERRORS = [
     (["--ecgfm=spread", "--ecgfm-data=empty"], "*empty: no cohort found. Layouts that are recognised: *"),
     (["--ecgfm=spread", "--ecgfm-data=missing"], "*missing: no such folder*"),
     (["--ecgfm=spread", "--ecgfm-fractions=0.3,1"], "profile default: no *check* entry *holds for fraction 0.3."),
-    (["--ecgfm=spread", "--ecgfm-fractions=0.3"], "profile default: *suite downstream at * fractions 0.3, *"),
+    (["--ecgfm=spread", "--ecgfm-fractions=0.3"], "profile default: no *check* entry *holds for fraction 0.3."),
     (["--ecgfm=spread", "--ecgfm-limit=0"], "--ecgfm-limit=0: should be a whole number, 1 or more."),
     (["--ecgfm=spread", "--ecgfm-device=tpu"], "--ecgfm-device=tpu: not a device. Valid: *"),
     (["--ecgfm=spread", "--ecgfm-batch-size=none"], "--ecgfm-batch-size=none: should be auto, or *"),

@@ -87,8 +87,8 @@ def test_every_section_and_figure_is_drawn_without_an_error_or_a_request(shown):
     )
     assert len(sizes) > 40
     assert all(width > 100 and parts > 8 for width, parts in sizes)
-    # Something in ink, in each: a mark, a dot or a trace that has a size.
-    empty = """all => all.filter(svg => ![...svg.querySelectorAll('.mark, .dot, .trace, .share')].some(
+    # Something in ink, in each: a mark, a dot, a trace or a band that has a size.
+    empty = """all => all.filter(svg => ![...svg.querySelectorAll('.mark, .dot, .trace, .share, .band')].some(
         one => { const box = one.getBoundingClientRect(); return box.width > 0 && box.height > 0; })).length"""
     assert shown.eval_on_selector_all("svg.chart", empty) == 0
 

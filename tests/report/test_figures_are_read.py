@@ -7,12 +7,12 @@ from pytest_ecgfm.report import figure_parts, figures
 from pytest_ecgfm.report.history import read_history
 from pytest_ecgfm.report.history_page import history_page
 from pytest_ecgfm.report.loaded import load
+from pytest_ecgfm.signals.perturbations import PERTURBATIONS
 from tests.finished_runs import finished, planted
 from tests.report.page_figures import Figures, is_sentence
 
-UNITS = (
-    "%", "mV", "dB", "ms", " s", "Hz", "factor", "on or off", "no unit", "0 to 1", "patient", "number", "AUROC", "R2"
-)  # fmt: skip
+WORDS = ("%", "factor", "on or off", "no unit", "0 to 1", "patient", "number", "AUROC", "R2")
+UNITS = (*WORDS, *(f" {one.units}" for one in PERTURBATIONS.values() if one.units))
 
 
 def has_unit(text):
