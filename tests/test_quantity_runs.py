@@ -98,6 +98,11 @@ def test_a_quantity_has_r2_error_in_its_units_and_a_place_in_the_cube(run, tmp_p
     assert float(held["r2_mean"].squeeze()) == found.value and held["units"].values.tolist() == [["mV"]]
     assert tree["scores"]["label"].values.tolist() == ["quantity:size"]
     assert "downstream" not in tree
+    by_group = tree["quantity_groups"].to_dataset().squeeze(["encoder", "cohort", "quantity"])
+    women = by_group.sel(column="sex", group="sex F")
+    assert float(women["judged"]) == 1 and float(women["r2_low"]) < float(women["r2"]) < float(women["r2_high"]) <= 1
+    assert float(women["n_test"]) == 240 == float(by_group["n_test"].sel(column="age").sum())
+    assert by_group["units"].item() == "mV"
 
 
 def test_gain_of_a_quantity_is_paired(run):

@@ -5,10 +5,12 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
+import numpy.typing as npt
 
 from pytest_ecgfm.cards.identity import digest
 from pytest_ecgfm.cards.whole_files import whole
 from pytest_ecgfm.cohorts.base import Cohort
+from pytest_ecgfm.cohorts.groups import groups_of
 from pytest_ecgfm.cohorts.quantities import units_of
 from pytest_ecgfm.encoders.base import Encoder
 from pytest_ecgfm.evaluations.downstream import DownstreamResult, evaluate, paired_difference
@@ -16,11 +18,12 @@ from pytest_ecgfm.evaluations.macro import macro_auroc as mean_over_labels
 from pytest_ecgfm.evaluations.measured import Cell, Estimated, Measured
 from pytest_ecgfm.evaluations.probe_kinds import RIDGE
 from pytest_ecgfm.evaluations.quantities import QuantityResult, evaluate_quantity, paired_r2
+from pytest_ecgfm.evaluations.quantity_groups import quantity_groups
 from pytest_ecgfm.evaluations.splits import Labelled, seeds_for, strata
 from pytest_ecgfm.measurements.record_probes import fitted_once
 from pytest_ecgfm.measurements.without_age import embeddings_for
 from pytest_ecgfm.results.baseline import Scores, change
-from pytest_ecgfm.results.checks import MINIMUM_POSITIVES, Case, enough
+from pytest_ecgfm.results.checks import MINIMUM_POSITIVES, MINIMUM_RECORDS, Case, enough
 from pytest_ecgfm.results.rounded import chosen, spanned
 from pytest_ecgfm.run.run import Run
 
@@ -30,7 +33,7 @@ class DownstreamCell:
     """What the downstream evaluation found for one encoder in one cell, with what the cube keeps of it.
 
     `result` is None where a class is too rare for any split. Of a quantity, the classes are the records above and below
-    its median, and `units` are its own.
+    its median, `units` are its own, and `groups` says how it is read in each group of patients.
     """
 
     case: Case
@@ -43,6 +46,7 @@ class DownstreamCell:
     split: str
     arrays: tuple[str, ...]
     units: str = ""
+    groups: tuple[Cell, ...] = ()
 
     def over_seeds(self) -> Measured:
         """AUROC, or R2 of a quantity, over seeds, with its interval."""
@@ -98,7 +102,7 @@ class DownstreamCell:
             one = dataset.sel(seed=seed)
             values = {str(name): float(one[name]) for name, array in dataset.data_vars.items() if array.dims}
             out.append(Cell(group, {**at, "seed": int(seed)}, values))
-        return tuple(out)
+        return (*out, *self.groups)
 
 
 def errors_in_words(error: Estimated, order: Estimated, units: str) -> str:
@@ -209,7 +213,26 @@ def _evaluate(run: Run, encoder: Encoder, case: Case, probe: str) -> DownstreamC
     arrays = (_keep(run, name, case, cohort, labelled, result),) if fraction == 1.0 else ()
     counts = int(upper.sum()), int((~upper).sum())
     units = "" if quantity is None else units_of(quantity, cohort)
-    return DownstreamCell(case, fraction, name, result, *counts, probe, split.kind, arrays, units)
+    groups: tuple[Cell, ...] = ()
+    if isinstance(result, QuantityResult) and fraction == 1.0:
+        at = {"encoder": name, "cohort": case.cohort, "quantity": case.label}
+        groups = _groups(run, cohort, labelled.rows[result.tested], result, at)
+    return DownstreamCell(case, fraction, name, result, *counts, probe, split.kind, arrays, units, groups)
+
+
+def _groups(
+    run: Run, cohort: Cohort, rows: npt.NDArray[np.intp], result: QuantityResult, at: dict[str, str]
+) -> tuple[Cell, ...]:
+    """Say how a quantity is read in each group of patients, as the profile names them: reported, and never gated."""
+    grid = run.settings.profile.grid
+    columns = {column: names[rows] for column, names in groups_of(cohort, grid.subgroups, grid.age_bands).items()}
+    out = []
+    for one in quantity_groups(result, columns, least=MINIMUM_RECORDS):
+        values = {"judged": float(one.records >= MINIMUM_RECORDS), "n_test": float(one.records)}
+        for name, found in one.found.items():
+            values |= {name: found.value, f"{name}_low": found.low, f"{name}_high": found.high}
+        out.append(Cell("quantity_groups", {**at, "column": one.column, "group": one.name}, values))
+    return tuple(out)
 
 
 def _keep(

@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from pytest_ecgfm.report.layout import NOTHING, table
 from pytest_ecgfm.report.loaded import Loaded, at, estimate, in_order, numbers
-from pytest_ecgfm.report.words import percent, with_interval
+from pytest_ecgfm.report.words import element, percent, with_interval
 from pytest_ecgfm.results.cohort_order import cohort_order
 
 
@@ -30,7 +30,30 @@ def quantities(run: Loaded) -> Markup:
         named = [where["encoder"], where["cohort"], where["quantity"], percent(float(where["fraction"]))]
         rows.append([*named, *found, units or "not stated", f"{records:g}"])
     heads = ["encoder", "cohort", "quantity", "patients", "R2", "mean absolute error", "Spearman", "units", "records"]
-    return table(heads, rows, "quantities")
+    return Markup("").join([table(heads, rows, "quantities"), _in_groups(run)])
+
+
+def _in_groups(run: Loaded) -> Markup:
+    """Tabulate the same in each group of patients, folded away; a group that is too small says so."""
+    held = run.group("quantity_groups")
+    if held is None or "r2" not in held:
+        return NOTHING
+    rows: list[list[object]] = []
+    names = {dim: held[dim].values.astype(str).tolist() for dim in ("encoder", "cohort", "quantity", "column", "group")}
+    order = (in_order(names["encoder"], run.models), names["quantity"], cohort_order(names["cohort"]))
+    for encoder, quantity, cohort, column, group in product(*order, names["column"], names["group"]):
+        where = {"encoder": encoder, "cohort": cohort, "quantity": quantity, "column": column, "group": group}
+        records = float(at(held["n_test"], **where))
+        if not math.isfinite(records):
+            continue
+        judged = float(at(held["judged"], **where)) == 1
+        found = [with_interval(*estimate(held, name, **where)) if judged else "" for name in ("r2", "mae", "spearman")]
+        units = str(at(held["units"], cohort=cohort, quantity=quantity)) if "units" in held else ""
+        small = "" if judged else "– insufficient"
+        rows.append([encoder, cohort, quantity, group, *found, units or "not stated", f"{records:g}", small])
+    heads = ["encoder", "cohort", "quantity", "group", "R2", "mean absolute error", "Spearman", "units", "records", ""]
+    folded = element("summary", "Numbers: the same in each group of patients")
+    return element("details", folded, table(heads, rows, "quantities in groups of patients"))
 
 
 _TRAVELLED = {

@@ -252,7 +252,7 @@ def _sections() -> Iterator[Section]:
     yield Section(
         "quantities",
         "Quantities",
-        "A ridge probe of each, in its own units. Subgroups, stability, relevance and separability leave them out.",
+        "A ridge probe of each, in its own units. Stability, relevance and separability leave them out.",
         quantities,
     )
     yield Section(

@@ -18,6 +18,7 @@ from pytest_ecgfm.evaluations import (
     macro,
     operating,
     quantities,
+    quantity_groups,
     quantity_transfer,
     relevance,
     separability,
@@ -34,6 +35,7 @@ from pytest_ecgfm.results.rows import Row
 _DIMENSIONS = {
     "downstream": ("encoder", "cohort", "label", "probe", "fraction", "seed"),
     "quantities": ("encoder", "cohort", "quantity", "fraction", "seed"),
+    "quantity_groups": ("encoder", "cohort", "quantity", "column", "group"),
     "sets": ("encoder", "cohort", "set", "probe", "fraction", "label"),
     "subgroups": ("encoder", "cohort", "label", "column", "group"),
     "transfer": ("encoder", "source", "target", "label"),
@@ -47,6 +49,7 @@ _OF_COHORTS = ("cohort", "source", "target")
 _METRICS = {
     "downstream": downstream.METRICS,
     "quantities": quantities.METRICS,
+    "quantity_groups": quantity_groups.METRICS,
     "sets": macro.METRICS,
     "subgroups": subgroups.METRICS,
     "transfer": transfer.METRICS,
@@ -114,7 +117,11 @@ def build_cube(rows: Iterable[Row], folder: Path, attributes: Mapping[str, Any])
     for group in ("/transfer", "/quantity_transfer"):
         if group in tree:
             tree[group] = _with_exposure(tree[group], attributes)
-    for group, of in (("/quantities", "cohort"), ("/quantity_transfer", "target")):
+    for group, of in (
+        ("/quantities", "cohort"),
+        ("/quantity_groups", "cohort"),
+        ("/quantity_transfer", "target"),
+    ):
         if group in tree:
             tree[group] = _with_units(tree[group], attributes, of)
     files = [(row, folder / Path(name).name) for row in ordered for name in row.arrays]

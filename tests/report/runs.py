@@ -219,6 +219,10 @@ class Made:
             for name, value in (("r2", 0.4), ("mae", 7.0), ("spearman", 0.6)):
                 found |= {f"{name}_mean": value, f"{name}_mean_low": 0.9 * value, f"{name}_mean_high": 1.1 * value}
             cells = [Cell("quantities", at | {"quantity": "quantity:EF"}, found)]
+            whose = {"encoder": encoder, "cohort": cohort, "quantity": "quantity:EF", "column": "sex"}
+            limits = {f"{name}{end}": 0.4 for name in ("r2", "mae", "spearman") for end in ("", "_low", "_high")}
+            cells.append(Cell("quantity_groups", whose | {"group": "sex F"}, {"judged": 1.0, "n_test": 90.0} | limits))
+            cells.append(Cell("quantity_groups", whose | {"group": "sex M"}, {"judged": 0.0, "n_test": 12.0}))
             self.add("downstream.r2", encoder, 0.05, 0.4, cells=cells, label="quantity:EF", **where)
             for source in (name for name in self.cohorts if name != cohort):
                 found = {}
