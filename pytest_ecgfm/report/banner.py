@@ -23,6 +23,8 @@ from pytest_ecgfm.results.cohort_order import cohort_order
 _REASONS, _LINES, _NAMES = 3, 4, 3
 """How many reasons, lines and names there is room for; the sections below have all of them."""
 
+_NONE = "no blocking check of downstream decided in any cohort"
+
 
 def heading(run: Loaded) -> Markup:
     """Return the page's first line: it alone says the outcome, and whether a part was left out."""
@@ -52,7 +54,7 @@ def banner(run: Loaded) -> Markup:
         told.append(
             _folded("What was asked for", element("dl", *(one for pair in lines for one in pair), class_="asked"))
         )
-    kind = "incomplete" if outcome == "pass" and run.identity.narrowed else outcome
+    kind = "incomplete" if outcome == "pass" and not released(run).startswith("Released") else outcome
     return element("div", *told, class_=f"banner {kind}")
 
 
@@ -73,7 +75,7 @@ def released(run: Loaded) -> str:
     if run.identity.narrowed:
         return "Not released by this run: it left out a part of the profile. The part that was evaluated passes."
     if run.cohorts and all(name in SPECS for name in run.cohorts):
-        return "Passes on synthetic cohorts, which say nothing about patients: a release needs real recordings."
+        return "Not released by this run: it passes on synthetic cohorts, and a release needs real recordings."
     return "Released: no blocking check fails."
 
 
@@ -114,19 +116,44 @@ def for_whom_not(run: Loaded) -> list[str]:
     mine = [one for one in groups if one.encoder in run.models]
     if below := [one for one in mine if one.below]:
         names = [_group_words(one, run) for one in sorted(below, key=lambda one: -one.gap.value)]
-        out.append(f"Shown to be below all other patients: {_some(names)}.")
-    elif mine:
-        out.append("No group of patients was shown to be below all others.")
-    else:
+        kinds = run.checks.iloc[blocking(run)]["kind"]
+        counts = any(str(one).startswith("subgroups.") for one in kinds)
+        tail = "" if counts else " This does not count in the verdict."
+        out.append(f"Shown to have a lower AUROC than all other patients: {_some(names)}.{tail}")
+    elif judged := sum(one.judged for one in mine):
+        out.append(f"None of the {judged} groups that could be judged is shown to be below all other patients.")
+    elif not mine:
         out.append("Groups of patients were not compared in this run.")
     if small := sum(not one.judged for one in mine):
-        out.append(f"Not known: {small} of {len(mine)} groups are too small to judge.")
+        unknown = f"Not known: {small} of {len(mine)} groups of patients are too small to judge."
+        # What is not known comes first where it is most of it.
+        out.insert(len(_where_it_fails(run)) if 2 * small > len(mine) else len(out), unknown)
+    if undecided := _undecided(run):
+        out.append(
+            f"Not known: how well {listed(undecided)} {'is' if len(undecided) == 1 else 'are'} recognised: {_NONE}."
+        )
     nowhere: dict[str, int] = {}
     for encoder in run.models:
         told = run.verdict["encoders"][encoder].get("basis") or {}
         nowhere |= told.get("gated_nowhere", {})
     if words := nowhere_in_words(nowhere):
         out.append(f"Not known: {words}.")
+    return out
+
+
+def _undecided(run: Loaded) -> list[str]:
+    """Name the labels for which no blocking check of the downstream suite decided in any cohort, though others did."""
+    out: list[str] = []
+    for encoder in run.models:
+        told = run.verdict["encoders"][encoder].get("basis") or {}
+        named = f" ({encoder})" if len(run.models) > 1 else ""
+        out += [
+            f"{label}{named}"
+            for label, by in told.get("labels", {}).items()
+            if "downstream" in run.identity.suites
+            and not by.get("downstream")
+            and label not in told.get("gated_nowhere", {})
+        ]
     return out
 
 

@@ -42,7 +42,10 @@ def told(run, outcome, cohorts=("ptb-xl",), narrowed=None, failing=0, complete=F
     [
         ({"outcome": "pass"}, "Released: "),
         ({"outcome": "pass", "narrowed": {"-k": "1 check"}}, "Not released by this run: it left out a part"),
-        ({"outcome": "pass", "cohorts": ("synthetic-asia", "synthetic-europe")}, "Passes on synthetic cohorts, "),
+        (
+            {"outcome": "pass", "cohorts": ("synthetic-asia", "synthetic-europe")},
+            "Not released by this run: it passes on synth",
+        ),
         ({"outcome": "pass", "cohorts": ("ptb-xl", "synthetic-europe")}, "Released: "),
         ({"outcome": "fail", "failing": 1}, "Not released: 1 blocking check fails."),
         ({"outcome": "fail", "failing": 2}, "Not released: 2 blocking checks fail."),
@@ -99,13 +102,24 @@ def test_what_passes_exactly_is_no_close_call_and_what_fails_exactly_is_the_wors
 def test_for_whom_not_names_cells_groups_and_what_is_not_known(run):
     first, below, small = for_whom_not(run)
     assert first == "Blocking checks fail in georgia (CD and AF) and ptb-xl (CD and AF)."
-    assert below.startswith("Shown to be below all other patients: sex F (one, CD, georgia), ")
+    assert below.startswith("Shown to have a lower AUROC than all other patients: sex F (one, CD, georgia), ")
     assert below.endswith(" and 5 more.")
     # Of four groups in each cell, one is too small.
-    assert small == "Not known: 8 of 32 groups are too small to judge."
+    assert small == "Not known: 8 of 32 groups of patients are too small to judge."
     silent = replace(run, tree=run.tree.copy(deep=False))
     del silent.tree["subgroups"]
     assert "Groups of patients were not compared in this run." in for_whom_not(silent)
+
+
+def test_a_label_that_no_blocking_check_of_downstream_decided_is_not_known(run):
+    part = {"basis": {"labels": {"CD": {"downstream": ["georgia"]}, "AF": {"downstream": [], "relevance": ["ptb-xl"]}}}}
+    identity = {"suites": ["downstream", "relevance"]}
+    other = replace(run, verdict={"outcome": "pass", "encoders": {"one": part, "two": part}, "identity": identity})
+    why = "no blocking check of downstream decided in any cohort."
+    words = f"Not known: how well AF (one) and AF (two) are recognised: {why}"
+    assert words in for_whom_not(other)
+    identity["suites"] = ["relevance"]
+    assert not any("recognised" in line for line in for_whom_not(replace(other, verdict=dict(other.verdict))))
 
 
 def test_it_rests_on_what_was_decided_and_says_what_was_seen(run):
