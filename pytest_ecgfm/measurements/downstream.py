@@ -220,17 +220,21 @@ def _evaluate(run: Run, encoder: Encoder, case: Case, probe: str) -> DownstreamC
     return DownstreamCell(case, fraction, name, result, *counts, probe, split.kind, arrays, units, groups)
 
 
+def columns_of_groups(run: Run, cohort: Cohort, rows: npt.NDArray[np.intp]) -> dict[str, npt.NDArray[np.str_]]:
+    """Return the group of each of some records, by the columns that the profile names."""
+    grid = run.settings.profile.grid
+    return {column: names[rows] for column, names in groups_of(cohort, grid.subgroups, grid.age_bands).items()}
+
+
 def _groups(
     run: Run, cohort: Cohort, rows: npt.NDArray[np.intp], result: QuantityResult, at: dict[str, str]
 ) -> tuple[Cell, ...]:
     """Say how a quantity is read in each group of patients, as the profile names them: reported, and never gated."""
-    grid = run.settings.profile.grid
-    columns = {column: names[rows] for column, names in groups_of(cohort, grid.subgroups, grid.age_bands).items()}
     out = []
-    for one in quantity_groups(result, columns, least=MINIMUM_RECORDS):
+    for one in quantity_groups(result, columns_of_groups(run, cohort, rows), least=MINIMUM_RECORDS):
         values = {"judged": float(one.records >= MINIMUM_RECORDS), "n_test": float(one.records)}
         for name, found in one.found.items():
-            values |= {name: found.value, f"{name}_low": found.low, f"{name}_high": found.high}
+            values |= found.named(name)
         out.append(Cell("quantity_groups", {**at, "column": one.column, "group": one.name}, values))
     return tuple(out)
 

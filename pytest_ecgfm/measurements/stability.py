@@ -63,7 +63,7 @@ class Between:
     @property
     def values(self) -> dict[str, float]:
         """The cube's variables."""
-        return _limits("displacement", self.scored) | _limits("raw_displacement", self.raw)
+        return self.scored.named("displacement") | self.raw.named("raw_displacement")
 
 
 @dataclass(frozen=True)
@@ -148,10 +148,6 @@ def precision(run: Run, encoder: Encoder, case: Case) -> Measured:
     return Measured.of(moved.displacement, cells=(cell,), note=geometry.note)
 
 
-def _limits(name: str, interval: Interval) -> dict[str, float]:
-    return {name: interval.value, f"{name}_low": interval.low, f"{name}_high": interval.high}
-
-
 def _cell(case: Case, perturbation: str, severity: float, values: dict[str, float], label: str = "") -> Cell:
     at: dict[str, Any] = {"encoder": case.encoder, "cohort": case.cohort}
     at |= {"perturbation": perturbation, "severity": severity, **({"label": label} if label else {})}
@@ -195,10 +191,10 @@ def _found(run: Run, encoder: Encoder, case: Case, one: Perturbation, severity: 
     moved, values = _moved(geometry_of(run, encoder, cohort), rows, perturbed)
     each, over = _labels(run, encoder, cohort, rows, perturbed)
     if over is not None:
-        values |= {**_limits("flip_rate", over.flip_rate), **_limits("auroc_drop", over.auroc_drop)}
+        values |= {**over.flip_rate.named("flip_rate"), **over.auroc_drop.named("auroc_drop")}
     cells = [_cell(case, one.name, severity, values)]
     for label, about in each.items():
-        named = _limits("label_flip_rate", about.flip_rate) | _limits("label_auroc_drop", about.auroc_drop)
+        named = about.flip_rate.named("label_flip_rate") | about.auroc_drop.named("label_auroc_drop")
         cells.append(_cell(case, one.name, severity, {**named, "n_positive": float(about.positives)}, label))
     return PerturbedAt(moved, over, tuple(cells), perturbed)
 

@@ -4,13 +4,12 @@ from collections.abc import Callable
 from operator import attrgetter
 from typing import NamedTuple
 
-from pytest_ecgfm.cohorts.groups import groups_of
 from pytest_ecgfm.encoders.base import Encoder
 from pytest_ecgfm.evaluations.downstream import DownstreamResult
 from pytest_ecgfm.evaluations.measured import Cell, Measured
 from pytest_ecgfm.evaluations.statistics.bootstrap import Interval
 from pytest_ecgfm.evaluations.subgroups import Group, Subgroups, subgroups
-from pytest_ecgfm.measurements.downstream import evaluated
+from pytest_ecgfm.measurements.downstream import columns_of_groups, evaluated
 from pytest_ecgfm.results.checks import GATED_POSITIVES, MINIMUM_POSITIVES, Case
 from pytest_ecgfm.results.profiles import demanded
 from pytest_ecgfm.results.rounded import spanned
@@ -131,9 +130,9 @@ def _evaluate(run: Run, encoder: Encoder, case: Case) -> _Grouped:
     result = own.result
     if not isinstance(result, DownstreamResult):
         return _Grouped(None, (), own.split, own.positives, own.negatives)
-    cohort, grid = run.cohort(case.cohort), run.settings.profile.grid
+    cohort = run.cohort(case.cohort)
     rows = run.labelled(cohort, case.label).rows[result.tested]
-    columns = {column: names[rows] for column, names in groups_of(cohort, grid.subgroups, grid.age_bands).items()}
+    columns = columns_of_groups(run, cohort, rows)
     groups = subgroups(result.scores, result.targets, result.patients, columns, least=MINIMUM_POSITIVES)
     cells = _cells(groups, {"encoder": encoder.card.name, "cohort": case.cohort, "label": case.label})
     return _Grouped(groups, cells, own.split, own.positives, own.negatives)
@@ -149,7 +148,7 @@ def _cells(groups: Subgroups, at: dict[str, str]) -> tuple[Cell, ...]:
         values = {"judged": float(one.own is not None), "n_test": float(one.records)}
         values["n_test_positive"] = float(one.positives)
         for name, found in (("auroc", one.auroc()), ("gap", one.gap())):
-            values |= {name: found.value, f"{name}_low": found.low, f"{name}_high": found.high}
+            values |= found.named(name)
         if one in groups.compared:
             values["below"] = float(one in below)
         out.append(Cell("subgroups", {**at, "column": one.column, "group": one.name}, values))

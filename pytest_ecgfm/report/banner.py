@@ -54,7 +54,7 @@ def banner(run: Loaded) -> Markup:
         told.append(
             _folded("What was asked for", element("dl", *(one for pair in lines for one in pair), class_="asked"))
         )
-    kind = "incomplete" if outcome == "pass" and not released(run).startswith("Released") else outcome
+    kind = "incomplete" if outcome == "pass" and (run.identity.narrowed or _only_synthetic(run)) else outcome
     return element("div", *told, class_=f"banner {kind}")
 
 
@@ -74,9 +74,13 @@ def released(run: Loaded) -> str:
         return f"Not released: {count} blocking check{'s fail' if count != 1 else ' fails'}."
     if run.identity.narrowed:
         return "Not released by this run: it left out a part of the profile. The part that was evaluated passes."
-    if run.cohorts and all(name in SPECS for name in run.cohorts):
+    if _only_synthetic(run):
         return "Not released by this run: it passes on synthetic cohorts, and a release needs real recordings."
     return "Released: no blocking check fails."
+
+
+def _only_synthetic(run: Loaded) -> bool:
+    return bool(run.cohorts) and all(name in SPECS for name in run.cohorts)
 
 
 def _why(run: Loaded) -> Markup:
@@ -111,9 +115,8 @@ def _counts(run: Loaded, encoder: str) -> str:
 
 def for_whom_not(run: Loaded) -> list[str]:
     """Say where blocking checks fail, which groups are below the rest, and of what nothing is known."""
-    out = _where_it_fails(run)
-    groups = found_groups(run)
-    mine = [one for one in groups if one.encoder in run.models]
+    fails, out = _where_it_fails(run), list[str]()
+    mine = [one for one in found_groups(run) if one.encoder in run.models]
     if below := [one for one in mine if one.below]:
         names = [_group_words(one, run) for one in sorted(below, key=lambda one: -one.gap.value)]
         kinds = run.checks.iloc[blocking(run)]["kind"]
@@ -127,7 +130,7 @@ def for_whom_not(run: Loaded) -> list[str]:
     if small := sum(not one.judged for one in mine):
         unknown = f"Not known: {small} of {len(mine)} groups of patients are too small to judge."
         # What is not known comes first where it is most of it.
-        out.insert(len(_where_it_fails(run)) if 2 * small > len(mine) else len(out), unknown)
+        out.insert(0 if 2 * small > len(mine) else len(out), unknown)
     if undecided := _undecided(run):
         out.append(
             f"Not known: how well {listed(undecided)} {'is' if len(undecided) == 1 else 'are'} recognised: {_NONE}."
@@ -138,7 +141,7 @@ def for_whom_not(run: Loaded) -> list[str]:
         nowhere |= told.get("gated_nowhere", {})
     if words := nowhere_in_words(nowhere):
         out.append(f"Not known: {words}.")
-    return out
+    return fails + out
 
 
 def _undecided(run: Loaded) -> list[str]:
