@@ -38,3 +38,11 @@ def pytest_collection_finish():
 @pytest.fixture
 def rng():
     return np.random.default_rng(20260101)
+
+
+@pytest.fixture(scope="session")
+def shared_cache(tmp_path_factory):
+    """One cache for all runs, so that the embedded cohorts are generated once; xdist's workers share it."""
+    given = os.environ.get("ECGFM_CACHE")
+    base = tmp_path_factory.getbasetemp()
+    return Path(given) if given else (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "ecgfm-cache"

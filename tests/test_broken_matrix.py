@@ -30,8 +30,8 @@ def one_thread():
 
 
 @pytest.fixture(scope="session")
-def held(tmp_path_factory):
-    return held_cohorts(tmp_path_factory.mktemp("matrix-cache"))
+def held(shared_cache):
+    return held_cohorts(shared_cache)
 
 
 @pytest.fixture

@@ -1,14 +1,14 @@
 """What a change of the code does to the keys of cached embeddings."""
 
 import json
+import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from pytest_ecgfm.cards.identity import closure, code_digest
+from tests.forked import Forked
 
 PACKAGE = Path(__file__).parents[1] / "pytest_ecgfm"
 
@@ -37,9 +37,10 @@ print(json.dumps(keys))
 
 
 def keys_of(folder):
-    command = [sys.executable, "-c", KEYS]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
-    return json.loads(done.stdout.splitlines()[-1])
+    said, errors = folder / "said", folder / "errors"
+    status = Forked(("-c", KEYS), folder, dict(os.environ), (said, errors)).wait()
+    assert status == 0, errors.read_text(encoding="utf-8")
+    return json.loads(said.read_text(encoding="utf-8").splitlines()[-1])
 
 
 @pytest.fixture(scope="module")

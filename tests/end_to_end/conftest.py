@@ -1,10 +1,9 @@
-import os
 import shutil
-from pathlib import Path
 
 import pytest
 
 from benchmarks.kills import Place
+from tests.forked import starter
 
 SMALL = (
     "--ecgfm-suites=downstream",
@@ -34,22 +33,22 @@ def constants():
 '''
 
 
-@pytest.fixture(scope="session")
-def shared_cache(tmp_path_factory):
-    """One cache for all end-to-end tests, so that the embedded cohorts are generated once."""
-    given = os.environ.get("ECGFM_CACHE")
-    return Path(given) if given else tmp_path_factory.getbasetemp() / "ecgfm-cache"
-
-
 @pytest.fixture
 def user(pytester, monkeypatch, shared_cache):
-    """A user's folder, with two models in its conftest; runs pytest in a subprocess."""
+    """A user's folder, with two models in its conftest; runs pytest in a process of its own."""
     monkeypatch.setenv("ECGFM_CACHE", str(shared_cache))
     monkeypatch.delenv("ECGFM_DATA", raising=False)
     # hypothesis' plugin imports hypothesis at the end of every run, which is two seconds of each of these.
     monkeypatch.setenv("PYTEST_ADDOPTS", "-p no:hypothesispytest")
     pytester.makeconftest(MODELS)
+    pytester.popen = starter(pytester)
     return pytester
+
+
+@pytest.fixture
+def fresh(user):
+    """Each of the user's runs is a new interpreter, which imports all by itself."""
+    del user.popen
 
 
 @pytest.fixture

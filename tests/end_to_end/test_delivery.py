@@ -19,6 +19,7 @@ def check_names(folder):
     return [json.loads(line)["check"] for line in (folder / "rows.jsonl").read_text().splitlines()]
 
 
+@pytest.mark.usefixtures("fresh")
 def test_runs_from_an_empty_folder_without_paths(user, run_folder):
     user.runpytest_subprocess("--ecgfm=spread", *SMALL)
     assert check_names(run_folder()) == [
@@ -29,6 +30,7 @@ def test_runs_from_an_empty_folder_without_paths(user, run_folder):
     ]
 
 
+@pytest.mark.usefixtures("fresh")
 @pytest.mark.parametrize("target", ["pytest_ecgfm.suites", "pytest_ecgfm.suites.test_downstream"])
 def test_pyargs(user, run_folder, target):
     user.runpytest_subprocess("--ecgfm=spread", "--pyargs", target, *SMALL)
@@ -41,6 +43,7 @@ def test_suites_without_a_model_are_an_error(user):
     result.stdout.fnmatch_lines(["*the suites need a model: add --ecgfm=NAME*"])
 
 
+@pytest.mark.usefixtures("fresh")
 def test_a_users_collection_options_do_not_reach_the_suites(user, run_folder):
     user.makeini(
         """
@@ -77,6 +80,7 @@ def test_a_users_own_suites_folder_does_not_clash(user, run_folder):
     alone.assert_outcomes(passed=1)
 
 
+@pytest.mark.usefixtures("fresh")
 def test_a_users_own_tests_are_left_alone_without_the_option(user):
     user.makeconftest("")
     user.makepyfile(
@@ -122,6 +126,7 @@ def test_two_declarations_of_one_name_are_an_error(user):
     result.stderr.fnmatch_lines(["ERROR: two models are named 'spread': conftest.py:* and conftest.py:*"])
 
 
+@pytest.mark.usefixtures("fresh")
 @pytest.mark.parametrize("without", ["html", "xdist"])
 def test_other_plugins_are_optional(user, run_folder, without):
     user.runpytest_subprocess("--ecgfm=spread", "-p", f"no:{without}", *SMALL)

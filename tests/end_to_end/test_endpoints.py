@@ -54,9 +54,25 @@ def test_brugada_ends_in_a_verdict_with_intervals(data):
     result.stdout.fnmatch_lines(["*the column 'basal_pattern' contains 1 and 0, but no label of this run reads it*"])
 
 
+EIGHT_LEADS = '''
+
+@ecg_model(sampling_rate=100, seconds=10, leads="I II V1 V2 V3 V4 V5 V6", pretrained_on=[], version="1")
+def beat():
+    """The steepest beat in eight leads: relevance asks for thousands of embeddings, of which these are cheap."""
+    def embed(x):
+        x = np.asarray(x)
+        steepest = np.abs(np.diff(x[..., 20:-60])).sum(axis=1).argmax(axis=1)
+        at = 20 + steepest[:, None, None] + np.arange(-8, 48, 4)
+        return np.take_along_axis(x, np.repeat(at, 8, axis=1), axis=2).reshape(len(x), -1)
+    return embed
+'''
+
+
 def test_superclasses_of_ptb_xl_go_through_page_cube_and_tables(data):
+    with (data.path / "conftest.py").open("a") as handle:
+        handle.write(EIGHT_LEADS)
     result = data.runpytest_subprocess(
-        "--ecgfm=handcrafted", "--ecgfm-data=data", "--ecgfm-cohorts=ptb-xl", "--ecgfm-labels=scp:HYP,scp:MI",
+        "--ecgfm=beat", "--ecgfm-data=data", "--ecgfm-cohorts=ptb-xl", "--ecgfm-labels=scp:HYP,scp:MI",
         "--ecgfm-suites=downstream,relevance,separability", *QUICK[2:],
     )  # fmt: skip
     folder = latest(data)
@@ -70,10 +86,10 @@ def test_superclasses_of_ptb_xl_go_through_page_cube_and_tables(data):
         assert set(cube["downstream"]["label"].values) == {"scp:MI", "scp:HYP"}
         assert json.loads((folder / "verdict.json").read_text(encoding="utf-8"))["outcome"] in ("pass", "incomplete")
     page = (folder / "generalization.html").read_text(encoding="utf-8")
-    assert 'id="check:handcrafted:downstream.auroc[ptb-xl,scp:MI,1]"' in page
+    assert 'id="check:beat:downstream.auroc[ptb-xl,scp:MI,1]"' in page
     for command in (["figures", str(folder), "drawn"], ["table", str(folder), "--out", "tables"]):
         assert data.run(sys.executable, "-m", "pytest_ecgfm.cli", *command).ret == 0
-    assert (data.path / "drawn" / "relevance-handcrafted-ptb-xl-scp-MI.svg").is_file()
+    assert (data.path / "drawn" / "relevance-beat-ptb-xl-scp-MI.svg").is_file()
     # What is repeated by its own file has the same labels.
     again = data.runpytest_subprocess(f"--ecgfm-profile={folder / 'run.toml'}", "--ecgfm-suites=downstream")
     assert set(rows) >= set(rows_of(latest(data))) and again.ret in (0, 1)

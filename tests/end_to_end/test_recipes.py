@@ -37,6 +37,7 @@ def run_block(body, folder):
     return done.stdout
 
 
+@pytest.mark.usefixtures("fresh")
 def test_start_with_a_model_of_ones_own(stranger):
     assert write_files(DOCS / "index.md", stranger.path) == ["conftest.py"]
     words = next(words for words in asked("index.md", "pytest") if words[0] == "--ecgfm=my_model")

@@ -27,6 +27,7 @@ def verdict_of(folder):
     return json.loads((folder / "verdict.json").read_text())
 
 
+@pytest.mark.usefixtures("fresh")
 def test_handcrafted_passes_and_everything_is_written(user, run_folder):
     result = user.runpytest_subprocess("--ecgfm=handcrafted", *GRID)
     assert result.ret == 0, result.stdout.str()
@@ -74,6 +75,7 @@ def test_an_encoder_of_constants_fails_with_its_values_in_the_cube(user, run_fol
     assert verdict_of(run_folder())["outcome"] == "fail"
 
 
+@pytest.mark.usefixtures("fresh")
 def test_parallel_and_serial_runs_agree(user, run_folder, remove_results):
     workers = {}
 
@@ -220,6 +222,7 @@ def test_few_positives_are_insufficient_and_never_a_pass(user, run_folder):
     assert re.search(r"\d+ positive, \d+ negative of \d+ records", row["reason"])
 
 
+@pytest.mark.usefixtures("fresh")
 def test_a_run_can_be_repeated_from_its_file(user, run_folder, remove_results):
     user.runpytest_subprocess("--ecgfm=spread", *SMALL)
     rows = (run_folder() / "rows.jsonl").read_text()
