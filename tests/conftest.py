@@ -3,6 +3,11 @@ import os
 import sys
 from pathlib import Path
 
+# Each of xdist's workers has its share of the cores, as in a run of ours; the libraries read it when they are imported,
+# here and in the runs that tests start. Threads that wait for a busy core doubled what the tests of networks take.
+if workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "0")):
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // workers)))
+
 # pytester restores `sys.modules` after each of its tests, and compiled modules cannot be imported twice: whatever a
 # test imports in this process is imported here first.
 import h5netcdf  # noqa: F401

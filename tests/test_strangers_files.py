@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import time
 from pathlib import Path
 
@@ -24,9 +25,15 @@ from tests.report.runs import write_run
 needs_pipes = pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes")
 
 
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_run(tmp_path_factory.mktemp("written") / "run")[0]
+
+
 @pytest.fixture
-def run(tmp_path: Path) -> Path:
-    return write_run(tmp_path / "run")[0]
+def run(written: Path, tmp_path: Path) -> Path:
+    """A run of one's own, to spoil."""
+    return Path(shutil.copytree(written, tmp_path / "run"))
 
 
 def refused(run: Path, message: str) -> None:

@@ -6,7 +6,7 @@ The whole ones where `$ECGFM_GOLDEN` names them, else those that are committed (
 import json
 import os
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -26,15 +26,21 @@ class Arrays(dict):
         pytest.skip(f"the committed vectors have no {name!r}: set ECGFM_GOLDEN to the folder that holds the whole ones")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Golden:
     folder: Path
     manifest: dict
     arrays: Arrays
 
     def weights(self, salt=""):
-        """Tensors by official key."""
-        return {key: torch.from_numpy(value) for key, value in synthetic_weights(self.manifest, salt).items()}
+        """Tensors by official key; nobody writes into them."""
+        return dict(drawn(self, salt))
+
+
+@lru_cache(maxsize=1)
+def drawn(golden, salt):
+    """Most modules' tests ask for the same ones again and again."""
+    return {key: torch.from_numpy(value) for key, value in synthetic_weights(golden.manifest, salt).items()}
 
 
 @pytest.fixture(scope="session")
