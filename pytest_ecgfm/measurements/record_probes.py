@@ -19,7 +19,7 @@ from pytest_ecgfm.evaluations.fold_probes import (
     score_scale,
 )
 from pytest_ecgfm.evaluations.probes import Probe
-from pytest_ecgfm.evaluations.splits import Fold
+from pytest_ecgfm.evaluations.splits import Fold, Split
 from pytest_ecgfm.measurements.probe_grid import fit_anywhere
 from pytest_ecgfm.run.run import Run
 
@@ -103,7 +103,8 @@ def record_probes(
 ) -> RecordProbes | None:
     """Fit the probes of one cell, once in a process; None where a class is too rare for any split.
 
-    With `shuffle` above 0 the labels are shuffled first, by that seed: what such probes find is chance.
+    With `shuffle` above 0 the labels are shuffled first, by that seed: what such a probe finds is chance. It is fitted
+    for the first fold alone: chance needs one probe, of whichever fold.
     """
     key = ("record probes", encoder.card.name, cohort.name, label, fraction, seed, shuffle)
     return run.once(key, lambda: _fit(run, encoder, cohort, label, fraction, seed, shuffle))
@@ -116,11 +117,12 @@ def _fit(
     if labelled.split is None:
         return None
     embeddings = run.embeddings(encoder, cohort)[labelled.known]
-    targets = labelled.targets
+    targets, split = labelled.targets, labelled.split
     if shuffle:
+        split = Split(split.kind, tuple(one for one in split.folds if one.train.size and one.test.size)[:1])
         targets = np.random.default_rng([shuffle, 17]).permutation(targets)
     fit = fit_fold if shuffle else fitted_once(run, encoder, cohort, label)
-    fitted = fold_probes(embeddings, targets, labelled.patients, labelled.split, fraction, seed, fit=fit)
+    fitted = fold_probes(embeddings, targets, labelled.patients, split, fraction, seed, fit=fit)
     fold = np.full(len(cohort), -1, dtype=np.intp)
     known = np.full(len(cohort), np.nan)
     known[labelled.rows] = labelled.targets
