@@ -116,7 +116,7 @@ def _fit(
     labelled = run.labelled(cohort, label)
     if labelled.split is None:
         return None
-    embeddings = run.embeddings(encoder, cohort)[labelled.known]
+    embeddings = labelled.of(run.embeddings(encoder, cohort))
     targets, split = labelled.targets, labelled.split
     if shuffle:
         split = Split(split.kind, tuple(one for one in split.folds if one.train.size and one.test.size)[:1])
