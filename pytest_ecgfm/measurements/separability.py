@@ -269,7 +269,7 @@ def _label_cells(run: Run, encoder: Encoder, cohort: Cohort, case: Case) -> list
         rows = labelled.rows[fold.test_rows]
         features = run.embeddings(encoder, cohort)[rows][:, chosen.selections[0]]
         targets = labelled.targets[fold.test_rows]
-        return _metric_cells(at, Space(features), targets, patients[rows])
+        return _metric_cells(at, Space(features, most=_CLUSTERED), targets, patients[rows])
     rows = _sample(run, cohort)
     column = cohort.labels[case.label].iloc[rows]
     if column.isna().any():
