@@ -1,12 +1,13 @@
 """Probes of shuffled labels: one fold's, with its patients apart, whatever the labels were."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from pytest_ecgfm.evaluations.fold_probes import fold_probes
-from pytest_ecgfm.evaluations.splits import make_split
+from pytest_ecgfm.evaluations.splits import Labelled, make_split
 from pytest_ecgfm.measurements import record_probes as module
 from pytest_ecgfm.measurements.record_probes import shuffled_probe
 
@@ -19,7 +20,7 @@ def asked(rng):
     targets, patients = rng.random(known.sum()) < 0.4, np.arange(known.sum()).astype(str)
     split = make_split(targets, patients)
     assert split.kind == "cv"
-    labelled = SimpleNamespace(split=split, known=known, targets=targets, patients=patients)
+    labelled = Labelled(known, targets, patients, split)
     run = SimpleNamespace(labelled=lambda cohort, label: labelled, embeddings=lambda encoder, cohort: embeddings)
     return run, labelled, embeddings[known]
 
@@ -48,5 +49,5 @@ def test_no_other_fold_is_fitted(asked, monkeypatch):
 
 def test_a_rare_class_has_none(asked):
     run, labelled, _ = asked
-    labelled.split = None
+    run.labelled = lambda cohort, label: replace(labelled, split=None)
     assert shuffled_probe(run, None, None, "AF", 1) is None

@@ -116,7 +116,7 @@ def shuffled_probe(run: Run, encoder: Encoder, cohort: Cohort, label: str, shuff
     labelled = run.labelled(cohort, label)
     if labelled.split is None:
         return None
-    embeddings = run.embeddings(encoder, cohort)[labelled.known]
+    embeddings = labelled.of(run.embeddings(encoder, cohort))
     targets = np.random.default_rng([shuffle, 17]).permutation(labelled.targets)
     # One fold is enough: it is the labels that chance chose.
     for fold in labelled.split.folds:
@@ -130,7 +130,7 @@ def _fit(run: Run, encoder: Encoder, cohort: Cohort, label: str, fraction: float
     labelled = run.labelled(cohort, label)
     if labelled.split is None:
         return None
-    embeddings = run.embeddings(encoder, cohort)[labelled.known]
+    embeddings = labelled.of(run.embeddings(encoder, cohort))
     targets = labelled.targets
     fit = fitted_once(run, encoder, cohort, label)
     fitted = fold_probes(embeddings, targets, labelled.patients, labelled.split, fraction, seed, fit=fit)

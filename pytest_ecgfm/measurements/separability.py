@@ -237,11 +237,11 @@ def _in_selected(run: Run, encoder: Encoder, cohort: Cohort, label: str) -> tupl
     if probes is None or chosen is None:
         return Adjusted(*[math.nan] * 6), 0, 0
     labelled = run.labelled(cohort, label)
-    embeddings = run.embeddings(encoder, cohort)[labelled.known]
+    embeddings = labelled.of(run.embeddings(encoder, cohort))
     near, tested = [], []
     for fold, selection in zip(probes.fitted, chosen.selections, strict=True):
         probe = fold.probe
-        features = ((embeddings - probe.mean) / probe.scale)[:, selection]
+        features = (embeddings[:, selection] - probe.mean[selection]) / probe.scale[selection]
         rest = np.setdiff1d(np.arange(len(embeddings)), fold.test_rows)
         found = evaluation.neighbours_elsewhere(
             features[fold.test_rows], features[rest], labelled.patients[fold.test_rows], labelled.patients[rest]
@@ -269,7 +269,7 @@ def _label_cells(run: Run, encoder: Encoder, cohort: Cohort, case: Case) -> list
         rows = labelled.rows[fold.test_rows]
         features = run.embeddings(encoder, cohort)[rows][:, chosen.selections[0]]
         targets = labelled.targets[fold.test_rows]
-        return _metric_cells(at, Space(features), targets, patients[rows])
+        return _metric_cells(at, Space(features, most=_CLUSTERED), targets, patients[rows])
     rows = _sample(run, cohort)
     column = cohort.labels[case.label].iloc[rows]
     if column.isna().any():
