@@ -6,7 +6,6 @@ times over. Run: ``python benchmarks/decode.py --data DIR``.
 """
 
 import argparse
-import resource
 import subprocess
 import sys
 import time
@@ -15,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from peak import peak_memory
 
 from pytest_ecgfm.cohorts import load_cohort
 from pytest_ecgfm.cohorts.wfdb_files import WfdbCohort
@@ -66,16 +66,6 @@ def compare(cohort: WfdbCohort, records: int, rounds: int) -> None:
         print(f"  {way:<20}{np.median(mine) * 1e3:8.3f} ms a record{ratio}")
     verdict = "reached" if np.median(theirs / taken["read"]) >= GOAL else "missed"
     print(f"  goal of {GOAL:g} times (read against wfdb.rdrecord): {verdict}")
-
-
-def peak_memory() -> float:
-    """Return this process's peak memory in MB."""
-    status = Path("/proc/self/status")
-    if status.is_file():
-        # What getrusage tells on Linux includes the peak of the process that started this one.
-        (line,) = (line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
-        return int(line.split()[1]) / 1e3
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)
 
 
 def stream(data: Path, name: str, times: int) -> None:

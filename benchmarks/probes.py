@@ -24,7 +24,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.preprocessing import StandardScaler
 
-from pytest_ecgfm.evaluations.fold_probes import fold_probes
+from pytest_ecgfm.evaluations.fold_probes import fit_fold, prepared
 from pytest_ecgfm.evaluations.logistic import C_GRID
 from pytest_ecgfm.evaluations.splits import make_split, nested_subset, seeds_for
 from pytest_ecgfm.evaluations.statistics.smoothed import smoothed_aurocs
@@ -63,15 +63,20 @@ def measure(records, dimensions, labels, seeds=10, exact=False):
     for targets in truth:
         split = make_split(targets, patients)
         fold = split.folds[0]
+        # What is done once a label is ours to pay for, and is counted with the first cell, as a run does it.
+        begun = time.process_time()
+        data = prepared(embeddings, targets, patients)
+        once = time.process_time() - begun
         for fraction in FRACTIONS:
             for seed in seeds_for(fraction)[:seeds]:
                 begun = time.process_time()
-                (found,) = fold_probes(embeddings, targets, patients, split, fraction, seed)
-                ours = roc_auc_score(targets[found.test_rows], found.probe.scores(embeddings[found.test_rows]))
+                probe, rows = fit_fold("logistic", data, fold, fraction, seed)
+                ours = roc_auc_score(targets[fold.test], probe.scores(embeddings[fold.test]))
                 middle = time.process_time()
-                rows = nested_subset(fold.train, targets, patients, fraction, seed)
+                nested_subset(fold.train, targets, patients, fraction, seed)
                 theirs = plain(embeddings, targets, rows, fold.validation, fold.test, exact)
-                times = {"ours": middle - begun, "peer": time.process_time() - middle}
+                times = {"ours": middle - begun + once, "peer": time.process_time() - middle}
+                once = 0.0
                 spent = {side: spent[side] + times[side] for side in spent}
                 worst = max(worst, abs(ours - theirs))
                 cells.append({"fraction": fraction, "seed": seed, "records": rows.size, **times, "auroc": ours})

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from decode import peak_memory
+from peak import peak_memory
 
 from pytest_ecgfm.cards import parse_card
 from pytest_ecgfm.cohorts.base import LABELS, Cohort

@@ -88,3 +88,28 @@ def test_what_is_mutated_and_what_should_notice_are_there():
     for module, _, tests in mutants.TARGETS.values():
         assert importlib.util.find_spec(module), module
         assert all((FOLDER.parent / name).is_file() for name in tests), tests
+
+
+def test_growth_is_one_where_time_is_linear(monkeypatch, tmp_path, capsys):
+    monkeypatch.syspath_prepend(FOLDER)
+    sizes = load("large")
+    measured = [
+        {
+            "records": records,
+            "cpu": seconds,
+            "suites": {"downstream": seconds - 1, sizes.REST: 1.0},
+            "checks": {"downstream.auroc": seconds - 1},
+        }
+        for records, seconds in ((2000, 21.0), (1000, 11.0))
+    ]
+    (tmp_path / "kept.json").write_text(json.dumps(measured))
+    monkeypatch.setattr("sys.argv", ["large.py", "--records", "--keep", str(tmp_path / "kept.json")])
+    sizes.main()
+    head, _, *rows = capsys.readouterr().out.splitlines()
+    assert head == "| | 1,000, CPU s | 2,000, CPU s | growth to 2,000 |"
+    assert rows == [
+        "| all | 11.0 | 21.0 | 0.95 |",
+        "| downstream | 10.0 | 20.0 | 1.00 |",
+        "| start, outputs | 1.0 | 1.0 | 0.50 |",
+        "| `downstream.auroc` | 10.0 | 20.0 | 1.00 |",
+    ]

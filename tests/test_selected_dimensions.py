@@ -1,11 +1,16 @@
 """The dimensions that a label selects in several cohorts together."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from pytest_ecgfm.measurements import separability
 from pytest_ecgfm.measurements.features import Relevance, selected_in
+from pytest_ecgfm.results.checks import Case
+from tests.held_runs import HeldRun, settings_of
+from tests.memory_cohort import MemoryCohort, encoder_of, means
 
 ENCODER = SimpleNamespace(card=SimpleNamespace(name="m"))
 
@@ -52,3 +57,17 @@ def test_a_fold_without_any_relevance_says_nothing():
 @pytest.mark.parametrize("cohorts", [{"a": None}, {"a": [np.ones(10)], "b": None}])
 def test_a_cohort_without_a_probe_leaves_nothing_to_select(cohorts):
     assert selected_of(**cohorts) is None
+
+
+def test_clustering_sees_no_more_records_there_than_elsewhere(monkeypatch, tmp_path):
+    cohort = MemoryCohort(n=240)
+    settings = replace(settings_of("m", {"memory": cohort}, tmp_path), cohorts=("memory",))
+    run, encoder = HeldRun(settings, tmp_path / "run", {"memory": cohort}), encoder_of(means, version="1")
+    seen = []
+    monkeypatch.setattr(separability, "_CLUSTERED", 20)
+    monkeypatch.setattr(
+        separability, "_metric_cells", lambda at, space, *_: seen.append((len(space), space.most)) or []
+    )
+    case = Case("separability.neighbours", "m", "memory", "AF", space="selected")
+    separability._label_cells(run, encoder, cohort, case)
+    assert seen == [(run.labelled(cohort, "AF").split.folds[0].test.size, 20)] and seen[0][0] > 20

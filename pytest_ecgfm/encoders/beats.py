@@ -15,7 +15,9 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-Floats = npt.NDArray[np.float64]
+from pytest_ecgfm.encoders.filters import Floats, gradient, qrs_band, without_spikes
+from pytest_ecgfm.encoders.quantiles import median, quantile
+
 Ints = npt.NDArray[np.int64]
 
 REFRACTORY = 0.24
@@ -26,9 +28,6 @@ BEFORE, AFTER = 0.40, 0.56
 
 FLAT = 0.008
 """mV: a lead whose QRS-band peaks stay below this carries no beats (one least significant bit is about 0.005 mV)."""
-
-SPIKE = 2.5
-"""mV that no QRS, but many an artefact, stands out of the median of 28 ms (tall published QRS reach 2)."""
 
 _BLOCK = 0.5
 """Seconds a block of the running level; four of them hold a beat at any rate from 30 bpm."""
@@ -56,66 +55,6 @@ class Beats:
         return len(self.peaks)
 
 
-def band_pass(signals: Floats, low: float, high: float, sampling_rate: float) -> Floats:
-    """Filter without phase shift (second-order Butterworth, forwards and backwards).
-
-    Parameters
-    ----------
-    signals : ndarray of float64, shape (..., samples)
-        In mV.
-    low, high : float
-        Corner frequencies in Hz.
-    sampling_rate : float
-        In Hz.
-
-    Returns
-    -------
-    ndarray of float64, shape (..., samples)
-        In mV.
-    """
-    from scipy.signal import sosfiltfilt
-
-    sos = _coefficients(low, high, sampling_rate)
-    # A second of padding settles the slow corner; records shorter than that are padded by what they have.
-    pad = min(int(sampling_rate / low), signals.shape[-1] - 1)
-    return np.asarray(sosfiltfilt(sos, signals, axis=-1, padlen=pad), dtype=np.float64)
-
-
-@lru_cache(maxsize=32)
-def _coefficients(low: float, high: float, sampling_rate: float) -> Floats:
-    # Designing a filter takes as long as running it.
-    from scipy.signal import butter
-
-    return np.asarray(butter(2, [low, high], "bandpass", fs=sampling_rate, output="sos"), dtype=np.float64)
-
-
-def without_spikes(signals: npt.NDArray[np.floating], sampling_rate: float) -> Floats:
-    """Replace electrical spikes by the median of 28 ms around them.
-
-    Parameters
-    ----------
-    signals : ndarray, shape (..., samples)
-        In mV.
-    sampling_rate : float
-        In Hz.
-
-    Returns
-    -------
-    ndarray of float64, shape (..., samples)
-    """
-    from scipy.ndimage import binary_dilation, median_filter
-
-    out = np.asarray(signals, dtype=np.float64).copy()
-    # Most leads have no step of that size, and are spared the filter.
-    for lead in map(tuple, np.argwhere(np.abs(np.diff(out, axis=-1)).max(axis=-1, initial=0.0) > SPIKE / 2)):
-        local = median_filter(out[lead], size=2 * round(0.014 * sampling_rate) + 1, mode="nearest")
-        apart = np.abs(out[lead] - local) > SPIKE
-        # Resampling leaves ripples on both sides of a spike.
-        near = binary_dilation(apart, iterations=max(1, round(0.012 * sampling_rate))) if apart.any() else apart
-        out[lead][near] = local[near]
-    return out
-
-
 def find_beats(signals: npt.NDArray[np.floating], sampling_rate: float) -> Beats:
     """Find the beats of one record.
 
@@ -134,11 +73,6 @@ def find_beats(signals: npt.NDArray[np.floating], sampling_rate: float) -> Beats
     return beats_in(qrs_band(without_spikes(signals, sampling_rate), sampling_rate), sampling_rate)
 
 
-def qrs_band(signals: Floats, sampling_rate: float) -> Floats:
-    """Filter to the band in which QRS complexes stand out."""
-    return band_pass(signals, 5.0, 20.0, sampling_rate)
-
-
 def beats_in(filtered: Floats, sampling_rate: float) -> Beats:
     """Find the beats of one record that `qrs_band` has filtered, shape (leads, samples)."""
     energy = _slope_energy(filtered, sampling_rate)
@@ -146,20 +80,6 @@ def beats_in(filtered: Floats, sampling_rate: float) -> Beats:
     if not len(rough):
         return Beats(rough, np.zeros(0))
     return _align(filtered, rough, sampling_rate)
-
-
-def smooth(values: Floats) -> Floats:
-    """Average over 20 ms at 250 Hz: P waves have little above 20 Hz, muscle noise has much."""
-    from scipy.ndimage import uniform_filter1d
-
-    return np.asarray(uniform_filter1d(values, 5, axis=-1, mode="nearest"))
-
-
-def levelled(values: Floats) -> Floats:
-    """Subtract each row's regression line."""
-    time = np.linspace(-1.0, 1.0, values.shape[-1])
-    slope = (values @ time) / np.sum(time**2)
-    return np.asarray(values - values.mean(axis=-1, keepdims=True) - slope[..., None] * time)
 
 
 def windows(signals: Floats, peaks: Ints, before: int, after: int) -> Floats:
@@ -177,7 +97,7 @@ def windows(signals: Floats, peaks: Ints, before: int, after: int) -> Floats:
     ndarray of float64, shape (beats, leads, before + after)
     """
     index = np.clip(peaks[:, None] + np.arange(-before, after), 0, signals.shape[-1] - 1)
-    return signals[:, index].transpose(1, 0, 2)
+    return np.asarray(signals.take(index, axis=1).transpose(1, 0, 2))
 
 
 def median_beat(signals: Floats, beats: Beats, sampling_rate: float) -> Floats:
@@ -212,7 +132,7 @@ def median_of_beats(values: Floats) -> Floats:
 
 def usual_beats(beats: Beats) -> npt.NDArray[np.bool_]:
     """Return which beats look like the record's median QRS (correlation of 0.85, or the better half of them)."""
-    return beats.similarity >= min(0.85, float(np.median(beats.similarity)))
+    return np.asarray(beats.similarity >= min(0.85, float(median(beats.similarity))))
 
 
 def heart_rate(beats: Beats, sampling_rate: float, default: float = 75.0) -> float:
@@ -240,13 +160,16 @@ def _block_maxima(values: Floats, sampling_rate: float) -> Floats:
     """Return the maximum over 2 s around each half-second block of the last axis."""
     from scipy.ndimage import maximum_filter1d
 
-    size = round(_BLOCK * sampling_rate)
-    count = max(1, values.shape[-1] // size)
-    # The first blocks are longer by one sample where the samples do not divide evenly.
-    short, longer = divmod(values.shape[-1], count)
-    starts = np.cumsum([0, *([short + 1] * longer), *([short] * (count - longer))])[:count]
-    blocks = np.maximum.reduceat(values, starts, axis=-1)
+    blocks = np.maximum.reduceat(values, _block_starts(values.shape[-1], round(_BLOCK * sampling_rate)), axis=-1)
     return np.asarray(maximum_filter1d(blocks, 4, axis=-1, mode="nearest"))
+
+
+@lru_cache(maxsize=32)
+def _block_starts(samples: int, size: int) -> Ints:
+    count = max(1, samples // size)
+    # The first blocks are longer by one sample where the samples do not divide evenly.
+    short, longer = divmod(samples, count)
+    return np.cumsum([0, *([short + 1] * longer), *([short] * (count - longer))])[:count]
 
 
 def _slope_energy(filtered: Floats, sampling_rate: float) -> Floats:
@@ -257,14 +180,15 @@ def _slope_energy(filtered: Floats, sampling_rate: float) -> Floats:
     """
     from scipy.ndimage import uniform_filter1d
 
-    slope = np.abs(np.gradient(filtered, axis=-1))
+    slope = np.abs(gradient(filtered))
     # A low quantile, not the median: three spikes in ten seconds reach most of the 2 s windows.
-    usual = np.quantile(_block_maxima(slope, sampling_rate), _LEVEL, axis=-1)
-    alive = np.quantile(_block_maxima(np.abs(filtered), sampling_rate), _LEVEL, axis=-1) > FLAT
+    usual = quantile(np.sort(_block_maxima(slope, sampling_rate), axis=-1), _LEVEL)
+    alive = quantile(np.sort(_block_maxima(np.abs(filtered), sampling_rate), axis=-1), _LEVEL) > FLAT
     if not alive.any():
         return np.zeros(slope.shape[-1])
-    slope, usual = slope[alive], usual[alive]
-    floor = np.maximum(np.median(slope, axis=-1), 1e-3 * usual)
+    if not alive.all():
+        slope, usual = slope[alive], usual[alive]
+    floor = np.maximum(median(slope), 1e-3 * usual)
     # Far above that, contrast tells of artefacts in an otherwise quiet lead.
     contrast = np.minimum(usual / floor, 60.0)
     weight = contrast**2 / np.sum(contrast**2)
@@ -302,16 +226,17 @@ def _without_t_waves(
     """Drop candidates that follow a taller beat at the distance of a T wave."""
     keep = keep.copy()
     last = -1
-    for i in np.flatnonzero(keep):
+    places, heights = candidates.tolist(), height.tolist()
+    for i in np.flatnonzero(keep).tolist():
         if last >= 0:
-            gap = (candidates[i] - candidates[last]) / sampling_rate
-            ratio = height[i] / height[last]
+            gap = (places[i] - places[last]) / sampling_rate
+            ratio = heights[i] / heights[last]
             if (gap < 0.36 and ratio < 0.65) or (gap < 0.48 and ratio < 0.5):
                 keep[i] = False
                 continue
             if gap < 0.36 and ratio > 1 / 0.5:
                 keep[last] = False
-        last = int(i)
+        last = i
     return keep
 
 
@@ -325,7 +250,7 @@ def _search_back(
         if len(chosen) < 3:
             break
         gaps = np.diff(candidates[chosen])
-        usual = np.median(gaps)
+        usual = median(gaps)
         added = False
         for left, right, gap in zip(chosen[:-1], chosen[1:], gaps, strict=True):
             if gap < 1.66 * usual:
@@ -350,10 +275,11 @@ def _align(filtered: Floats, rough: Ints, sampling_rate: float) -> Beats:
     unit = np.clip(filtered / np.maximum(scale, FLAT / 4)[:, None], -8.0, 8.0)
     peaks, similarity = rough, np.zeros(len(rough))
     for _ in range(2):
-        template = median_of_beats(windows(unit, peaks, half, half + 1))
-        product, correlation = shifted_products(windows(unit, peaks, half + reach, half + reach + 1), template)
+        wide = windows(unit, peaks, half + reach, half + reach + 1)
+        template = median_of_beats(wide[..., reach:-reach])
+        product = shifted_products(wide, template)
         best = np.argmax(product, axis=-1)
-        similarity = correlation[np.arange(len(peaks)), best]
+        similarity = _correlation(product, wide, template, best)
         # Two rounds must not walk onto a neighbouring wave.
         peaks = np.clip(peaks + best - reach, rough - reach, rough + reach)
     # The fiducial point is the largest deflection of the median QRS, the same for every beat: exact RR intervals.
@@ -365,8 +291,8 @@ def _align(filtered: Floats, rough: Ints, sampling_rate: float) -> Beats:
     return Beats(peaks[apart].astype(np.int64), similarity[apart])
 
 
-def shifted_products(wide: Floats, template: Floats) -> tuple[Floats, Floats]:
-    """Return product and correlation of each beat with the template, for each shift.
+def shifted_products(wide: Floats, template: Floats) -> Floats:
+    """Return the product of each beat with the template, for each shift.
 
     Parameters
     ----------
@@ -375,16 +301,21 @@ def shifted_products(wide: Floats, template: Floats) -> tuple[Floats, Floats]:
 
     Returns
     -------
-    product, correlation : ndarray of float64, shape (beats, shifts)
+    ndarray of float64, shape (beats, shifts)
     """
     leads, width = template.shape
     shifts = wide.shape[-1] - width + 1
     # One matrix product over shifted copies of the template is ten times faster than a correlation a beat and lead.
-    shifted = np.zeros((leads, wide.shape[-1], shifts))
+    shifted = np.zeros((shifts, leads, wide.shape[-1]))
     for shift in range(shifts):
-        shifted[:, shift : shift + width, shift] = template
-    product = wide.reshape(len(wide), -1) @ shifted.reshape(-1, shifts)
-    running = np.cumsum(np.pad(np.sum(wide**2, axis=1), ((0, 0), (1, 0))), axis=-1)
-    power = np.maximum(running[:, width:] - running[:, :-width], 0.0)
-    norm = np.sqrt(power * np.sum(template**2))
-    return product, product / np.maximum(norm, 1e-12)
+        shifted[shift, :, shift : shift + width] = template
+    return np.asarray(wide.reshape(len(wide), -1) @ shifted.reshape(shifts, -1).T)
+
+
+def _correlation(product: Floats, wide: Floats, template: Floats, shift: Ints) -> Floats:
+    """Return the correlation of each beat with the template at one shift a beat, of their `shifted_products`."""
+    beats, width = np.arange(len(wide)), template.shape[-1]
+    running = np.zeros((len(wide), wide.shape[-1] + 1))
+    np.cumsum(np.sum(wide**2, axis=1), axis=-1, out=running[:, 1:])
+    power = np.maximum(running[beats, shift + width] - running[beats, shift], 0.0)
+    return np.asarray(product[beats, shift] / np.maximum(np.sqrt(power * np.sum(template**2)), 1e-12))

@@ -14,19 +14,17 @@ from pytest_ecgfm.encoders.beats import (
     AFTER,
     BEFORE,
     Beats,
-    Floats,
-    band_pass,
     beats_in,
-    levelled,
     median_beat,
     median_of_beats,
-    qrs_band,
     shifted_products,
-    smooth,
     usual_beats,
     windows,
-    without_spikes,
 )
+from pytest_ecgfm.encoders.f_waves import f_waves
+from pytest_ecgfm.encoders.filters import Floats, band_pass, gradient, levelled, qrs_band, smooth, without_spikes
+from pytest_ecgfm.encoders.quantiles import median, quantile
+from pytest_ecgfm.signals.distinct import distinct
 from pytest_ecgfm.signals.records import FloatArray, RecordBatch, signals_by_name
 
 SAMPLING_RATE = 250.0
@@ -132,10 +130,11 @@ class Handcrafted:
             Finite; a row depends on its record only.
         """
         out = np.empty((len(batch), DIMENSIONS), dtype=np.float32)
-        still = without_spikes(signals_by_name(batch, LEADS, SAMPLING_RATE), SAMPLING_RATE)
+        different, leads_of = distinct(signals_by_name(batch, LEADS, SAMPLING_RATE))
+        still = without_spikes(different, SAMPLING_RATE)
         sharp, clean = qrs_band(still, SAMPLING_RATE), band_pass(still, 0.5, 40.0, SAMPLING_RATE)
-        for row in range(len(batch)):
-            measured = _measure(sharp[row], clean[row])
+        for row, leads in enumerate(leads_of):
+            measured = _measure(sharp[leads], clean[leads])
             out[row] = [measured[name] for name in self.feature_names]
         return out
 
@@ -198,12 +197,12 @@ def _measure(sharp: Floats, clean: Floats) -> dict[str, float]:
 
 def _delineate(clean: Floats, beats: Beats) -> _Record:
     beat = median_beat(clean, beats, SAMPLING_RATE)
-    slope = np.gradient(beat, axis=-1)
+    slope = gradient(beat)
     # 20 ms of smoothing bridges the standstill at the top of R.
     speed = np.sqrt(np.convolve(np.sum(slope**2, axis=0), np.full(5, 0.2), mode="same"))
     onset, offset = _bounds(speed, 0.12)
     level = beat[:, max(0, onset - 7) : max(1, onset - 1)].mean(axis=-1, keepdims=True)
-    rr = float(np.median(np.diff(beats.peaks))) / SAMPLING_RATE if len(beats) > 1 else 0.8
+    rr = float(median(np.diff(beats.peaks))) / SAMPLING_RATE if len(beats) > 1 else 0.8
     return _Record(clean, beats, usual_beats(beats), beat - level, rr, onset, offset, speed)
 
 
@@ -211,7 +210,7 @@ def _bounds(speed: Floats, share: float) -> tuple[int, int]:
     """Walk from the fastest sample of QRS outwards to where the velocity falls below a share of its peak."""
     first, last = _CENTRE - 30, _CENTRE + 36
     top = first + 5 + int(np.argmax(speed[first + 5 : last - 5]))
-    threshold = max(share * speed[top], 2.0 * float(np.median(speed)))
+    threshold = max(share * speed[top], 2.0 * float(median(speed)))
     slow = speed < min(threshold, 0.5 * speed[top])
     before = np.flatnonzero(slow[first:top])
     after = np.flatnonzero(slow[top:last])
@@ -223,9 +222,10 @@ def _rhythm(beats: Beats, usual: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> 
     rr = np.diff(beats.peaks) / SAMPLING_RATE
     if not len(rr):
         return out
-    middle = float(np.median(rr))
+    middle = float(median(rr))
     # Quantiles, not extremes: one missed or false beat must not move them.
-    shortest, short, long, longest = (float(value) for value in np.quantile(rr, (0.1, 0.15, 0.85, 0.9)))
+    ordered = np.sort(rr)
+    shortest, short, long, longest = (float(quantile(ordered, share)) for share in (0.1, 0.15, 0.85, 0.9))
     rate = float(np.clip(60.0 / middle, 20.0, 300.0))
     out |= {
         **_encode_rate(rate),
@@ -248,11 +248,11 @@ def _rhythm(beats: Beats, usual: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> 
     shares = counts[counts > 0] / len(rr)
     out |= {
         "rmssd": min(1.0, float(np.sqrt(np.mean(change**2))) / middle),
-        "difference_median": min(0.5, float(np.median(relative))),
-        "difference_quartile": min(0.5, float(np.quantile(relative, 0.25))),
+        "difference_median": min(0.5, float(median(relative))),
+        "difference_quartile": min(0.5, float(quantile(np.sort(relative), 0.25))),
         "pnn50": float(np.mean(change > 0.05)),
         "changes_over_10_percent": float(np.mean(relative > 0.1)),
-        "irregular": float(np.tanh(np.median(relative) / 0.08)),
+        "irregular": float(np.tanh(median(relative) / 0.08)),
         "turning_points": float(np.mean(turns & (relative[1:] > 0.03))),
         "rr_entropy": float(-np.sum(shares * np.log(shares)) / np.log(max(2, len(rr)))),
     }
@@ -279,7 +279,7 @@ def _atrial(record: _Record) -> dict[str, float]:
     out["p_to_noise"] = float(np.clip(np.log((size[top] / np.sqrt(len(LEADS)) + 1e-3) / (noise + 1e-3)), -3.0, 4.0))
     for lead in _ATRIAL:
         wave = mean[LEADS.index(lead)]
-        out[f"p_amplitude_{lead}"] = float(np.clip(wave[top] - np.median(wave), -0.5, 0.5))
+        out[f"p_amplitude_{lead}"] = float(np.clip(wave[top] - median(wave), -0.5, 0.5))
         out[f"p_coherence_{lead}"] = _coherence(wide[:, [LEADS.index(lead)]])
     out["p_coherence_all"] = _coherence(wide)
     # From the top of P to QRS; the usual PR limit of 0.2 s counts from the onset of P, some 50 ms earlier.
@@ -287,7 +287,7 @@ def _atrial(record: _Record) -> dict[str, float]:
     if len(peaks) > 2:
         reach = min(15, (mean.shape[-1] - 8) // 2)
         inner = np.ascontiguousarray(mean[:, reach : mean.shape[-1] - reach])
-        product, _ = shifted_products(wide, inner)
+        product = shifted_products(wide, inner)
         out["pr_dispersion"] = float(np.std(np.argmax(product, axis=-1))) / SAMPLING_RATE
     return out
 
@@ -316,19 +316,9 @@ def _f_waves(record: _Record) -> dict[str, float]:
             rest[:, low:high] -= beat[:, low - peak + _CENTRE : high - peak + _CENTRE]
     blank = np.clip(peaks[:, None] + np.arange(record.onset - _CENTRE - 5, record.offset - _CENTRE + 6), 0, None)
     rest[:, np.minimum(blank, rest.shape[-1] - 1)] = 0.0
-    # Welch's method; scipy.signal.welch takes longer than the rest of this function.
-    size = min(1024, rest.shape[-1])
-    parts = np.lib.stride_tricks.sliding_window_view(rest, size, axis=-1)[:, :: size // 2] * np.hanning(size)
-    power = np.mean(np.abs(np.fft.rfft(parts, 1024)) ** 2, axis=1) / (SAMPLING_RATE * 0.1875 * size)
-    frequency = np.fft.rfftfreq(1024, 1 / SAMPLING_RATE)
-    atrial, broad = (frequency >= 4) & (frequency <= 9), (frequency >= 1.5) & (frequency <= 25)
-    out = {}
-    for lead, density in zip(_ATRIAL, power, strict=True):
-        inside, total = float(density[atrial].sum()), float(density[broad].sum())
-        band = np.convolve(density, np.ones(5), mode="same")[atrial]
-        out[f"f_power_{lead}"] = float(np.clip(0.5 * np.log(inside * 0.244 + 1e-7) + 5.0, -3.0, 4.0))
-        out[f"f_share_{lead}"] = inside / (total + 1e-9)
-        out[f"f_peak_{lead}"] = min(1.0, float(band.max()) / (inside + 1e-9))
+    out: dict[str, float] = {}
+    for lead, found in zip(_ATRIAL, f_waves(rest, SAMPLING_RATE), strict=True):
+        out |= {f"f_{what}_{lead}": value for what, value in found._asdict().items()}
     return out
 
 
@@ -393,6 +383,6 @@ def _repolarisation(record: _Record) -> dict[str, float]:
     area = beat[:, record.onset : offset + 1].sum(axis=-1)
     norm = float(np.linalg.norm(area) * np.linalg.norm(late[:, top])) + 1e-3
     out["qrs_t_cosine"] = float(area @ late[:, top]) / norm
-    rough = np.median(np.abs(np.diff(record.clean, n=2, axis=-1)), axis=-1)
+    rough = median(np.abs(np.diff(record.clean, n=2, axis=-1)))
     out["log_noise"] = float(np.clip(np.log(np.mean(rough) + 1e-4), -9.0, 2.0))
     return out

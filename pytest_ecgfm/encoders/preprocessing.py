@@ -7,6 +7,7 @@ import numpy as np
 
 from pytest_ecgfm.cards import ModelCard
 from pytest_ecgfm.errors import EcgfmError
+from pytest_ecgfm.signals.distinct import by_distinct_rows
 from pytest_ecgfm.signals.leads import any_leads, select_leads
 from pytest_ecgfm.signals.records import FloatArray, RecordBatch
 
@@ -36,9 +37,12 @@ def resample(signals: FloatArray, rate: float, wanted: float) -> FloatArray:
     # Only now: cards and settings are read without scipy.
     from scipy.signal import resample_poly
 
-    first = signals[..., :1]
-    out = resample_poly(signals - first, ratio.numerator, ratio.denominator, axis=-1)
-    return (out + first).astype(np.float32, copy=False)
+    def resampled(rows: FloatArray) -> FloatArray:
+        first = rows[..., :1]
+        out = resample_poly(rows - first, ratio.numerator, ratio.denominator, axis=-1)
+        return np.asarray((out + first).astype(np.float32, copy=False))
+
+    return by_distinct_rows(resampled, signals)
 
 
 def fit_length(signals: FloatArray, samples: int, crop: str = "start") -> FloatArray:

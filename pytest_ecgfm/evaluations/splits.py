@@ -334,3 +334,10 @@ class Labelled:
     def rows(self) -> npt.NDArray[np.intp]:
         """Rows of the cohort."""
         return np.flatnonzero(self.known)
+
+    def of(self, held: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Return these records' rows of an array with a row for each record of the cohort, not to be written to.
+
+        Where every record's label is known, that is the array itself: a copy is as large as the embedding.
+        """
+        return held if self.known.all() else held[self.known]

@@ -201,7 +201,7 @@ def _evaluate(run: Run, encoder: Encoder, case: Case, probe: str) -> DownstreamC
     name = encoder.card.name
     if labelled.split is None:
         return DownstreamCell(case, fraction, name, None, *labelled.counts, probe, "", ())
-    embeddings = embeddings_for(run, encoder, cohort, case.label)[labelled.known]
+    embeddings = labelled.of(embeddings_for(run, encoder, cohort, case.label))
     seeds = seeds_for(fraction)[: run.settings.seeds]
     split = labelled.split
     fit = fitted_once(run, encoder, cohort, case.label)

@@ -43,7 +43,7 @@ def dimensions(run: Run, encoder: Encoder, cohort: Cohort, label: str) -> Releva
         probes = record_probes(run, encoder, cohort, label)
         if probes is None:
             return None
-        embeddings = run.embeddings(encoder, cohort)[run.labelled(cohort, label).known]
+        embeddings = run.labelled(cohort, label).of(run.embeddings(encoder, cohort))
         each = [evaluation.dimension_relevance(one.probe, embeddings[one.train_rows]) for one in probes.fitted]
         return Relevance(np.stack(each), tuple(evaluation.selected(one) for one in each))
 
@@ -71,7 +71,7 @@ def selected_auroc(run: Run, encoder: Encoder, case: Case) -> Measured:
     if probes is None or found is None:
         return Measured.insufficient(f"too few records of a class of {case.label} in {case.cohort}")
     labelled = run.labelled(cohort, case.label)
-    embeddings = run.embeddings(encoder, cohort)[labelled.known]
+    embeddings = labelled.of(run.embeddings(encoder, cohort))
     scores, tested = [], []
     for fold, selection in zip(probes.fitted, found.selections, strict=True):
         scores.append(_scores(run, cohort, case.label, embeddings[:, selection], fold))

@@ -44,7 +44,7 @@ def sensitivity(run: Run, encoder: Encoder, case: Case) -> Measured:
     cohort, point = run.cohort(case.cohort), run.settings.profile.grid.operating_point
     labelled = run.labelled(cohort, case.label)
     assert labelled.split is not None
-    embeddings = embeddings_for(run, encoder, cohort, case.label)[labelled.known]
+    embeddings = labelled.of(embeddings_for(run, encoder, cohort, case.label))
     given = embeddings, labelled.targets, labelled.patients
     fit = fitted_once(run, encoder, cohort, case.label)
     probes = fold_probes(*given, labelled.split, kind=kind, fit=fit)

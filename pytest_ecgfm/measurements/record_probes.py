@@ -1,6 +1,6 @@
 """Probes that can score each record of a cohort without having seen its patient."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,6 @@ from pytest_ecgfm.evaluations.fold_probes import (
     FoldProbe,
     Prepared,
     first_tested,
-    fit_fold,
     fold_probes,
     operating_threshold,
     score_scale,
@@ -99,27 +98,41 @@ def fitted_once(run: Run, encoder: Encoder, cohort: Cohort, label: str) -> Fit:
 
 
 def record_probes(
-    run: Run, encoder: Encoder, cohort: Cohort, label: str, fraction: float = 1.0, seed: int = 0, *, shuffle: int = 0
+    run: Run, encoder: Encoder, cohort: Cohort, label: str, fraction: float = 1.0, seed: int = 0
 ) -> RecordProbes | None:
-    """Fit the probes of one cell, once in a process; None where a class is too rare for any split.
+    """Fit the probes of one cell, once in a process; None where a class is too rare for any split."""
+    key = ("record probes", encoder.card.name, cohort.name, label, fraction, seed)
+    return run.once(key, lambda: _fit(run, encoder, cohort, label, fraction, seed))
 
-    With `shuffle` above 0 the labels are shuffled first, by that seed: what such probes find is chance.
+
+def shuffled_probe(run: Run, encoder: Encoder, cohort: Cohort, label: str, shuffle: int) -> Floats | None:
+    """Fit a probe to labels that were shuffled by a seed: what it finds is chance.
+
+    Returns
+    -------
+    ndarray of float64, shape (d,), or None
+        Its weights on the embedding as it is; None where a class is too rare for any split.
     """
-    key = ("record probes", encoder.card.name, cohort.name, label, fraction, seed, shuffle)
-    return run.once(key, lambda: _fit(run, encoder, cohort, label, fraction, seed, shuffle))
-
-
-def _fit(
-    run: Run, encoder: Encoder, cohort: Cohort, label: str, fraction: float, seed: int, shuffle: int
-) -> RecordProbes | None:
     labelled = run.labelled(cohort, label)
     if labelled.split is None:
         return None
-    embeddings = run.embeddings(encoder, cohort)[labelled.known]
+    embeddings = labelled.of(run.embeddings(encoder, cohort))
+    targets = np.random.default_rng([shuffle, 17]).permutation(labelled.targets)
+    # One fold is enough: it is the labels that chance chose.
+    for fold in labelled.split.folds:
+        split = replace(labelled.split, folds=(fold,))
+        for one in fold_probes(embeddings, targets, labelled.patients, split):
+            return one.probe.coefficients / one.probe.scale
+    return None
+
+
+def _fit(run: Run, encoder: Encoder, cohort: Cohort, label: str, fraction: float, seed: int) -> RecordProbes | None:
+    labelled = run.labelled(cohort, label)
+    if labelled.split is None:
+        return None
+    embeddings = labelled.of(run.embeddings(encoder, cohort))
     targets = labelled.targets
-    if shuffle:
-        targets = np.random.default_rng([shuffle, 17]).permutation(targets)
-    fit = fit_fold if shuffle else fitted_once(run, encoder, cohort, label)
+    fit = fitted_once(run, encoder, cohort, label)
     fitted = fold_probes(embeddings, targets, labelled.patients, labelled.split, fraction, seed, fit=fit)
     fold = np.full(len(cohort), -1, dtype=np.intp)
     known = np.full(len(cohort), np.nan)

@@ -23,7 +23,7 @@ from pytest_ecgfm.evaluations.splits import seeds_for
 from pytest_ecgfm.evaluations.stability import MINIMUM_CLASS
 from pytest_ecgfm.measurements.chosen import chosen_rows
 from pytest_ecgfm.measurements.explained import Explained, cast_of, explain, without
-from pytest_ecgfm.measurements.record_probes import SHARED_SEEDS, RecordProbes, record_probes
+from pytest_ecgfm.measurements.record_probes import SHARED_SEEDS, RecordProbes, record_probes, shuffled_probe
 from pytest_ecgfm.results.checks import Case
 from pytest_ecgfm.run.run import Run
 from pytest_ecgfm.signals.coalitions import complete
@@ -96,11 +96,11 @@ def shuffled_labels(run: Run, encoder: Encoder, case: Case) -> Measured:
         return _undefined(case) if probes is None else Measured.insufficient(_FEW)
     explained = _explained(run, encoder, cohort, BACKGROUNDS[0])
     phi, use = _phi(explained, probes)
-    others = [record_probes(run, encoder, cohort, case.label, shuffle=number) for number in range(1, SHUFFLES + 1)]
+    others = [shuffled_probe(run, encoder, cohort, case.label, number) for number in range(1, SHUFFLES + 1)]
     # One probe of each shuffle for all records: those of different folds have signs of their own, which would hide that
     # relevance is always the same. Having seen a record's shuffled label teaches a probe nothing about it.
     values = explained.shapley.values[use]
-    chance = np.stack([projected(values, one.weights[0]) for one in others if one is not None])
+    chance = np.stack([projected(values, one) for one in others if one is not None])
     found = evaluation.shuffled_agreement(phi[use], chance, explained.patients[use])
     percentile = evaluation.shuffled_percentile(phi[use], chance)
     at = {"encoder": case.encoder, "cohort": case.cohort, "label": case.label}

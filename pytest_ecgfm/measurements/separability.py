@@ -21,6 +21,7 @@ from pytest_ecgfm.evaluations.measured import Cell, Measured
 from pytest_ecgfm.evaluations.separability import Adjusted
 from pytest_ecgfm.evaluations.umap_map import Map, umap_map
 from pytest_ecgfm.measurements.features import dimensions, selected_in
+from pytest_ecgfm.measurements.pair_metrics import Pair, pair_metrics
 from pytest_ecgfm.measurements.record_probes import record_probes
 from pytest_ecgfm.results.checks import Case, enough, judge
 from pytest_ecgfm.results.profiles import demanded
@@ -124,13 +125,13 @@ def cohort_auroc(run: Run, encoder: Encoder, case: Case) -> Measured:
     if not math.isfinite(found.value):
         return Measured.insufficient("fewer than two cohorts have 10 records")
     cells = [Cell("separability", {"encoder": case.encoder}, {"cohort_auroc": found.value})]
+    places, pairs = [], []
     for a, b in combinations(run.settings.cohorts, 2):
         use = (homes == a) | (homes == b)
         for space, features in (("embedding", embeddings), ("umap", _map(run, encoder).coordinates)):
-            at = _at(case, "cohort", f"{a}|{b}", "", space)
-            cells += _metric_cells(
-                at, Space(features[use], scale=space != "umap", most=_CLUSTERED), homes[use], patients[use]
-            )
+            places.append(_at(case, "cohort", f"{a}|{b}", "", space))
+            pairs.append(Pair(features[use], homes[use], patients[use], space != "umap", _CLUSTERED))
+    cells += _kept_cells(run, encoder, "all records", places, pairs)
     return Measured.of(found, cells=tuple(cells))
 
 
@@ -159,8 +160,11 @@ def _metric_cells(
     patients: npt.NDArray[Any],
     strata: npt.NDArray[Any] | None = None,
 ) -> list[Cell]:
-    found = evaluation.adjusted_metrics(space, groups, patients, strata=strata)
-    return [Cell("separability", {**at, "metric": name}, one.values()) for name, one in found.items()]
+    return _cells_of(at, evaluation.adjusted_metrics(space, groups, patients, strata=strata))
+
+
+def _cells_of(at: dict[str, Any], metrics: dict[str, Adjusted]) -> list[Cell]:
+    return [Cell("separability", {**at, "metric": name}, one.values()) for name, one in metrics.items()]
 
 
 def _floor(run: Run, case: Case) -> float:
@@ -233,11 +237,11 @@ def _in_selected(run: Run, encoder: Encoder, cohort: Cohort, label: str) -> tupl
     if probes is None or chosen is None:
         return Adjusted(*[math.nan] * 6), 0, 0
     labelled = run.labelled(cohort, label)
-    embeddings = run.embeddings(encoder, cohort)[labelled.known]
+    embeddings = labelled.of(run.embeddings(encoder, cohort))
     near, tested = [], []
     for fold, selection in zip(probes.fitted, chosen.selections, strict=True):
         probe = fold.probe
-        features = ((embeddings - probe.mean) / probe.scale)[:, selection]
+        features = (embeddings[:, selection] - probe.mean[selection]) / probe.scale[selection]
         rest = np.setdiff1d(np.arange(len(embeddings)), fold.test_rows)
         found = evaluation.neighbours_elsewhere(
             features[fold.test_rows], features[rest], labelled.patients[fold.test_rows], labelled.patients[rest]
@@ -265,7 +269,7 @@ def _label_cells(run: Run, encoder: Encoder, cohort: Cohort, case: Case) -> list
         rows = labelled.rows[fold.test_rows]
         features = run.embeddings(encoder, cohort)[rows][:, chosen.selections[0]]
         targets = labelled.targets[fold.test_rows]
-        return _metric_cells(at, Space(features), targets, patients[rows])
+        return _metric_cells(at, Space(features, most=_CLUSTERED), targets, patients[rows])
     rows = _sample(run, cohort)
     column = cohort.labels[case.label].iloc[rows]
     if column.isna().any():
@@ -283,7 +287,7 @@ def _pair_cells(run: Run, encoder: Encoder, case: Case, pooled: _Pooled) -> list
     Among all records of a pair and among the positives of the label, in the embedding and in the dimensions that the
     label selects in the two. All records in the embedding are the same for every label: `cohort_auroc` has them.
     """
-    cells = []
+    places, pairs = [], []
     for a, b in combinations(run.settings.cohorts, 2):
         here = (pooled.homes == a) | (pooled.homes == b)
         selection = selected_in(run, encoder, (run.cohort(a), run.cohort(b)), case.label)
@@ -293,10 +297,15 @@ def _pair_cells(run: Run, encoder: Encoder, case: Case, pooled: _Pooled) -> list
             groupings.append(("cohort_label", "selected", selection, here & pooled.targets))
             groupings.append(("cohort", "selected", selection, here))
         for grouping, space, columns, use in groupings:
-            at = _at(case, grouping, f"{a}|{b}", case.label, space)
-            features = Space(pooled.embeddings[use][:, columns], most=_CLUSTERED)
-            cells += _metric_cells(at, features, pooled.homes[use], pooled.patients[use])
-    return cells
+            places.append(_at(case, grouping, f"{a}|{b}", case.label, space))
+            features = pooled.embeddings[use][:, columns]
+            pairs.append(Pair(features, pooled.homes[use], pooled.patients[use], True, _CLUSTERED))
+    return _kept_cells(run, encoder, case.label, places, pairs)
+
+
+def _kept_cells(run: Run, encoder: Encoder, what: str, places: list[dict[str, Any]], pairs: list[Pair]) -> list[Cell]:
+    found = pair_metrics(run, encoder, what, pairs)
+    return [cell for at, metrics in zip(places, found, strict=True) for cell in _cells_of(at, metrics)]
 
 
 def _map(run: Run, encoder: Encoder) -> Map:

@@ -75,7 +75,7 @@ def lacking(own: DownstreamCell, case: Case) -> str:
 def target_embeddings(run: Run, encoder: Encoder, case: Case) -> FloatArray:
     """Embed the records of the target whose label, or quantity, is known."""
     target = run.cohort(case.cohort)
-    return embeddings_for(run, encoder, target, case.label)[run.labelled(target, case.label).known]
+    return run.labelled(target, case.label).of(embeddings_for(run, encoder, target, case.label))
 
 
 def _at_chance(run: Run, case: Case, own: Measured, chance: float) -> str:
@@ -140,5 +140,5 @@ def _source(run: Run, encoder: Encoder, name: str, label: str) -> Source | None:
     labelled = run.labelled(cohort, label)
     if labelled.split is None:
         return None
-    embeddings = embeddings_for(run, encoder, cohort, label)[labelled.known]
+    embeddings = labelled.of(embeddings_for(run, encoder, cohort, label))
     return Source(embeddings, labelled.targets, labelled.patients, labelled.split)

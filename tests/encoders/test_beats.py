@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pytest_ecgfm.encoders.beats import find_beats, heart_rate, median_beat, usual_beats
+from pytest_ecgfm.encoders.filters import gradient
 from pytest_ecgfm.errors import EcgfmError
 from pytest_ecgfm.signals.records import RecordBatch, signals_by_name
 
@@ -180,3 +181,9 @@ def test_agrees_with_xqrs_on_published_recordings():
         scores.append(agreement(inner(found), inner(reference), tolerance=0.1))
     assert np.median(scores) == 1.0
     assert np.mean(scores) > 0.97
+
+
+@pytest.mark.parametrize("shape", [(2,), (3,), (4, 2), (8, 2500)])
+def test_gradient_is_numpys(rng, shape):
+    signals = rng.normal(size=shape)
+    np.testing.assert_array_equal(gradient(signals), np.gradient(signals, axis=-1))

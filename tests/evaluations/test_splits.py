@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from pytest_ecgfm.cohorts.base import PublishedSplit
 from pytest_ecgfm.errors import EcgfmError
-from pytest_ecgfm.evaluations.splits import make_split, nested_subset, patient_folds
+from pytest_ecgfm.evaluations.splits import Labelled, make_split, nested_subset, patient_folds
 
 PTB_XL = PublishedSplit(train=(1, 2, 3, 4, 5, 6, 7, 8), validation=(9,), test=(10,))
 
@@ -166,3 +166,10 @@ def test_subsets_keep_the_share_of_positives_and_vary_with_the_seed():
         assert (targets[rows].sum(), rows.size) == (positives, total)
     first, second = (nested_subset(np.arange(1000), targets, names, 0.1, seed) for seed in (0, 1))
     assert set(first) != set(second)
+
+
+def test_records_with_a_known_label_are_copied_only_where_some_are_left_out():
+    held, known = np.arange(12.0).reshape(4, 3), np.array([True, False, True, True])
+    some, every = (Labelled(one, one[one], np.arange(one.sum()).astype(str), None) for one in (known, known | True))
+    np.testing.assert_array_equal(some.of(held), held[[0, 2, 3]])
+    assert every.of(held) is held
