@@ -128,11 +128,11 @@ def package(tmp_path, monkeypatch):
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text, encoding="utf-8")
         monkeypatch.setattr(identity, "_FOLDER", tmp_path)
-        for kept in (identity.closure, identity._path, identity._tree, identity._own_code):
+        for kept in (identity.closure, identity._path, identity._imported, identity._own_code):
             kept.cache_clear()
 
     yield make
-    for kept in (identity.closure, identity._path, identity._tree, identity._own_code):
+    for kept in (identity.closure, identity._path, identity._imported, identity._own_code):
         kept.cache_clear()
 
 
