@@ -6,6 +6,13 @@ from typing import Any
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
+from pytest_ecgfm.results.checks import Case
+
+
+def group_of(case: Case) -> str:
+    """Return what a check shares its work with: a cohort; the map, which is one for all; or a label in all cohorts."""
+    return f"{case.encoder} {'' if case.space == 'umap' else case.cohort or case.label}"
+
 
 def scheduler(config: pytest.Config, log: Any, groups: Mapping[str, str]) -> "ByGroup | None":
     """Return a scheduler that keeps groups of checks together, unless the user chose one.

@@ -334,11 +334,9 @@ class Session(Ending):
     @pytest.hookimpl(optionalhook=True, tryfirst=True)
     def pytest_xdist_make_scheduler(self, config: pytest.Config, log: Any) -> Any:
         """Give all checks of an encoder on a cohort to one worker: they share embeddings, probes and neighbours."""
-        from pytest_ecgfm.session.distribution import scheduler
+        from pytest_ecgfm.session.distribution import group_of, scheduler
 
-        # The map is one for all cohorts.
-        groups = {case.id: f"{case.encoder} {'' if case.space == 'umap' else case.cohort}" for case in self.thresholds}
-        return scheduler(config, log, groups)
+        return scheduler(config, log, {case.id: group_of(case) for case in self.thresholds})
 
     def pytest_report_header(self) -> list[str]:
         """Say what is going to be evaluated."""
