@@ -40,7 +40,7 @@ from sklearn.preprocessing import StandardScaler
 
 import pytest_ecgfm
 from pytest_ecgfm.evaluations.clusters import METRICS, NEIGHBOURS, Space
-from pytest_ecgfm.evaluations.fold_probes import fold_probes
+from pytest_ecgfm.evaluations.fold_probes import fit_fold, fold_probes, prepared
 from pytest_ecgfm.evaluations.logistic import C_GRID
 from pytest_ecgfm.evaluations.separability import PERMUTATIONS, adjusted_metrics
 from pytest_ecgfm.evaluations.shapley import lead_shapley, projected
@@ -118,11 +118,15 @@ def plain_probes(embeddings, labels, patients, seeds):
 
 
 def our_probes(embeddings, labels, patients, seeds):
-    """Return the same by ours."""
-    out = []
+    """Return the same by ours, prepared once a label as in a run."""
+    out, data = [], {}
     for targets, split, fraction, seed in cells(labels, patients, seeds):
-        found = fold_probes(embeddings, targets, patients, split, fraction, seed)
-        folds = [roc_auc_score(targets[one.test_rows], one.probe.scores(embeddings[one.test_rows])) for one in found]
+        if id(targets) not in data:
+            data[id(targets)] = prepared(embeddings, targets, patients)
+        folds = []
+        for fold in split.folds:
+            probe, _ = fit_fold("logistic", data[id(targets)], fold, fraction, seed)
+            folds.append(roc_auc_score(targets[fold.test], probe.scores(embeddings[fold.test])))
         out.append(np.mean(folds))
     return np.array(out)
 
