@@ -27,6 +27,7 @@ SMALL = (
 
 PYTEST = {
     "empty run": ("test_empty.py",),
+    "empty run, without the plugin": ("-p", "no:ecgfm", "test_empty.py"),
     "misspelt model": ("--ecgfm=handcraftd",),
     "misspelt label": (MODEL, "--ecgfm-labels=AFF"),
     "`--ecgfm-list`": ("--ecgfm-list",),
