@@ -106,9 +106,9 @@ def _source_of(node: ast.ImportFrom, name: str) -> str:
 
 
 @cache
-def _imported(name: str) -> set[str]:
+def _imported(name: str) -> frozenset[str]:
     """Return the modules of this package that one of its modules imports."""
-    found = set()
+    found = set[str]()
     for node in _statements(ast.parse(_source(name))):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names if _is_ours(alias.name)}
@@ -116,7 +116,7 @@ def _imported(name: str) -> set[str]:
             for alias in node.names:
                 submodule = f"{source}.{alias.name}"
                 found.add(submodule if _path(submodule) is not None else source)
-    return found
+    return frozenset(found)
 
 
 class _Bare(ast.NodeTransformer):

@@ -158,9 +158,8 @@ def _metric_cells(
     space: Space,
     groups: npt.NDArray[Any],
     patients: npt.NDArray[Any],
-    strata: npt.NDArray[Any] | None = None,
 ) -> list[Cell]:
-    return _cells_of(at, evaluation.adjusted_metrics(space, groups, patients, strata=strata))
+    return _cells_of(at, evaluation.adjusted_metrics(space, groups, patients))
 
 
 def _cells_of(at: dict[str, Any], metrics: dict[str, Adjusted]) -> list[Cell]:

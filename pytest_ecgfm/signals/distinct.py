@@ -28,7 +28,7 @@ def distinct(signals: Rows) -> tuple[Rows, npt.NDArray[np.intp]]:
     first: list[int] = []
     seen: dict[int, list[int]] = {}
     place = np.empty(len(flat), dtype=np.intp)
-    # The sum of the bits tells most rows apart at a tenth of what a hash costs; those that agree in it are compared.
+    # The sum of the bits tells most rows apart at a tenth of what SHA-256 costs; those that agree in it are compared.
     for row, key in enumerate(bits.sum(axis=-1, dtype=np.uint64).tolist()):
         known = seen.setdefault(key, [])
         for number in known:
